@@ -1,0 +1,42 @@
+"""Element types on the device.  Every element takes four bytes there.
+
+Files know more types (`int64`, `float64`); `DEVICE_DTYPE` says what each becomes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FLOAT32, INT32, UINT32, BOOL = "float32", "int32", "uint32", "bool"
+DTYPES = (FLOAT32, INT32, UINT32, BOOL)
+ELEMENT_BYTES = 4
+
+DEVICE_DTYPE = {
+    "float32": FLOAT32,
+    "float64": FLOAT32,
+    "int64": INT32,
+    "int32": INT32,
+    "int16": INT32,
+    "int8": INT32,
+    "uint8": INT32,
+    "uint32": UINT32,
+    "bool": BOOL,
+}
+
+# How an element is stored: a bool is an int32 that is 0 or 1.
+STORED_AS: dict[str, npt.DTypeLike] = {
+    FLOAT32: np.float32,
+    INT32: np.int32,
+    UINT32: np.uint32,
+    BOOL: np.int32,
+}
+
+
+def numpy_dtype(dtype: str, float_dtype: npt.DTypeLike = np.float32) -> np.dtype[Any]:
+    """The NumPy type of a value; the reference may compute floats in float64."""
+    if dtype == FLOAT32:
+        return np.dtype(float_dtype)
+    return np.dtype({INT32: np.int32, UINT32: np.uint32, BOOL: np.bool_}[dtype])
