@@ -99,7 +99,7 @@ class AtenNode:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AtenInput:
-    """A named input; `role` is a role of spec/manifest.md (parameter, buffer, input, target, ...)."""
+    """A named input; `role` is a role of spec/manifest.md (parameter, input, ...)."""
 
     name: str
     role: str
@@ -108,7 +108,7 @@ class AtenInput:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AtenOutput:
-    """A named output (loss, output, metric, gradient, norm, and new state: parameter, buffer, ...)."""
+    """A named output: loss, output, metric, gradient, norm, or new state (buffer, ...)."""
 
     name: str
     role: str

@@ -15,13 +15,15 @@ Conventions, so that lowering needs no cases:
 from __future__ import annotations
 
 _UNARY = (
-    "abs neg sign floor ceil round trunc exp expm1 log log1p log2 log10 sqrt rsqrt reciprocal "
-    "sin cos tan asin acos atan sinh cosh asinh acosh atanh tanh sigmoid erf erfc relu isnan isinf "
-    "logical_not"
-).split()
-_BINARY = "add sub mul div maximum minimum atan2 fmod remainder".split()
-_COMPARE = "eq ne lt le gt ge".split()
-_BITWISE = "bitwise_and bitwise_or bitwise_xor".split()
+    *("abs", "neg", "sign", "floor", "ceil", "round", "trunc"),
+    *("exp", "expm1", "log", "log1p", "log2", "log10", "sqrt", "rsqrt", "reciprocal"),
+    *("sin", "cos", "tan", "asin", "acos", "atan"),
+    *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
+    *("sigmoid", "erf", "erfc", "relu", "isnan", "isinf", "logical_not"),
+)
+_BINARY = ("add", "sub", "mul", "div", "maximum", "minimum", "atan2", "fmod", "remainder")
+_COMPARE = ("eq", "ne", "lt", "le", "gt", "ge")
+_BITWISE = ("bitwise_and", "bitwise_or", "bitwise_xor")
 _DEFAULT_OVERLOAD = frozenset(("maximum", "minimum", "atan2"))
 
 
@@ -35,10 +37,10 @@ COMPARE_OPS = tuple(f"aten.{op}.Tensor" for op in _COMPARE)
 BITWISE_OPS = tuple(f"aten.{op}.Tensor" for op in _BITWISE)
 
 POINTWISE_OPS: dict[str, str] = {
-    **{name: "(x) -> same shape" for name in UNARY_OPS},
-    **{name: "(a, b) -> broadcast; div is true division" for name in BINARY_OPS},
-    **{name: "(a, b) -> bool" for name in COMPARE_OPS},
-    **{name: "(a, b) of bool or integers" for name in BITWISE_OPS},
+    **dict.fromkeys(UNARY_OPS, "(x) -> same shape"),
+    **dict.fromkeys(BINARY_OPS, "(a, b) -> broadcast; div is true division"),
+    **dict.fromkeys(COMPARE_OPS, "(a, b) -> bool"),
+    **dict.fromkeys(BITWISE_OPS, "(a, b) of bool or integers"),
     "aten.pow.Tensor_Scalar": "(x, exponent)",
     "aten.pow.Scalar": "(base, x); 1 - pow(beta, step) is an Adam bias correction",
     "aten.pow.Tensor_Tensor": "(x, exponent)",
