@@ -104,13 +104,18 @@ def slice_(
 
 
 def pad(
-    x: Node, low: Sequence[int], high: Sequence[int], fill: float | int | bool, origin: str = ""
+    x: Node,
+    low: Sequence[Dim | int],
+    high: Sequence[Dim | int],
+    fill: float | int | bool,
+    origin: str = "",
 ) -> Node:
     """Surround with `fill`; negative amounts cut."""
-    if not any(low) and not any(high):
+    before, after = shape_of(low), shape_of(high)
+    if all(amount == Dim() for amount in before + after):
         return x
-    shape = tuple(e + a + b for e, a, b in zip(x.shape, low, high, strict=True))
-    return Node(Pad(tuple(low), fill), (x,), shape, x.dtype, origin)
+    shape = tuple(e + a + b for e, a, b in zip(x.shape, before, after, strict=True))
+    return Node(Pad(before, fill), (x,), shape, x.dtype, origin)
 
 
 def window(x: Node, spec: WindowSpec, fill: float | int | bool, *, ceil: bool = False,

@@ -78,7 +78,7 @@ class Slice:
 class Pad:
     """Output coordinate i reads input coordinate `i - low`, or `fill` outside of the input."""
 
-    low: tuple[int, ...]
+    low: Shape
     fill: float | int | bool
 
 
