@@ -19,9 +19,7 @@ VERSION = 1
 
 FileDtype = Literal["float32", "int64", "int32", "bool", "uint32"]
 DeviceDtype = Literal["float32", "int32", "uint32", "bool"]
-StateRole = Literal[
-    "parameter", "buffer", "optimizer", "constant", "seed", "step", "workspace"
-]
+StateRole = Literal["parameter", "buffer", "optimizer", "constant", "seed", "step", "workspace"]
 InputRole = Literal["input", "target", "hyper"]
 OutputRole = Literal["loss", "output", "metric", "gradient", "norm"]
 
