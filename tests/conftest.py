@@ -1,0 +1,66 @@
+"""What all tests share: devices that can be waived by name, and a table of what really ran.
+
+A test that needs a device carries its marker.  A device that is missing fails the test, because a
+green run must mean that the kernels ran; `--without=NAME` waives it, visibly, as skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+DEVICES = ("wasm", "webgpu", "chromium")
+
+# Vulkan loaders and Chromium want a private folder for sockets; a bare machine has none.
+os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--without",
+        action="append",
+        default=[],
+        choices=DEVICES,
+        help="waive a device that this machine does not have",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        for name in config.getoption("--without"):
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=f"{name} is waived by --without={name}"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> object:
+    report = yield
+    report.devices = [name for name in DEVICES if item.get_closest_marker(name)] or ["none"]
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    counts: Counter[tuple[str, str]] = Counter()
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for device in getattr(report, "devices", ()):
+                counts[device, outcome] += 1
+    terminalreporter.section("what ran on which device")
+    terminalreporter.write_line(f"{'device':<10}{'passed':>8}{'failed':>8}{'skipped':>8}")
+    for device in (*DEVICES, "none"):
+        failed = counts[device, "failed"] + counts[device, "error"]
+        row = (counts[device, "passed"], failed, counts[device, "skipped"])
+        terminalreporter.write_line(f"{device:<10}" + "".join(f"{n:>8}" for n in row))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with real data sets, for tests that need them."""
+    folder = Path(os.environ.get("HEARTH_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"there is no data folder {folder}")
+    return folder
