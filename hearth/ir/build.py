@@ -176,8 +176,8 @@ def conv_weight_grad(g: Node, x: Node, spec: ConvSpec, kernel: Sequence[Dim | in
     return Node(ConvWeightGrad(spec), (g, x), shape, g.dtype, origin)
 
 
-def pack(parts: Sequence[Node], offsets: Sequence[int], length: int, origin: str = "") -> Node:
-    return Node(Pack(tuple(offsets)), tuple(parts), shape_of((length,)), parts[0].dtype, origin)
+def pack(name: str, parts: Sequence[Node], offsets: Sequence[int], length: int) -> Node:
+    return Node(Pack(name, tuple(offsets)), tuple(parts), shape_of((length,)), parts[0].dtype)
 
 
 def rebuilt(node: Node, inputs: Sequence[Node], op: Op | None = None) -> Node:

@@ -168,8 +168,12 @@ class ConvWeightGrad:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Inputs flattened into one vector, input i from element `offsets[i]` on; zeros in between."""
+    """Inputs flattened into one vector, input i from element `offsets[i]` on; zeros in between.
 
+    `name` is the workspace (a zero-initialised state entry) that holds the vector.
+    """
+
+    name: str
     offsets: tuple[int, ...]
 
 

@@ -48,10 +48,19 @@ class Value:
 Atom = Axis | FloorDiv | Mod | Value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Index:
     terms: tuple[tuple[Atom, Dim], ...] = ()
     constant: Dim = Dim()
+
+    def __eq__(self, other: object) -> bool:
+        """Equality of linear forms: the order of terms does not matter."""
+        if not isinstance(other, Index):
+            return NotImplemented
+        return self.constant == other.constant and frozenset(self.terms) == frozenset(other.terms)
+
+    def __hash__(self) -> int:
+        return hash((frozenset(self.terms), self.constant))
 
     @staticmethod
     def of(value: Index | Dim | int) -> Index:

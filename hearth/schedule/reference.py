@@ -199,5 +199,3 @@ def _values(index: Index) -> list[Expr]:
         elif isinstance(atom, FloorDiv | Mod):
             found.extend(_values(atom.numerator))
     return found
-
-

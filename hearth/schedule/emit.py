@@ -1,0 +1,279 @@
+"""Bodies of kernels: the nodes of a fusion group as loops over scalar expressions.
+
+A value that another group computes is loaded; everything else is pulled into the expression that
+needs it, element by element, through views (index arithmetic) and pointwise nodes (expressions).
+A reduction or contraction of the group itself is an accumulator, and may only be read at the
+point of the outer loops that computed it; otherwise the group cannot be one kernel
+(`NotFusibleError`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+
+from hearth.ir.dim import Dim, Shape, product
+from hearth.ir.dtype import BOOL, INT32
+from hearth.ir.graph import (
+    VIEW_OPS,
+    Constant,
+    Conv,
+    ConvInputGrad,
+    ConvWeightGrad,
+    Dot,
+    Gather,
+    Input,
+    Node,
+    Pointwise,
+    Reduce,
+    Reshape,
+)
+from hearth.ir.index import Index, Value, atom_index, axis, delinearize, linearize, mod
+from hearth.ir.kernel import (
+    Accumulate,
+    Accumulator,
+    Guard,
+    IndexValue,
+    InRange,
+    Load,
+    Reduction,
+    Stage,
+    Store,
+    Template,
+)
+from hearth.ir.scalar import Apply, Arg, Const, Coord, Expr, apply, rewrite
+from hearth.schedule import contractions
+from hearth.schedule.reference import walk_kernel
+from hearth.schedule.views import Coords, broadcast_coords, source_of
+
+CONTRACTIONS = (Dot, Conv, ConvInputGrad, ConvWeightGrad)
+
+
+class NotFusibleError(Exception):
+    """The members of a group do not fit into one kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The iteration space of a group: a shape, and which of its axes are the outer loops."""
+
+    shape: Shape
+    kept: tuple[int, ...]
+
+    @property
+    def outer(self) -> Shape:
+        return tuple(self.shape[i] for i in self.kept)
+
+    @property
+    def inner(self) -> Shape:
+        return tuple(e for i, e in enumerate(self.shape) if i not in self.kept)
+
+    @property
+    def points(self) -> Dim:
+        return product(self.outer)
+
+
+def frame_of(node: Node) -> Frame:
+    if isinstance(node.op, Reduce):
+        shape = node.inputs[0].shape
+        return Frame(shape, tuple(i for i in range(len(shape)) if i not in node.op.axes))
+    return Frame(node.shape, tuple(range(len(node.shape))))
+
+
+def base_of(node: Node) -> Node:
+    """The node whose memory, read in row-major order, is this node's value."""
+    while isinstance(node.op, Reshape):
+        node = node.inputs[0]
+    return node
+
+
+def is_stored(node: Node, roots: set[Node]) -> bool:
+    return node in roots or isinstance(node.op, Input | Constant)
+
+
+@dataclass
+class Body:
+    """The stages of a kernel under construction, and the values behind its parameters."""
+
+    stages: list[Stage] = field(default_factory=list)
+    params: list[Node] = field(default_factory=list)
+    loads: dict[int, set[Index]] = field(default_factory=dict)  # param -> indices it is read at
+    stores: dict[int, Index] = field(default_factory=dict)
+    template: Template | None = None
+
+
+class Emitter:
+    """Emits one group.  `key` says which nodes share a buffer (an update and the state it updates)."""
+
+    def __init__(self, frame: Frame, members: Sequence[Node], roots: set[Node],
+                 key: Callable[[Node], Hashable]) -> None:  # fmt: skip
+        self.frame, self.members, self.roots, self.key = frame, list(members), roots, key
+        self.body = Body()
+        self.numbers: dict[Hashable, int] = {}
+        self.accumulators: dict[Node, int] = {}
+        self.memo: dict[tuple[Node, Coords, tuple[Guard, ...]], Expr] = {}
+        self.outer = tuple(axis(i, e) for i, e in enumerate(frame.outer))
+        self.point = linearize(self.outer, frame.outer)
+
+    def emit(self, stored: set[Node]) -> Body:
+        """All accumulators in order, then the members that others read are written to memory."""
+        for node in self.members:
+            if isinstance(node.op, CONTRACTIONS):
+                self.contract(node)
+            elif isinstance(node.op, Reduce):
+                self.reduce(node)
+        for node in self.members:
+            if node in stored:
+                self.store(node)
+        return self.body
+
+    # ------------------------------------------------------------ stages
+
+    def contract(self, node: Node) -> None:
+        plan = contractions.plan(node, self.outer)
+        operands = [self.load(x, index, plan_guards) for x, index, plan_guards in plan.reads]
+        value = apply("mul", *operands)
+        self.body.stages.append(Accumulate(plan.axes, (Reduction("sum", value),)))
+        params = [self.param(base_of(x)) for x in node.inputs]
+        self.body.template = contractions.template(node, params[0], params[1])
+        self.accumulators[node] = len(self.accumulators)
+
+    def reduce(self, node: Node) -> None:
+        assert isinstance(node.op, Reduce)
+        value = self.value(node.inputs[0], self.full_coords())
+        reduction = Reduction(node.op.kind, value)
+        axes = self.frame.inner
+        last = self.body.stages[-1] if self.body.stages else None
+        if isinstance(last, Accumulate) and last.axes == axes and self._is_independent(value, last):
+            self.body.stages[-1] = Accumulate(axes, (*last.reductions, reduction))
+        else:
+            self.body.stages.append(Accumulate(axes, (reduction,)))
+        self.accumulators[node] = len(self.accumulators)
+
+    def store(self, node: Node) -> None:
+        if product(node.shape) == self.frame.points:
+            axes: Shape = ()
+            index = self.point
+            coords = self._outer_coords(node)
+        elif node.shape == self.frame.shape:
+            axes, coords = self.frame.inner, self.full_coords()
+            index = linearize(coords, node.shape)
+        else:
+            raise NotFusibleError
+        value = self.value(node, coords)
+        param = self.param(node)
+        self.body.stages.append(Store(axes, param, index, value))
+        self.body.stores[param] = index
+
+    def full_coords(self) -> Coords:
+        """A coordinate in the frame's shape: outer variables, then inner ones."""
+        coords, next_inner = [], len(self.outer)
+        outer = iter(self.outer)
+        for i, extent in enumerate(self.frame.shape):
+            if i in self.frame.kept:
+                coords.append(next(outer))
+            else:
+                coords.append(axis(next_inner, extent))
+                next_inner += 1
+        return tuple(coords)
+
+    def _outer_coords(self, node: Node) -> Coords:
+        extents = [e for e in node.shape if e != Dim.of(1)]
+        if extents == [e for e in self.frame.outer if e != Dim.of(1)]:
+            variables = iter(v for v, e in zip(self.outer, self.frame.outer, strict=True)
+                             if e != Dim.of(1))  # fmt: skip
+            return tuple(Index() if e == Dim.of(1) else next(variables) for e in node.shape)
+        return delinearize(self.point, node.shape)
+
+    def _is_independent(self, value: Expr, stage: Accumulate) -> bool:
+        first = len(self.accumulators) - len(stage.reductions)
+        return not any(
+            isinstance(e, Accumulator) and e.number >= first for e in walk_kernel([value])
+        )
+
+    # ------------------------------------------------------------ values
+
+    def value(self, node: Node, coords: Coords, guards: tuple[Guard, ...] = ()) -> Expr:
+        """The element of a node at a coordinate; guards say when it is needed at all."""
+        memo_key = (node, coords, guards)
+        if memo_key not in self.memo:
+            self.memo[memo_key] = self._value(node, coords, guards)
+        return self.memo[memo_key]
+
+    def _value(self, node: Node, coords: Coords, guards: tuple[Guard, ...]) -> Expr:
+        if node in self.accumulators:
+            if linearize(coords, node.shape) != self.point:
+                raise NotFusibleError
+            return Accumulator(node.dtype, self.accumulators[node])
+        if is_stored(node, self.roots) and node not in self.members:
+            return self.load(node, linearize(coords, node.shape), guards)
+        match node.op:
+            case Pointwise():
+                return self._pointwise(node, coords, guards)
+            case Gather(axis=along):
+                x, index = node.inputs
+                position = Value(self.value(index, coords, guards), x.shape[along])
+                at = (*coords[:along], atom_index(position), *coords[along + 1 :])
+                return self.value(x, at, guards)
+            case op if isinstance(op, VIEW_OPS):
+                return self._view(node, coords, guards)
+        raise NotFusibleError  # a reduction or contraction that is not computed yet
+
+    def _pointwise(self, node: Node, coords: Coords, guards: tuple[Guard, ...]) -> Expr:
+        assert isinstance(node.op, Pointwise)
+
+        def rule(expr: Expr) -> Expr:
+            match expr:
+                case Arg(position=position):
+                    source = node.inputs[position]
+                    return self.value(source, broadcast_coords(coords, source), guards)
+                case Coord(axis=along):
+                    index = linearize(coords, node.shape) if along is None else coords[along]
+                    return IndexValue(expr.dtype, index)
+            return expr
+
+        return rewrite([node.op.expr], rule)[0]
+
+    def _view(self, node: Node, coords: Coords, guards: tuple[Guard, ...]) -> Expr:
+        (x,) = node.inputs
+        if isinstance(node.op, Reshape):
+            base = base_of(node)
+            if is_stored(base, self.roots) and base not in self.members:
+                return self.load(base, linearize(coords, node.shape), guards)
+        source = source_of(node, coords)
+        if not source.guards:
+            return self.value(x, source.coords, guards)
+        inner = self.value(x, source.coords, guards + source.guards)
+        fill = Const(node.dtype, source.fill)
+        if isinstance(inner, Load) and inner.guards == source.guards:
+            return Load(inner.dtype, inner.param, inner.index, inner.guards, source.fill)
+        return apply("where", _condition(source.guards), inner, fill)
+
+    def load(self, node: Node, index: Index, guards: tuple[Guard, ...] = ()) -> Load:
+        param = self.param(base_of(node))
+        self.body.loads.setdefault(param, set()).add(index)
+        return Load(node.dtype, param, index, guards, 0)
+
+    def param(self, node: Node) -> int:
+        key = self.key(node)
+        if key not in self.numbers:
+            self.numbers[key] = len(self.body.params)
+            self.body.params.append(node)
+        return self.numbers[key]
+
+
+def _condition(guards: Sequence[Guard]) -> Expr:
+    """All guards as one boolean."""
+    terms = []
+    for guard in guards:
+        index = IndexValue(INT32, guard.index)
+        if isinstance(guard, InRange):
+            terms.append(apply("ge", index, 0))
+            terms.append(apply("lt", index, IndexValue(INT32, Index.of(guard.extent))))
+        else:
+            remainder = IndexValue(INT32, mod(guard.index, guard.divisor))
+            terms.append(apply("eq", remainder, 0))
+    condition = terms[0]
+    for term in terms[1:]:
+        condition = Apply(BOOL, "and", (condition, term))
+    return condition

@@ -1,0 +1,151 @@
+"""Fusion groups: which stored values are computed by one kernel.
+
+A root joins the group of one of its producers (or, for reductions and maps, of a sibling that reads
+the same data) when one loop nest can compute both: the same outer points, no cycle between groups,
+few enough buffers.  Whether the loops fit is decided by emitting them (emit.py), not by rules here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from hearth.ir.dim import Dim, product
+from hearth.ir.graph import Constant, Graph, Input, Node, Pack, Reduce
+from hearth.schedule.emit import (
+    CONTRACTIONS,
+    Body,
+    Emitter,
+    Frame,
+    NotFusibleError,
+    base_of,
+    frame_of,
+)
+
+MAX_PARAMS = 8  # storage bindings per shader stage: the WebGPU baseline
+MAX_ROW_ELEMENTS = 16384  # a row is recomputed by every stage, so it must stay in cache
+
+
+@dataclass(eq=False)
+class Group:
+    """Roots that one kernel computes, producers first."""
+
+    frame: Frame
+    members: list[Node]
+    depends_on: set[Group] = field(default_factory=set)
+    reads: set[Node] = field(default_factory=set)
+
+
+class Fusion:
+    """The state of one run of `fuse`."""
+
+    def __init__(self, graph: Graph, roots: set[Node]) -> None:
+        self.roots = roots
+        self.needs = direct_needs(graph, roots)
+        self.outputs = {base_of(output.node) for output in graph.outputs}
+        self.readers: dict[Node, set[Node]] = {}
+        for root in roots:
+            for source in self.needs[root]:
+                self.readers.setdefault(source, set()).add(root)
+        self.groups: list[Group] = []
+        self.group_of: dict[Node, Group] = {}
+
+    def place(self, node: Node) -> None:
+        """Put a root into the first group that can compute it too, or into a new one."""
+        group = next((g for g in self._candidates(node) if self._fits(g, node)), None)
+        if group is None:
+            group = Group(frame_of(node), [])
+            self.groups.append(group)
+        group.members.append(node)
+        group.reads |= self.needs[node]
+        group.depends_on |= self._producers(node) - {group}
+        self.group_of[node] = group
+
+    def stored(self, members: Iterable[Node]) -> set[Node]:
+        """The members that someone outside of the group reads."""
+        inside = set(members)
+        return {m for m in inside if m in self.outputs or not self.readers.get(m, set()) <= inside}
+
+    def emit(self, group: Group) -> Body:
+        return self._emit(group.frame, group.members)
+
+    def _emit(self, frame: Frame, members: list[Node]) -> Body:
+        return Emitter(frame, members, self.roots, key=id).emit(self.stored(members))
+
+    def _producers(self, node: Node) -> set[Group]:
+        return {self.group_of[n] for n in self.needs[node] if n in self.group_of}
+
+    def _candidates(self, node: Node) -> Iterator[Group]:
+        """Groups worth trying, the latest first: producers, then siblings over the same data."""
+        if isinstance(node.op, CONTRACTIONS):
+            return
+        producers = self._producers(node)
+        shared = {n for n in self.needs[node] if product(n.shape) != Dim.of(1)}
+        for group in reversed(self.groups):
+            is_sibling = group.frame == frame_of(node) and not shared.isdisjoint(group.reads)
+            if (group in producers and _may_follow(group, node)) or (
+                is_sibling and not isinstance(group.members[0].op, CONTRACTIONS)
+            ):
+                yield group
+
+    def _fits(self, group: Group, node: Node) -> bool:
+        if any(reaches(other, group) for other in self._producers(node) - {group}):
+            return False
+        try:
+            body = self._emit(group.frame, [*group.members, node])
+        except NotFusibleError:
+            return False
+        return len(body.params) <= MAX_PARAMS
+
+
+def fuse(graph: Graph, roots: set[Node]) -> Fusion:
+    """Every root except packs (which are only memory) in exactly one group."""
+    fusion = Fusion(graph, roots)
+    for node in graph.nodes:
+        if node in roots and not isinstance(node.op, Pack):
+            fusion.place(node)
+    return fusion
+
+
+def _may_follow(group: Group, node: Node) -> bool:
+    """Whether a node may share the loops of its producer without losing parallelism."""
+    frame = group.frame
+    if isinstance(node.op, Reduce):
+        return frame_of(node) == frame
+    if product(node.shape) == frame.points:
+        return True
+    # A row store: every outer point writes a whole row.
+    row = product(frame.inner)
+    return (
+        node.shape == frame.shape
+        and not frame.points.is_static
+        and row.is_static
+        and row.static <= MAX_ROW_ELEMENTS
+    )
+
+
+def reaches(start: Group, goal: Group) -> bool:
+    """Whether a group depends, through any path, on another."""
+    stack, seen = [start], set()
+    while stack:
+        group = stack.pop()
+        if group is goal:
+            return True
+        if id(group) not in seen:
+            seen.add(id(group))
+            stack.extend(group.depends_on)
+    return False
+
+
+def direct_needs(graph: Graph, roots: set[Node]) -> dict[Node, set[Node]]:
+    """For every node: the stored values that computing it reads."""
+    needs: dict[Node, set[Node]] = {}
+    for node in graph.nodes:
+        found: set[Node] = set()
+        for x in node.inputs:
+            is_stored = x in roots or isinstance(x.op, Input | Constant)
+            found |= {x} if is_stored else needs[x]
+            if isinstance(x.op, Pack):  # a pack is complete when its parts are
+                found |= {base_of(part) for part in x.inputs}
+        needs[node] = found
+    return needs

@@ -1,0 +1,250 @@
+"""Graph -> kernels, buffers and slots: the whole schedule of one program.
+
+choose_roots   what is stored            (roots.py)
+fuse           who shares a kernel       (fuse.py)
+place_update   who overwrites its state  (order.py)
+order_groups   when each kernel runs     (order.py)
+allocate       where values live         (allocate.py)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hearth.ir import build
+from hearth.ir.dim import Dim, Shape, product
+from hearth.ir.dtype import ELEMENT_BYTES
+from hearth.ir.graph import Constant, Graph, Input, Node, Output, Pack, Pointwise, Reduce
+from hearth.ir.kernel import Kernel, Param
+from hearth.ir.scalar import Arg
+
+from hearth.schedule.allocate import Allocation, Lifetime, allocate
+from hearth.schedule.emit import CONTRACTIONS, Body, Emitter, base_of, frame_of
+from hearth.schedule.fuse import Fusion, Group, fuse
+from hearth.schedule.order import order_groups, overlaps, place_update
+from hearth.schedule.roots import choose_roots
+
+
+@dataclass(frozen=True, slots=True)
+class StatePlace:
+    """Memory in the state region, in bytes."""
+
+    offset: int
+    size_bytes: int
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        return self.offset, self.offset + self.size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPlace:
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    dtype: str
+    shape: Shape
+    place: StatePlace | SlotPlace
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    kernel: Kernel
+    buffers: tuple[Buffer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    steps: tuple[Step, ...]
+    inputs: Mapping[str, Buffer]  # data and hyper-parameters by name; state is not listed
+    outputs: Mapping[str, Buffer]  # by output name; updates of state are not listed
+    slots: tuple[tuple[Dim, ...], ...]
+
+
+def schedule(graph: Graph, inputs: Sequence[Node], state: Mapping[str, StatePlace]) -> Schedule:
+    """Schedule a program.
+
+    Args:
+        graph: outputs of role `update` give the state entry of their name its next value.
+        inputs: the program's data inputs, used or not, in order.
+        state: where every state entry, constant and workspace lies.
+    """
+    return _Scheduler(copy_borrowed_outputs(graph), inputs, state).run()
+
+
+def copy_borrowed_outputs(graph: Graph) -> Graph:
+    """Give every output and every part of a pack memory of its own, by copying where need be."""
+    taken: set[Node] = set()
+
+    def own(node: Node) -> Node:
+        base = base_of(node)
+        is_computed = isinstance(base.op, Pointwise | Reduce) or isinstance(base.op, CONTRACTIONS)
+        if not is_computed or base in taken:
+            node = base = build.pointwise(Arg(node.dtype, 0), node, origin=node.origin)
+        taken.add(base)
+        return node
+
+    packed: dict[Node, Node] = {
+        node: build.rebuilt(node, [own(part) for part in node.inputs])
+        for node in graph.nodes
+        if isinstance(node.op, Pack)
+    }
+    updates = {o: own(o.node) for o in graph.outputs if o.role == "update"}
+    shared = taken.copy()
+    outputs = []
+    for output in graph.outputs:
+        node = updates.get(output, output.node)
+        base = base_of(node)
+        is_computed = isinstance(base.op, Pointwise | Reduce) or isinstance(base.op, CONTRACTIONS)
+        if output.role != "update" and (not is_computed or base in shared):
+            node = build.pointwise(Arg(node.dtype, 0), node, origin=node.origin)
+        outputs.append(Output(output.name, output.role, node))
+    return replace_nodes(Graph(tuple(outputs), graph.constants), packed)
+
+
+def replace_nodes(graph: Graph, replacements: Mapping[Node, Node]) -> Graph:
+    """The graph with some nodes exchanged for others."""
+    done: dict[Node, Node] = {}
+    for node in graph.nodes:
+        inputs = [done[x] for x in node.inputs]
+        changed = any(x is not y for x, y in zip(inputs, node.inputs, strict=True))
+        new = replacements.get(node)
+        done[node] = new or (build.rebuilt(node, inputs) if changed else node)
+    return Graph(
+        tuple(Output(o.name, o.role, done[o.node]) for o in graph.outputs), graph.constants
+    )
+
+
+class _Scheduler:
+    def __init__(self, graph: Graph, inputs: Sequence[Node], state: Mapping[str, StatePlace]):
+        self.graph, self.inputs, self.state = graph, list(inputs), state
+        self.roots = choose_roots(graph)
+        self.fusion: Fusion = fuse(graph, self.roots)
+        self.groups = list(self.fusion.groups)
+        self.places: dict[Node, StatePlace | SlotPlace] = {}
+
+    def run(self) -> Schedule:
+        self._place_state()
+        self._place_updates()
+        ordered = order_groups(self.groups)
+        stored = {group: self._stored(group) for group in ordered}
+        allocation = self._allocate(ordered, stored)
+        steps = tuple(self._step(group, stored[group]) for group in ordered)
+        outputs = {
+            o.name: self._buffer(base_of(o.node), o.node.shape)
+            for o in self.graph.outputs
+            if o.role != "update"
+        }
+        inputs = {_name(node): self._buffer(node) for node in self.inputs}
+        return Schedule(steps, inputs, outputs, allocation.slots)
+
+    # ------------------------------------------------------------ state
+
+    def _place_state(self) -> None:
+        for node in self.graph.nodes:
+            if isinstance(node.op, Input | Constant) and node.op.name in self.state:
+                self.places[node] = self.state[node.op.name]
+            if isinstance(node.op, Pack):
+                block = self.state[node.op.name]
+                self.places[node] = block
+                for part, offset in zip(node.inputs, node.op.offsets, strict=True):
+                    size = product(part.shape).static
+                    start = block.offset + ELEMENT_BYTES * offset
+                    self.places[base_of(part)] = StatePlace(start, ELEMENT_BYTES * size)
+
+    def _place_updates(self) -> None:
+        offsets = {
+            node: place.extent
+            for node, place in self.places.items()
+            if isinstance(place, StatePlace) and isinstance(node.op, Input)
+        }
+        for output in self.graph.outputs:
+            if output.role != "update":
+                continue
+            node, place = base_of(output.node), self.state[output.name]
+            writer = self.fusion.group_of[node]
+            states = overlaps(offsets, place.extent)
+            body = self.fusion.emit(writer)
+            if place_update(writer, body, node, states, self.groups):
+                self.places[node] = place
+            else:
+                self._copy_later(node, place, states)
+
+    def _copy_later(self, node: Node, place: StatePlace, states: list[Node]) -> None:
+        copy = build.pointwise(Arg(node.dtype, 0), node, origin=node.origin)
+        self.roots.add(copy)
+        readers = {g for g in self.groups if not g.reads.isdisjoint(states)}
+        group = Group(frame_of(copy), [copy], {self.fusion.group_of[node], *readers}, {node})
+        self.fusion.group_of[copy] = group
+        self.fusion.readers.setdefault(node, set()).add(copy)
+        self.fusion.outputs.add(copy)
+        self.groups.append(group)
+        self.places[copy] = place
+
+    # ------------------------------------------------------------ memory
+
+    def _stored(self, group: Group) -> set[Node]:
+        return self.fusion.stored(group.members)
+
+    def _allocate(self, ordered: list[Group], stored: dict[Group, set[Node]]) -> Allocation:
+        born: dict[Node, int] = {node: 0 for node in self.inputs if node not in self.places}
+        last: dict[Node, int] = dict.fromkeys(born, 0)
+        for step, group in enumerate(ordered):
+            for node in stored[group]:
+                if node not in self.places:
+                    born[node] = last[node] = step
+            for node in group.reads:
+                if node in born:
+                    last[node] = step
+        for output in self.graph.outputs:
+            node = base_of(output.node)
+            if node in born:
+                last[node] = len(ordered)
+        sizes = {node: product(node.shape) * ELEMENT_BYTES for node in born}
+        allocation = allocate([Lifetime(n, sizes[n], born[n], last[n]) for n in born])
+        for node in born:
+            self.places[node] = SlotPlace(allocation.slot_of[node])
+        return allocation
+
+    def _buffer(self, node: Node, shape: Shape | None = None) -> Buffer:
+        return Buffer(node.dtype, shape if shape is not None else node.shape, self.places[node])
+
+    # ------------------------------------------------------------ kernels
+
+    def _step(self, group: Group, stored: set[Node]) -> Step:
+        emitter = Emitter(group.frame, group.members, self.roots, key=self._key)
+        body = emitter.emit(stored)
+        origin = next((m.origin for m in group.members if m.origin), "")
+        kernel = Kernel(
+            _kernel_name(group), _params(body), group.frame.outer, tuple(body.stages),
+            body.template, origin,
+        )  # fmt: skip
+        return Step(kernel, tuple(self._buffer(p) for p in body.params))
+
+    def _key(self, node: Node) -> object:
+        place = self.places.get(node)
+        return place if isinstance(place, StatePlace) else id(node)
+
+
+def _params(body: Body) -> tuple[Param, ...]:
+    return tuple(
+        Param(node.dtype, product(node.shape), i in body.loads, i in body.stores)
+        for i, node in enumerate(body.params)
+    )
+
+
+def _kernel_name(group: Group) -> str:
+    first, *rest = group.members
+    names = {"Pointwise": "map", "ConvInputGrad": "conv_input_grad",
+             "ConvWeightGrad": "conv_weight_grad"}  # fmt: skip
+    kind = type(first.op).__name__
+    name = first.op.kind if isinstance(first.op, Reduce) else names.get(kind, kind.lower())
+    return f"{name}_fused" if rest else name
+
+
+def _name(node: Node) -> str:
+    assert isinstance(node.op, Input)
+    return node.op.name
