@@ -47,6 +47,7 @@ from hearth.schedule.reference import walk_kernel
 from hearth.schedule.views import Coords, broadcast_coords, source_of
 
 CONTRACTIONS = (Dot, Conv, ConvInputGrad, ConvWeightGrad)
+COMPUTED = (Pointwise, Reduce, *CONTRACTIONS)  # what a kernel can store
 
 
 class NotFusibleError(Exception):

@@ -62,8 +62,11 @@ class _Block:
     def run(self) -> None:
         for stage in self.kernel.stages:
             spaces = [*self.ranges, *(range(e.at(self.batch)) for e in stage.axes)]
-            grid = np.meshgrid(*(np.arange(r.start, r.stop) for r in spaces), indexing="ij",
-                               sparse=True)  # fmt: skip
+            grid = list(
+                np.meshgrid(
+                    *(np.arange(r.start, r.stop) for r in spaces), indexing="ij", sparse=True
+                )
+            )
             shape = tuple(len(r) for r in spaces)
             if isinstance(stage, Accumulate):
                 self.accumulate(stage, grid, shape)

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from hearth.ir import build
 from hearth.ir.dim import Dim, Shape, product
 from hearth.ir.dtype import ELEMENT_BYTES
-from hearth.ir.graph import Constant, Graph, Input, Node, Output, Pack, Pointwise, Reduce
+from hearth.ir.graph import Constant, Graph, Input, Node, Output, Pack, Reduce
 from hearth.ir.kernel import Kernel, Param
 from hearth.ir.scalar import Arg
-
 from hearth.schedule.allocate import Allocation, Lifetime, allocate
-from hearth.schedule.emit import CONTRACTIONS, Body, Emitter, base_of, frame_of
+from hearth.schedule.emit import COMPUTED, Body, Emitter, base_of, frame_of
 from hearth.schedule.fuse import Fusion, Group, fuse
 from hearth.schedule.order import order_groups, overlaps, place_update
 from hearth.schedule.roots import choose_roots
@@ -71,6 +70,7 @@ def schedule(graph: Graph, inputs: Sequence[Node], state: Mapping[str, StatePlac
         graph: outputs of role `update` give the state entry of their name its next value.
         inputs: the program's data inputs, used or not, in order.
         state: where every state entry, constant and workspace lies.
+
     """
     return _Scheduler(copy_borrowed_outputs(graph), inputs, state).run()
 
@@ -81,7 +81,7 @@ def copy_borrowed_outputs(graph: Graph) -> Graph:
 
     def own(node: Node) -> Node:
         base = base_of(node)
-        is_computed = isinstance(base.op, Pointwise | Reduce) or isinstance(base.op, CONTRACTIONS)
+        is_computed = isinstance(base.op, COMPUTED)
         if not is_computed or base in taken:
             node = base = build.pointwise(Arg(node.dtype, 0), node, origin=node.origin)
         taken.add(base)
@@ -98,7 +98,7 @@ def copy_borrowed_outputs(graph: Graph) -> Graph:
     for output in graph.outputs:
         node = updates.get(output, output.node)
         base = base_of(node)
-        is_computed = isinstance(base.op, Pointwise | Reduce) or isinstance(base.op, CONTRACTIONS)
+        is_computed = isinstance(base.op, COMPUTED)
         if output.role != "update" and (not is_computed or base in shared):
             node = build.pointwise(Arg(node.dtype, 0), node, origin=node.origin)
         outputs.append(Output(output.name, output.role, node))
