@@ -11,7 +11,7 @@ Rule = Callable[[Node], Node]
 
 
 def rewrite_nodes(
-    graph: Graph, rule: Rule, after: Callable[[Node, Node], Node] = lambda new, old: new
+    graph: Graph, rule: Rule, after: Callable[[Node, Node], Node] = lambda new, _: new
 ) -> Graph:
     """Apply `rule` to every node, inputs first; it sees nodes whose inputs are already rewritten.
 

@@ -104,7 +104,7 @@ class Body:
 
 
 class Emitter:
-    """Emits one group.  `key` says which nodes share a buffer (an update and the state it updates)."""
+    """Emits one group; `key` is equal for nodes that share a buffer (an update and its state)."""
 
     def __init__(self, frame: Frame, members: Sequence[Node], roots: set[Node],
                  key: Callable[[Node], Hashable]) -> None:  # fmt: skip

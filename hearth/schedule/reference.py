@@ -52,7 +52,7 @@ def _blocks(kernel: Kernel, outer: list[int], batch: int) -> Iterator[list[range
 
 
 class _Block:
-    """One block of the outer iteration space; arrays have the shape of the block plus inner axes."""
+    """One block of the outer loops; arrays have the shape of the block plus the inner axes."""
 
     def __init__(self, kernel: Kernel, buffers: Sequence[Array], batch: int,
                  ranges: list[range]) -> None:  # fmt: skip

@@ -53,9 +53,9 @@ def choose_roots(graph: Graph) -> set[Node]:
     nodes = graph.nodes
     roots = {base_of(output.node) for output in graph.outputs}
     for node in nodes:
-        if isinstance(node.op, Reduce | Pack) or isinstance(node.op, CONTRACTIONS):
+        if isinstance(node.op, (Reduce, Pack, *CONTRACTIONS)):
             roots.add(node)
-        if isinstance(node.op, Pack) or isinstance(node.op, CONTRACTIONS):
+        if isinstance(node.op, (Pack, *CONTRACTIONS)):
             roots.update(base_of(x) for x in node.inputs)
     roots = {r for r in roots if not isinstance(r.op, Input | Constant)}
     return _store_what_is_shared(graph, nodes, roots)

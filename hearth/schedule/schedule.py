@@ -10,14 +10,15 @@ allocate       where values live         (allocate.py)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hearth.ir import build
 from hearth.ir.dim import Dim, Shape, product
 from hearth.ir.dtype import ELEMENT_BYTES
 from hearth.ir.graph import Constant, Graph, Input, Node, Output, Pack, Reduce
-from hearth.ir.kernel import Kernel, Param
-from hearth.ir.scalar import Arg
+from hearth.ir.kernel import Kernel, Param, Stage, Store
+from hearth.ir.scalar import Arg, Expr
+from hearth.ir.simplify import simplify
 from hearth.schedule.allocate import Allocation, Lifetime, allocate
 from hearth.schedule.emit import COMPUTED, Body, Emitter, base_of, frame_of
 from hearth.schedule.fuse import Fusion, Group, fuse
@@ -222,11 +223,32 @@ class _Scheduler:
             _kernel_name(group), _params(body), group.frame.outer, tuple(body.stages),
             body.template, origin,
         )  # fmt: skip
-        return Step(kernel, tuple(self._buffer(p) for p in body.params))
+        return Step(simplified(kernel), tuple(self._buffer(p) for p in body.params))
 
     def _key(self, node: Node) -> object:
         place = self.places.get(node)
         return place if isinstance(place, StatePlace) else id(node)
+
+
+def simplified(kernel: Kernel) -> Kernel:
+    """The kernel with simpler expressions; fusion brings together what no node saw before."""
+    exprs = iter(simplify(stage_expressions(kernel)))
+    stages: list[Stage] = []
+    for stage in kernel.stages:
+        if isinstance(stage, Store):
+            stages.append(replace(stage, value=next(exprs)))
+        else:
+            reductions = tuple(replace(r, value=next(exprs)) for r in stage.reductions)
+            stages.append(replace(stage, reductions=reductions))
+    return replace(kernel, stages=tuple(stages))
+
+
+def stage_expressions(kernel: Kernel) -> list[Expr]:
+    """Every root expression of a kernel, in order."""
+    exprs: list[Expr] = []
+    for stage in kernel.stages:
+        exprs += [stage.value] if isinstance(stage, Store) else [r.value for r in stage.reductions]
+    return exprs
 
 
 def _params(body: Body) -> tuple[Param, ...]:
