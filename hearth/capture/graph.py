@@ -154,5 +154,6 @@ def values_in(argument: Argument) -> Iterator[Value]:
 
 def format_argument(argument: Argument) -> str:
     if isinstance(argument, tuple):
-        return "(" + ", ".join(map(format_argument, argument)) + ")"
+        comma = "," if len(argument) == 1 else ""
+        return "(" + ", ".join(map(format_argument, argument)) + comma + ")"
     return str(argument)

@@ -1,0 +1,97 @@
+"""Where an operation comes from: the user's file and line, and the module that executes it.
+
+A forward operation is placed by walking the Python stack to the first frame that is neither
+PyTorch's nor ours.  A gradient operation has no such frame: it is placed through the sequence
+number that autograd gave to the forward operation it differentiates.
+"""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.fx import traceback as fx_traceback
+
+UNKNOWN = "unknown line"
+_FOREIGN = (
+    str(Path(torch.__file__).parent),
+    str(Path(__file__).parent.parent),
+    sysconfig.get_paths()["stdlib"],
+    "<",
+)
+_SITE_PACKAGES = sysconfig.get_paths()["purelib"]
+
+
+def _is_users(filename: str) -> bool:
+    in_library = filename.startswith(_FOREIGN)
+    # site-packages lies inside the standard library's folder
+    return not in_library or (
+        filename.startswith(_SITE_PACKAGES) and not filename.startswith(_FOREIGN[:2])
+    )
+
+
+def _short(filename: str) -> str:
+    path = Path(filename)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
+
+
+def _sequence() -> int:
+    """The number of the next autograd node."""
+    return int(torch._C._autograd._get_sequence_nr())
+
+
+class Origins:
+    """Tells the current origin, and writes it on every FX node that is created from now on."""
+
+    def __init__(self, modules: Mapping[torch.nn.Module, str]) -> None:
+        self._modules = {id(module): name for module, name in modules.items()}
+        self._of_sequence: dict[int, str] = {}
+        self.current = UNKNOWN
+
+    def enter(self) -> int:
+        """Note the calling line; returns autograd's sequence number for `leave`."""
+        self._set(self._here())
+        return _sequence()
+
+    def leave(self, sequence: int, origin: str) -> None:
+        """Remember `origin` for every autograd node created since `enter`."""
+        for number in range(sequence, _sequence()):
+            self._of_sequence.setdefault(number, origin)
+
+    def follow_gradient(self, root: Any) -> None:
+        """Have every autograd node behind `root` announce its forward line when it runs."""
+        stack, seen = [root], set()
+        while stack:
+            node = stack.pop()
+            if node is None or node in seen:
+                continue
+            seen.add(node)
+            origin = self._of_sequence.get(node._sequence_nr(), UNKNOWN)
+            node.register_prehook(lambda _, origin=origin: self._set(f"{origin}, gradient"))
+            stack.extend(parent for parent, _ in node.next_functions)
+
+    def _set(self, origin: str) -> None:
+        self.current = origin
+        fx_traceback.set_stack_trace([origin])
+
+    def _here(self) -> str:
+        module: str | None = None
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if module is None and frame.f_code.co_name == "forward":
+                module = self._modules.get(id(frame.f_locals.get("self")))
+            if _is_users(frame.f_code.co_filename):
+                return self._describe(frame, module)
+            frame = frame.f_back
+        return UNKNOWN
+
+    def _describe(self, frame: FrameType, module: str | None) -> str:
+        if module is None and frame.f_code.co_name == "forward":
+            module = self._modules.get(id(frame.f_locals.get("self")))
+        place = f"{_short(frame.f_code.co_filename)}:{frame.f_lineno} in {frame.f_code.co_name}"
+        return f"{place} (module {module})" if module else place
