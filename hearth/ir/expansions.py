@@ -1,0 +1,333 @@
+"""Scalar ops in terms of simpler ones, for targets that do not have them.
+
+Accuracy is that of float32 arithmetic with an exact `exp`, `log`, `sin`, `cos` and `sqrt`; the
+bounds are measured in tests/scalars/test_expansions.py.
+"""
+
+from __future__ import annotations
+
+import math
+
+from hearth.ir.dtype import FLOAT32, UINT32
+from hearth.ir.expr import Const, Expr, apply, const
+
+
+def expand_rsqrt(x: Expr) -> Expr:
+    return apply("div", 1.0, apply("sqrt", x))
+
+
+def expand_sigmoid(x: Expr) -> Expr:
+    # 1 / (1 + exp(-|x|)) on the positive side, mirrored: exp never overflows.
+    e = apply("exp", apply("neg", apply("abs", x)))
+    numerator = apply("where", apply("ge", x, 0.0), const(1.0), e)
+    return apply("div", numerator, apply("add", e, 1.0))
+
+
+def expand_tanh(x: Expr) -> Expr:
+    # -expm1(-2|x|) / (2 + expm1(-2|x|)): no overflow and no cancellation near 0.
+    m = apply("expm1", apply("mul", apply("abs", x), -2.0))
+    positive = apply("div", apply("neg", m), apply("add", m, 2.0))
+    return apply("where", apply("lt", x, 0.0), apply("neg", positive), positive)
+
+
+def expand_log1p(x: Expr) -> Expr:
+    # Goldberg 1991, theorem 4: log(u)·x/(u-1) with u = 1 + x corrects the rounding of u.
+    u = apply("add", x, 1.0)
+    d = apply("sub", u, 1.0)
+    corrected = apply("mul", apply("log", u), apply("div", x, d))
+    usual = apply("where", apply("eq", d, 0.0), x, corrected)
+    infinite = apply("eq", u, math.inf)
+    return apply("where", infinite, u, usual)
+
+
+def expand_expm1(x: Expr) -> Expr:
+    # Near 0 the Taylor polynomial (relative error < 1e-8 for |x| < 0.35); elsewhere exp(x) - 1.
+    terms = [1.0 / math.factorial(k) for k in range(9, 0, -1)]
+    series: Expr = const(terms[0])
+    for c in terms[1:]:
+        series = apply("add", apply("mul", series, x), c)
+    near = apply("lt", apply("abs", x), 0.35)
+    return apply("where", near, apply("mul", series, x), apply("sub", apply("exp", x), 1.0))
+
+
+# Rational minimax approximations of erf by W. J. Cody, Math. Comp. 23 (1969).
+_ERF_P = (3.209377589138469472562e03, 3.774852376853020208137e02, 1.138641541510501556495e02,
+          3.161123743870565596947e00, 1.857777061846031526730e-01)  # fmt: skip
+_ERF_Q = (2.844236833439170622273e03, 1.282616526077372275645e03, 2.440246379344441733056e02,
+          2.360129095234412093499e01, 1.0)  # fmt: skip
+_ERFC_P = (1.23033935479799725272e03, 2.05107837782607146532e03, 1.71204761263407058314e03,
+           8.81952221241769090411e02, 2.98635138197400131132e02, 6.61191906371416294775e01,
+           8.88314979438837594118e00, 5.64188496988670089180e-01,
+           2.15311535474403846343e-08)  # fmt: skip
+_ERFC_Q = (1.23033935480374942043e03, 3.43936767414372163696e03, 4.36261909014324715820e03,
+           3.29079923573345962678e03, 1.62138957456669018874e03, 5.37181101862009857509e02,
+           1.17693950891312499305e02, 1.57449261107098347253e01, 1.0)  # fmt: skip
+
+
+def _polynomial(x: Expr, coefficients: tuple[float, ...]) -> Expr:
+    value: Expr = const(coefficients[-1])
+    for c in reversed(coefficients[:-1]):
+        value = apply("add", apply("mul", value, x), c)
+    return value
+
+
+def expand_erf(x: Expr) -> Expr:
+    a = apply("abs", x)
+    z = apply("mul", x, x)
+    small = apply("mul", x, apply("div", _polynomial(z, _ERF_P), _polynomial(z, _ERF_Q)))
+    bounded = apply("minimum", a, 4.0)
+    tail = apply("div", _polynomial(bounded, _ERFC_P), _polynomial(bounded, _ERFC_Q))
+    gauss = apply("exp", apply("neg", apply("mul", bounded, bounded)))
+    large = apply("sub", const(1.0), apply("mul", gauss, tail))
+    signed = apply("where", apply("lt", x, 0.0), apply("neg", large), large)
+    return apply("where", apply("gt", a, 0.46875), signed, small)
+
+
+def expand_erfc(x: Expr) -> Expr:
+    """1 - erf near 0; the scaled tail of Cody beyond, with exp(-a*a) by a split of a."""
+    a = apply("abs", x)
+    bounded = apply("minimum", a, 4.0)
+    tail = apply("div", _polynomial(bounded, _ERFC_P), _polynomial(bounded, _ERFC_Q))
+    far = apply("where", apply("gt", a, 4.0), _erfc_asymptote(a), tail)
+    # a*a in float32 would cost |a*a| ulps in the exponential: a = head + rest, head*head exact.
+    held = apply("minimum", a, 16.0)
+    head = apply("mul", apply("trunc", apply("mul", held, 16.0)), 0.0625)
+    rest = apply("mul", apply("sub", held, head), apply("add", held, head))
+    gauss = apply("mul", apply("exp", apply("neg", apply("mul", head, head))),
+                  apply("exp", apply("neg", rest)))  # fmt: skip
+    large = apply("mul", gauss, far)
+    mirrored = apply("where", apply("lt", x, 0.0), apply("sub", 2.0, large), large)
+    return apply("where", apply("gt", a, 0.46875), mirrored, apply("sub", 1.0, expand_erf(x)))
+
+
+def _erfc_asymptote(a: Expr) -> Expr:
+    """exp(a*a)·erfc(a) for a >= 4 (Abramowitz and Stegun 7.1.23, six terms)."""
+    w = apply("div", 0.5, apply("mul", a, a))
+    series = _polynomial(w, (1.0, -1.0, 3.0, -15.0, 105.0, -945.0))
+    return apply("div", apply("mul", series, 1.0 / math.sqrt(math.pi)), a)
+
+
+def _with_sign_of(x: Expr, magnitude: Expr) -> Expr:
+    """`magnitude` >= 0 with the sign of x, also of a zero; NaN stays NaN."""
+    signed = apply("where", is_negative(x), apply("neg", magnitude), magnitude)
+    return apply("where", apply("eq", x, 0.0), x, signed)
+
+
+def is_negative(x: Expr) -> Expr:
+    """Whether the sign bit of a number that is not NaN is set (1/-0 is -inf)."""
+    is_zero = apply("eq", x, 0.0)
+    return apply("lt", apply("where", is_zero, apply("div", 1.0, x), x), 0.0)
+
+
+def expand_log2(x: Expr) -> Expr:
+    return apply("mul", apply("log", x), 1.0 / math.log(2.0))
+
+
+def expand_log10(x: Expr) -> Expr:
+    return apply("mul", apply("log", x), 1.0 / math.log(10.0))
+
+
+def expand_tan(x: Expr) -> Expr:
+    return apply("div", apply("sin", x), apply("cos", x))
+
+
+# Polynomials of Moshier's Cephes library (single precision): atanf, asinf.
+_ATAN = (-3.33329491539e-1, 1.99777106478e-1, -1.38776856032e-1, 8.05374449538e-2)
+_ASIN = (1.6666752422e-1, 7.4953002686e-2, 4.5470025998e-2, 2.4181311049e-2, 4.2163199048e-2)
+
+
+def _with_series(x: Expr, coefficients: tuple[float, ...]) -> Expr:
+    """X + x·z·p(z), z = x*x."""
+    z = apply("mul", x, x)
+    return apply("add", apply("mul", apply("mul", _polynomial(z, coefficients), z), x), x)
+
+
+def _atan_positive(a: Expr) -> Expr:
+    """Atan for a >= 0, by reduction to |y| <= tan(pi/8)."""
+    is_large, is_middle = apply("gt", a, math.tan(3 * math.pi / 8)), apply("gt", a, 0.4142135623730)
+    middle = apply("div", apply("sub", a, 1.0), apply("add", a, 1.0))
+    near = apply("where", is_middle, middle, a)
+    y = apply("where", is_large, apply("div", -1.0, a), near)
+    offset = apply("where", is_middle, const(math.pi / 4), const(0.0))
+    offset = apply("where", is_large, const(math.pi / 2), offset)
+    return apply("add", offset, _with_series(y, _ATAN))
+
+
+def expand_atan(x: Expr) -> Expr:
+    return _with_sign_of(x, _atan_positive(apply("abs", x)))
+
+
+def expand_atan2(y: Expr, x: Expr) -> Expr:
+    a, b = apply("abs", y), apply("abs", x)
+    small, large = apply("minimum", a, b), apply("maximum", a, b)
+    quotient = apply("div", small, large)
+    quotient = apply("where", apply("eq", large, 0.0), const(0.0), quotient)
+    quotient = apply("where", apply("eq", small, math.inf), const(1.0), quotient)
+    angle = _atan_positive(quotient)
+    angle = apply("where", apply("gt", a, b), apply("sub", math.pi / 2, angle), angle)
+    angle = apply("where", is_negative(x), apply("sub", math.pi, angle), angle)
+    angle = apply("where", is_negative(y), apply("neg", angle), angle)
+    is_nan = apply("or", apply("is_nan", x), apply("is_nan", y))
+    return apply("where", is_nan, apply("add", x, y), angle)
+
+
+def _asin_small(a: Expr) -> Expr:
+    return _with_series(a, _ASIN)
+
+
+def expand_asin(x: Expr) -> Expr:
+    # Above 1/2: pi/2 - 2·asin(sqrt((1-a)/2)); beyond 1 the square root gives NaN.
+    a = apply("abs", x)
+    root = apply("sqrt", apply("mul", apply("sub", 1.0, a), 0.5))
+    upper = apply("sub", math.pi / 2, apply("mul", _asin_small(root), 2.0))
+    magnitude = apply("where", apply("gt", a, 0.5), upper, _asin_small(a))
+    return _with_sign_of(x, magnitude)
+
+
+def expand_acos(x: Expr) -> Expr:
+    a = apply("abs", x)
+    root = apply("sqrt", apply("mul", apply("sub", 1.0, a), 0.5))
+    upper = apply("mul", _asin_small(root), 2.0)
+    mirrored = apply("where", apply("lt", x, 0.0), apply("sub", math.pi, upper), upper)
+    middle = apply("sub", math.pi / 2, _asin_small(x))
+    return apply("where", apply("gt", a, 0.5), mirrored, middle)
+
+
+def expand_sinh(x: Expr) -> Expr:
+    a = apply("abs", x)
+    m = apply("expm1", apply("minimum", a, 40.0))
+    usual = apply("mul", apply("add", m, apply("div", m, apply("add", m, 1.0))), 0.5)
+    return _with_sign_of(x, apply("where", apply("gt", a, 40.0), _half_exp(a), usual))
+
+
+def expand_cosh(x: Expr) -> Expr:
+    a = apply("abs", x)
+    e = apply("exp", apply("minimum", a, 40.0))
+    usual = apply("mul", apply("add", e, apply("div", 1.0, e)), 0.5)
+    return apply("where", apply("gt", a, 40.0), _half_exp(a), usual)
+
+
+def _half_exp(a: Expr) -> Expr:
+    """exp(a) / 2 without overflow before the quotient does."""
+    e = apply("exp", apply("mul", a, 0.5))
+    return apply("mul", apply("mul", e, 0.5), e)
+
+
+def expand_asinh(x: Expr) -> Expr:
+    # log1p(a + a²/(1 + sqrt(a² + 1))); for large a log(a) + log 2.
+    a = apply("abs", x)
+    held = apply("minimum", a, 1e9)
+    square = apply("mul", held, held)
+    root = apply("add", apply("sqrt", apply("add", square, 1.0)), 1.0)
+    usual = apply("log1p", apply("add", held, apply("div", square, root)))
+    large = apply("add", apply("log", a), math.log(2.0))
+    return _with_sign_of(x, apply("where", apply("gt", a, 1e9), large, usual))
+
+
+def expand_acosh(x: Expr) -> Expr:
+    t = apply("sub", apply("minimum", x, 1e9), 1.0)
+    root = apply("sqrt", apply("mul", t, apply("add", t, 2.0)))
+    usual = apply("log1p", apply("add", t, root))
+    large = apply("add", apply("log", x), math.log(2.0))
+    value = apply("where", apply("gt", x, 1e9), large, usual)
+    return apply("where", apply("lt", x, 1.0), const(math.nan), value)
+
+
+def expand_atanh(x: Expr) -> Expr:
+    a = apply("abs", x)
+    ratio = apply("div", apply("mul", a, 2.0), apply("sub", 1.0, a))
+    return _with_sign_of(x, apply("mul", apply("log1p", ratio), 0.5))
+
+
+def expand_fmod(x: Expr, y: Expr) -> Expr:
+    """The remainder with the sign of x (C's fmod); for floats exact up to one ulp of x."""
+    if x.dtype != FLOAT32:
+        rest = apply("remainder", apply("abs", x), apply("abs", y))
+        return apply("where", apply("lt", x, 0), apply("neg", rest), rest)
+    a, b = apply("abs", x), apply("abs", y)
+    rest = apply("sub", a, apply("mul", apply("trunc", apply("div", a, b)), b))
+    # The rounded quotient may be one too large or too small.
+    rest = apply("where", apply("lt", rest, 0.0), apply("add", rest, b), rest)
+    rest = apply("where", apply("ge", rest, b), apply("sub", rest, b), rest)
+    rest = apply("where", apply("eq", b, math.inf), apply("mul", a, 1.0), rest)
+    rest = apply("where", apply("eq", a, math.inf), const(math.nan), rest)
+    return _with_sign_of(x, rest)
+
+
+def expand_remainder(x: Expr, y: Expr) -> Expr:
+    """The remainder with the sign of y (Python's %)."""
+    if x.dtype != FLOAT32:
+        return apply("sub", x, apply("mul", apply("floor_div", x, y), y))
+    rest = apply("fmod", x, y)
+    differs = apply("ne", apply("lt", rest, 0.0), apply("lt", y, 0.0))
+    moved = apply("and", differs, apply("ne", rest, 0.0))
+    return apply("where", moved, apply("add", rest, y), rest)
+
+
+def expand_pow(x: Expr, y: Expr) -> Expr:
+    """C's powf for |y| < 2**31: sign and parity are handled apart from exp(y·log|x|)."""
+    magnitude = apply("exp", apply("mul", y, apply("log", apply("abs", x))))
+    whole = apply("eq", apply("trunc", y), y)
+    half = apply("mul", y, 0.5)
+    odd = apply("and", whole, apply("ne", apply("trunc", half), half))
+    signed = apply("where", odd, apply("neg", magnitude), magnitude)
+    negative = apply("where", whole, signed, const(math.nan))
+    value = apply("where", apply("lt", x, 0.0), negative, magnitude)
+    is_one = apply("or", apply("eq", y, 0.0), apply("eq", x, 1.0))
+    return apply("where", is_one, const(1.0), value)
+
+
+def expand_sign(x: Expr) -> Expr:
+    if x.dtype != FLOAT32:
+        one, zero = Const(x.dtype, 1), Const(x.dtype, 0)
+        negative = apply("where", apply("lt", x, 0), Const(x.dtype, -1), zero)
+        return apply("where", apply("gt", x, 0), one, negative)
+    negative = apply("where", apply("lt", x, 0.0), const(-1.0), const(0.0))
+    value = apply("where", apply("gt", x, 0.0), const(1.0), negative)
+    return apply("where", apply("is_nan", x), x, value)
+
+
+def expand_gelu(x: Expr) -> Expr:
+    phi = apply("add", apply("erf", apply("mul", x, math.sqrt(0.5))), 1.0)
+    return apply("mul", apply("mul", x, 0.5), phi)
+
+
+# Philox 4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
+_PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_PHILOX_WEYL = (0x9E3779B9, 0xBB67AE85)
+
+
+def expand_random(key0: Expr, key1: Expr, step: Expr, stream: Expr, index: Expr) -> Expr:
+    def u32(value: int) -> Const:
+        return Const(UINT32, value)
+
+    words: list[Expr] = [apply("shift_right", index, u32(2)), stream, step, u32(0)]
+    for r in range(10):
+        k0 = apply("add", key0, u32(r * _PHILOX_WEYL[0] & 0xFFFFFFFF))
+        k1 = apply("add", key1, u32(r * _PHILOX_WEYL[1] & 0xFFFFFFFF))
+        (m0, m1), (c0, c1, c2, c3) = _PHILOX_MULTIPLIERS, words
+        words = [
+            apply("bit_xor", apply("bit_xor", apply("mul_high", c2, u32(m1)), c1), k0),
+            apply("mul", c2, u32(m1)),
+            apply("bit_xor", apply("bit_xor", apply("mul_high", c0, u32(m0)), c3), k1),
+            apply("mul", c0, u32(m0)),
+        ]
+    lane = apply("bit_and", index, u32(3))
+    low = apply("where", apply("eq", lane, u32(0)), words[0], words[1])
+    high = apply("where", apply("eq", lane, u32(2)), words[2], words[3])
+    return apply("where", apply("lt", lane, u32(2)), low, high)
+
+
+def expand_mul_high(a: Expr, b: Expr) -> Expr:
+    """The upper 32 bits of a product, by 16-bit halves."""
+
+    def u32(value: int) -> Const:
+        return Const(UINT32, value)
+
+    a0, a1 = apply("bit_and", a, u32(0xFFFF)), apply("shift_right", a, u32(16))
+    b0, b1 = apply("bit_and", b, u32(0xFFFF)), apply("shift_right", b, u32(16))
+    low = apply("shift_right", apply("mul", a0, b0), u32(16))
+    middle = apply("add", apply("mul", a1, b0), low)
+    cross = apply("add", apply("mul", a0, b1), apply("bit_and", middle, u32(0xFFFF)))
+    high = apply("add", apply("mul", a1, b1), apply("shift_right", middle, u32(16)))
+    return apply("add", high, apply("shift_right", cross, u32(16)))
