@@ -123,9 +123,9 @@ class Emitter:
                 self.contract(node)
             elif isinstance(node.op, Reduce):
                 self.reduce(node)
-        for node in self.members:
-            if node in stored:
-                self.store(node)
+        stores = [self.store(node) for node in self.members if node in stored]
+        # What overwrites an operand comes last: the other stores still read the old value.
+        self.body.stages += sorted(stores, key=lambda store: store.param in self.body.loads)
         return self.body
 
     # ------------------------------------------------------------ stages
@@ -151,7 +151,7 @@ class Emitter:
             self.body.stages.append(Accumulate(axes, (reduction,)))
         self.accumulators[node] = len(self.accumulators)
 
-    def store(self, node: Node) -> None:
+    def store(self, node: Node) -> Store:
         if product(node.shape) == self.frame.points:
             axes: Shape = ()
             index = self.point
@@ -163,8 +163,8 @@ class Emitter:
             raise NotFusibleError
         value = self.value(node, coords)
         param = self.param(node)
-        self.body.stages.append(Store(axes, param, index, value))
         self.body.stores[param] = index
+        return Store(axes, param, index, value)
 
     def full_coords(self) -> Coords:
         """A coordinate in the frame's shape: outer variables, then inner ones."""

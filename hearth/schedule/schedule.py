@@ -73,7 +73,9 @@ def schedule(graph: Graph, inputs: Sequence[Node], state: Mapping[str, StatePlac
         state: where every state entry, constant and workspace lies.
 
     """
-    return _Scheduler(copy_borrowed_outputs(graph), inputs, state).run()
+    by_name = {_name(node): node for node in [*graph.inputs, *inputs]}
+    one_each = replace_nodes(graph, {node: by_name[_name(node)] for node in graph.inputs})
+    return _Scheduler(copy_borrowed_outputs(one_each), inputs, state).run()
 
 
 def copy_borrowed_outputs(graph: Graph) -> Graph:
@@ -162,14 +164,14 @@ class _Scheduler:
             for node, place in self.places.items()
             if isinstance(place, StatePlace) and isinstance(node.op, Input)
         }
-        for output in self.graph.outputs:
-            if output.role != "update":
-                continue
+        outputs = [o for o in self.graph.outputs if o.role == "update"]
+        updates = {base_of(o.node) for o in outputs}
+        for output in outputs:
             node, place = base_of(output.node), self.state[output.name]
             writer = self.fusion.group_of[node]
             states = overlaps(offsets, place.extent)
             body = self.fusion.emit(writer)
-            if place_update(writer, body, node, states, self.groups):
+            if place_update(writer, body, node, states, self.groups, updates):
                 self.places[node] = place
             else:
                 self._copy_later(node, place, states)
