@@ -125,7 +125,7 @@ class Emitter:
                 self.reduce(node)
         stores = [self.store(node) for node in self.members if node in stored]
         # What overwrites an operand comes last: the other stores still read the old value.
-        self.body.stages += sorted(stores, key=lambda store: store.param in self.body.loads)
+        self.body.stages.extend(sorted(stores, key=lambda store: store.param in self.body.loads))
         return self.body
 
     # ------------------------------------------------------------ stages
