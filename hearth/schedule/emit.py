@@ -125,7 +125,8 @@ class Emitter:
                 self.reduce(node)
         stores = [self.store(node) for node in self.members if node in stored]
         # What overwrites an operand comes last: the other stores still read the old value.
-        self.body.stages.extend(sorted(stores, key=lambda store: store.param in self.body.loads))
+        stores.sort(key=lambda store: store.param in self.body.loads)
+        self.body.stages += stores
         return self.body
 
     # ------------------------------------------------------------ stages
