@@ -48,5 +48,5 @@ def buffers_of(program: Program) -> Iterator[int]:
     """Every buffer that a program touches; some more than once."""
     for step in program.steps:
         yield from step.buffers
-    for entry in (*program.inputs, *program.outputs):
-        yield entry.buffer
+    yield from (entry.buffer for entry in program.inputs)
+    yield from (entry.buffer for entry in program.outputs)
