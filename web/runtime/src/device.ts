@@ -1,0 +1,45 @@
+/**
+ * What a backend can do: hold the arena of one bundle and run its programs.
+ *
+ * A device is not a tensor library: it knows no shapes of the user, no dtypes of files, no names
+ * of weights, and it checks no input.  It sees byte offsets and four-byte elements.  Calls arrive
+ * one at a time and in order; results may be still on their way when the next call comes.
+ */
+
+import type { Feed } from "./inputs.ts";
+import type { Bytes } from "./safetensors.ts";
+import type { Span } from "./state.ts";
+
+export type Backend = "webgpu" | "wasm";
+
+/** What computes, for people and for tests. */
+export interface DeviceInfo {
+  readonly backend: Backend;
+  /** Threads that compute; 1 on WebGPU. */
+  readonly threads: number;
+  /** The graphics adapter, or the WebAssembly features in use. */
+  readonly adapter: string;
+  /** The largest batch that memory is planned for; a larger one makes a new plan. */
+  readonly batchSize: number;
+  /** Memory of the arena in bytes. */
+  readonly bytes: number;
+}
+
+/** A program that has been started; `results` are the elements of the wanted buffers. */
+export interface Started {
+  results: Promise<Bytes[]>;
+}
+
+export interface Device {
+  readonly info: DeviceInfo;
+  /** Plans for a larger batch and keeps the state; OutOfMemoryError leaves the old plan alive. */
+  resize(batch: number): Promise<void>;
+  /** Writes into the state region, ordered after the programs started before. */
+  writeState(offset: number, bytes: Uint8Array): void;
+  readState(span: Span): Promise<Bytes>;
+  /** Starts a program on a checked batch that the plan holds. */
+  start(
+    program: string, batch: number, feeds: readonly Feed[], wanted: readonly number[],
+  ): Promise<Started>;
+  dispose(): void;
+}

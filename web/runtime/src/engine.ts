@@ -1,0 +1,229 @@
+/**
+ * What the worker runs: one bundle on one device, with its state.
+ *
+ * Calls take effect in the order in which they are made; several steps may be under way at once.
+ * The engine knows nothing of workers and pages, so tests and Node run it directly.
+ */
+
+import type { BundleSource } from "./bundle.ts";
+import { readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
+import type { DeviceInfo } from "./device.ts";
+import type { Values } from "./elements.ts";
+import { InvalidInputError, NumericalInstabilityError } from "./errors.ts";
+import { scalarOf, type Executor, type Result, type Running } from "./executor.ts";
+import {
+  namedArguments, positionalArguments, type Argument, type InputArray, type Inputs,
+} from "./inputs.ts";
+import { isWeight, type Manifest, type OutputRole } from "./manifest.ts";
+import { openExecutor, type EngineOptions } from "./open.ts";
+import type { Bytes, TensorFile } from "./safetensors.ts";
+import { spanOf } from "./state.ts";
+import {
+  readWeights, writeJson, writeSafetensors, writeWeights, type NameMap,
+} from "./weights.ts";
+
+export type EngineEvent =
+  | { kind: "warning"; message: string }
+  | { kind: "device"; device: DeviceInfo };
+
+export interface EvaluateResult {
+  loss: number;
+  /** The metrics of the model by name, and `norm`, the gradient norm, where there is one. */
+  metrics: Record<string, number>;
+}
+
+export interface TrainResult extends EvaluateResult {
+  /** Completed training steps, this one included. */
+  step: number;
+}
+
+export type WeightFormat = "safetensors" | "json";
+
+const SCALARS: readonly OutputRole[] = ["loss", "metric", "norm"];
+
+export class Engine {
+  private tail: Promise<unknown> = Promise.resolve();
+  private completed = 0;
+
+  private constructor(
+    private readonly executor: Executor,
+    private readonly original: TensorFile,
+    private readonly notify: (event: EngineEvent) => void,
+  ) {}
+
+  /** Loads a bundle on the best device that repeats the recorded step correctly. */
+  static async load(
+    source: BundleSource, options: EngineOptions, notify: (event: EngineEvent) => void,
+  ): Promise<Engine> {
+    const { executor, weights } = await openExecutor(source, options, (message) => {
+      notify({ kind: "warning", message });
+    });
+    return new Engine(executor, weights, notify);
+  }
+
+  get manifest(): Manifest {
+    return this.executor.manifest;
+  }
+
+  get device(): DeviceInfo {
+    return this.executor.device.info;
+  }
+
+  get learningRates(): readonly number[] {
+    return this.executor.learningRates;
+  }
+
+  /** One training step. */
+  async train(x: Inputs, y?: Inputs): Promise<TrainResult> {
+    let step = 0;
+    const results = await this.start("train", SCALARS, () => this.batch("train", x, y), () => {
+      step = ++this.completed;
+    });
+    const { loss, metrics } = scalars(results);
+    if (!Number.isFinite(loss)) throw instability(loss, step);
+    return { loss, metrics, step };
+  }
+
+  async evaluate(x: Inputs, y?: Inputs): Promise<EvaluateResult> {
+    return scalars(await this.start("evaluate", SCALARS, () => this.batch("evaluate", x, y)));
+  }
+
+  /** The first tensor that the model returns. */
+  async predict(x: Inputs): Promise<Float32Array> {
+    const program = "predict";
+    const results = await this.start(program, ["output"], () => this.batch(program, x, undefined));
+    const values = results[0]?.values ?? new Float32Array(0);
+    return values instanceof Float32Array ? values : Float32Array.from(values);
+  }
+
+  /** The gradient of every trained parameter by name; the state stays. */
+  async gradients(x: Inputs, y?: Inputs): Promise<Record<string, Values>> {
+    const program = "gradients";
+    return byName(await this.start(program, ["gradient"], () => this.batch(program, x, y)));
+  }
+
+  /** Runs any program on inputs by name; gives all its outputs by name. */
+  async run(
+    program: string, inputs: Readonly<Record<string, InputArray>>,
+  ): Promise<Record<string, Values>> {
+    return byName(await this.start(program, undefined,
+      () => namedArguments(this.executor.program(program), inputs),
+      () => { if (program === "train") this.completed++; }));
+  }
+
+  /** New learning rates, one per parameter group, from the next step on. */
+  setLearningRates(rates: readonly number[]): Promise<void> {
+    return this.inOrder(() => {
+      this.executor.learningRates = rates;
+      return Promise.resolve();
+    });
+  }
+
+  exportWeights(format: WeightFormat): Promise<Bytes> {
+    return this.inOrder(async () => {
+      const span = spanOf(this.manifest.state.filter(isWeight));
+      const image = await this.executor.device.readState(span);
+      switch (format) {
+        case "safetensors":
+          return writeSafetensors(this.manifest, this.original, image, span.offset);
+        case "json":
+          return writeJson(this.manifest, image, span.offset);
+        default:
+          throw new InvalidInputError(`there is no weight format ${JSON.stringify(format)}`);
+      }
+    });
+  }
+
+  /** Replaces all weights; optimizer state and step count stay. */
+  loadWeights(bytes: Uint8Array, names?: NameMap): Promise<void> {
+    return this.inOrder(async () => {
+      const tensors = readWeights(this.manifest, bytes, names);
+      const { device } = this.executor;
+      const span = spanOf([...tensors.keys()]);
+      const image = await device.readState(span);
+      writeWeights(image, span.offset, tensors);
+      device.writeState(span.offset, image);
+    });
+  }
+
+  exportCheckpoint(): Promise<Bytes> {
+    return this.inOrder(async () => {
+      const image = await this.executor.device.readState(this.wholeState());
+      const { learningRates } = this.executor;
+      return writeCheckpoint(this.manifest, image, {
+        step: this.completed, learningRates: [...learningRates],
+      });
+    });
+  }
+
+  /** Continues the run of a checkpoint; returns its step and learning rates. */
+  loadCheckpoint(bytes: Uint8Array): Promise<{ step: number; learningRates: number[] }> {
+    return this.inOrder(async () => {
+      const { device } = this.executor;
+      const image = await device.readState(this.wholeState());
+      const progress = readCheckpoint(this.manifest, bytes, image);
+      device.writeState(0, image);
+      this.completed = progress.step;
+      this.executor.learningRates = progress.learningRates;
+      return progress;
+    });
+  }
+
+  /** Waits for the calls made before, then gives the device back. */
+  dispose(): Promise<void> {
+    return this.inOrder(() => {
+      this.executor.device.dispose();
+      return Promise.resolve();
+    });
+  }
+
+  private batch(program: string, x: Inputs, y: Inputs | undefined): Argument[] {
+    const entries = this.executor.program(program);
+    const inputs = positionalArguments(entries, "input", x, "x");
+    return [...inputs, ...positionalArguments(entries, "target", y, "y")];
+  }
+
+  private async start(
+    program: string, roles: readonly OutputRole[] | undefined, given: () => Argument[],
+    started?: () => void,
+  ): Promise<Result[]> {
+    const running = await this.inOrder(async (): Promise<Running> => {
+      this.executor.program(program);
+      const { batchSize } = this.device;
+      const result = await this.executor.start(program, given(), roles);
+      if (this.device.batchSize !== batchSize) this.notify({ kind: "device", device: this.device });
+      started?.();
+      return result;
+    });
+    return running.results;
+  }
+
+  private inOrder<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.tail.then(work);
+    this.tail = result.catch(() => undefined);
+    return result;
+  }
+
+  private wholeState(): { offset: number; bytes: number } {
+    return { offset: 0, bytes: this.manifest.state_bytes };
+  }
+}
+
+function scalars(results: readonly Result[]): EvaluateResult {
+  const metrics: Record<string, number> = {};
+  for (const { output, values } of results) {
+    if (output.role !== "loss") metrics[output.name] = values[0] ?? NaN;
+  }
+  return { loss: scalarOf(results, "loss") ?? NaN, metrics };
+}
+
+function byName(results: readonly Result[]): Record<string, Values> {
+  return Object.fromEntries(results.map(({ output, values }) => [output.name, values]));
+}
+
+function instability(loss: number, step: number): NumericalInstabilityError {
+  return new NumericalInstabilityError(`the loss of step ${String(step)} is ${String(loss)}`, {
+    why: "training diverged: the weights are probably not finite any more",
+    remedy: "load earlier weights and lower the learning rate, or clip the gradient norm",
+  });
+}

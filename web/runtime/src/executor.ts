@@ -1,0 +1,79 @@
+/**
+ * Runs the programs of a bundle on a device: checks the batch, makes room for it, starts the
+ * program, and gives its outputs their names.
+ *
+ * It keeps no queue: calls must come one after another until each has started (`engine.ts`).
+ */
+
+import type { Device } from "./device.ts";
+import { toValues, type Values } from "./elements.ts";
+import { InvalidInputError } from "./errors.ts";
+import { checkBatch, type Argument } from "./inputs.ts";
+import type { Manifest, Output, OutputRole, Program } from "./manifest.ts";
+
+/** The name of the live hyper-parameter with one float32 per parameter group. */
+const LEARNING_RATE = "learning_rate";
+
+export interface Result {
+  output: Output;
+  values: Values;
+}
+
+/** A program under way; `results` arrive when the device has finished. */
+export interface Running {
+  results: Promise<Result[]>;
+}
+
+export class Executor {
+  learningRates: readonly number[];
+
+  constructor(readonly manifest: Manifest, readonly device: Device) {
+    this.learningRates = (manifest.optimizer?.groups ?? []).map((group) => group.learning_rate);
+  }
+
+  /** The program of a name; InvalidInputError if the bundle was compiled without it. */
+  program(name: string): Program {
+    const { programs } = this.manifest;
+    const program = Object.hasOwn(programs, name) ? programs[name] : undefined;
+    if (program) return program;
+    const known = Object.keys(programs).join(", ");
+    throw new InvalidInputError(`the bundle has no program "${name}"; it has ${known}`);
+  }
+
+  /** Starts a program; reads the outputs of the given roles, or all. */
+  async start(
+    name: string, given: readonly Argument[], roles?: readonly OutputRole[],
+  ): Promise<Running> {
+    const program = this.program(name);
+    const { batch, feeds } = checkBatch([...given, ...this.hyper(program, given)]);
+    if (batch > this.device.info.batchSize) await this.device.resize(batch);
+    const outputs = program.outputs.filter(({ role }) => roles?.includes(role) ?? true);
+    const wanted = outputs.map(({ buffer }) => buffer);
+    const { results } = await this.device.start(name, batch, feeds, wanted);
+    return {
+      results: results.then((parts) => outputs.flatMap((output, i) => {
+        const elements = parts[i];
+        return elements ? [{ output, values: toValues(output.dtype, elements) }] : [];
+      })),
+    };
+  }
+
+  /** The hyper-parameters that the caller did not give. */
+  private hyper(program: Program, given: readonly Argument[]): Argument[] {
+    const missing = program.inputs.filter((input) =>
+      input.role === "hyper" && !given.some(({ entry }) => entry === input));
+    return missing.map((entry) => {
+      if (entry.name !== LEARNING_RATE) {
+        throw new InvalidInputError(`the hyper-parameter "${entry.name}" needs a value`, {
+          remedy: "call run(program, inputs) and give it there",
+        });
+      }
+      return { entry, label: "the learning rate", data: this.learningRates };
+    });
+  }
+}
+
+/** The scalar of a role, if there is one. */
+export function scalarOf(results: readonly Result[], role: OutputRole): number | undefined {
+  return results.find(({ output }) => output.role === role)?.values[0];
+}

@@ -1,0 +1,31 @@
+/**
+ * hearth.js: the runtime of Hearth bundles, and its own worker.
+ *
+ * This very file is the page side, the worker that computes, and the helper threads: the name of
+ * a worker says what it is.
+ */
+
+import { WORKER_NAME } from "./protocol.ts";
+import { serveAsWorker } from "./server.ts";
+import { workerName } from "./spawn.ts";
+import { serveAsHelper, THREAD_NAME } from "./wasm-threads.ts";
+
+export { Trainer, type TrainerOptions } from "./trainer.ts";
+export {
+  Engine, type EngineEvent, type EvaluateResult, type TrainResult, type WeightFormat,
+} from "./engine.ts";
+export type { EngineOptions } from "./open.ts";
+export type { BackendChoice } from "./backends.ts";
+export { fetchSource, type BundleSource } from "./bundle.ts";
+export type { Backend, DeviceInfo } from "./device.ts";
+export type { Values } from "./elements.ts";
+export type { InputArray, Inputs } from "./inputs.ts";
+export type { Manifest } from "./manifest.ts";
+export type { NameMap } from "./weights.ts";
+export {
+  BackendError, BundleFormatError, DeviceLostError, HearthError, InternalError, InvalidInputError,
+  NumericalInstabilityError, OutOfMemoryError, StorageError, UnsupportedOpError,
+} from "./errors.ts";
+
+if (workerName() === WORKER_NAME) serveAsWorker();
+if (workerName() === THREAD_NAME) serveAsHelper();

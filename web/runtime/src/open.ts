@@ -1,0 +1,133 @@
+/**
+ * From a bundle to a running executor: reads the files, tries the devices, replays the golden step.
+ */
+
+import { BACKEND_CHOICES, candidates, type BackendChoice, type Candidate } from "./backends.ts";
+import { Bundle, type BundleSource } from "./bundle.ts";
+import type { DeviceInfo } from "./device.ts";
+import { BackendError, InvalidInputError, OutOfMemoryError, reasonOf } from "./errors.ts";
+import { Executor } from "./executor.ts";
+import { replayGolden } from "./golden.ts";
+import { CONSTANTS_FILE, isWeight, WEIGHTS_FILE } from "./manifest.ts";
+import { decodeSafetensors, encodeSafetensors, type TensorFile } from "./safetensors.ts";
+import { initialState } from "./state.ts";
+
+export interface EngineOptions {
+  backend?: BackendChoice;
+  /** Seed of all random numbers: an integer from 0 to 2^64 - 1. */
+  seed?: number | bigint;
+  /** Threads of the wasm backend; needs a cross-origin isolated page. */
+  threads?: number;
+  /** The largest batch to make room for at load; a larger one makes room later. */
+  batchSize?: number;
+}
+
+export interface Opened {
+  executor: Executor;
+  /** The weight file as it came, for exports in the same layout. */
+  weights: TensorFile;
+}
+
+/** Loads a bundle on the best device that repeats the recorded step correctly. */
+export async function openExecutor(
+  source: BundleSource, options: EngineOptions, warn: (message: string) => void,
+): Promise<Opened> {
+  checkOptions(options);
+  const bundle = await Bundle.open(source);
+  const parts = await readParts(bundle);
+  const executor = await firstGood(bundle, parts, options, warn);
+  return { executor, weights: parts.weights };
+}
+
+interface Parts {
+  weights: TensorFile;
+  constants: TensorFile | undefined;
+  golden: TensorFile | undefined;
+}
+
+async function readParts(bundle: Bundle): Promise<Parts> {
+  const { manifest } = bundle;
+  const read = (file: string | undefined): Promise<TensorFile | undefined> =>
+    file !== undefined && bundle.has(file) ? bundle.readTensors(file) : Promise.resolve(undefined);
+  const needed = manifest.state.some(isWeight);
+  const [weights, constants, golden] = await Promise.all([
+    needed ? bundle.readTensors(WEIGHTS_FILE) : read(WEIGHTS_FILE), read(CONSTANTS_FILE),
+    read(manifest.golden?.file),
+  ]);
+  const none = (): TensorFile => decodeSafetensors(encodeSafetensors(new Map()), WEIGHTS_FILE);
+  return { weights: weights ?? none(), constants, golden };
+}
+
+/** Tries the devices in order; the first that agrees with the recorded step is taken. */
+async function firstGood(
+  bundle: Bundle, parts: Parts, options: EngineOptions, warn: (message: string) => void,
+): Promise<Executor> {
+  const tried = await candidates(bundle, options.backend ?? "auto", options.threads);
+  const reasons: string[] = [];
+  for (const candidate of tried) {
+    try {
+      const executor = await openCandidate(bundle, parts, options, candidate);
+      warnOfThreads(executor.device.info, options, warn);
+      return executor;
+    } catch (error) {
+      // Anything else, such as a truncated file, is no matter of the device.
+      if (!(error instanceof BackendError || error instanceof OutOfMemoryError)) throw error;
+      reasons.push(`${candidate.name}: ${reasonOf(error)}`);
+      if (tried.at(-1) === candidate) break;
+      warn(`${candidate.name} is not used: ${reasonOf(error)}`);
+    }
+  }
+  throw new BackendError("no backend runs this bundle", {
+    why: reasons.join("; ") || "the bundle has no code for what this browser supports",
+    remedy: "use a current browser, or compile the bundle for more backends",
+  });
+}
+
+function warnOfThreads(
+  { backend, threads }: DeviceInfo, options: EngineOptions, warn: (message: string) => void,
+): void {
+  const asked = options.threads ?? 1;
+  if (backend !== "wasm" || asked <= threads) return;
+  warn(`${String(threads)} of ${String(asked)} threads: more need a cross-origin isolated page \
+(COOP and COEP headers) and a bundle with a threaded variant`);
+}
+
+async function openCandidate(
+  bundle: Bundle, { weights, constants, golden }: Parts, options: EngineOptions,
+  candidate: Candidate,
+): Promise<Executor> {
+  const { manifest } = bundle;
+  const recorded = manifest.golden;
+  const device = await candidate.open(Math.max(options.batchSize ?? 1, recorded?.batch ?? 1));
+  try {
+    const executor = new Executor(manifest, device);
+    if (golden && recorded) {
+      device.writeState(0, initialState(manifest, weights, constants, BigInt(recorded.seed)));
+      await replayGolden(executor, golden);
+    }
+    const seed = BigInt(options.seed ?? recorded?.seed ?? 0);
+    device.writeState(0, initialState(manifest, weights, constants, seed));
+    return executor;
+  } catch (error) {
+    device.dispose();
+    throw error;
+  }
+}
+
+function checkOptions({ backend = "auto", seed = 0, threads = 1, batchSize = 1 }: EngineOptions) {
+  const wrong = (name: string, value: unknown, expected: string): never => {
+    throw new InvalidInputError(`option ${name} is ${String(value)}, expected ${expected}`);
+  };
+  const choices: readonly string[] = BACKEND_CHOICES;
+  if (!choices.includes(backend)) wrong("backend", backend, choices.join(" or "));
+  const good = typeof seed === "bigint" || Number.isSafeInteger(seed);
+  if (!good || seed < 0 || BigInt(seed) >= 2n ** 64n) {
+    wrong("seed", seed, "an integer from 0 to 2^64 - 1");
+  }
+  if (!Number.isInteger(threads) || threads < 1 || threads > 64) {
+    wrong("threads", threads, "an integer from 1 to 64");
+  }
+  if (!Number.isInteger(batchSize) || batchSize < 1) {
+    wrong("batchSize", batchSize, "an integer from 1 up");
+  }
+}

@@ -1,0 +1,224 @@
+/**
+ * The public face: a model that trains in this page's worker.
+ *
+ * It checks little itself and computes nothing; it copies what the user gives, sends it to the
+ * engine, and keeps what the page may ask for at once: device, learning rate, step, warnings.
+ */
+
+import type { BundleSource } from "./bundle.ts";
+import { LocalChannel, WorkerChannel, type Channel } from "./channel.ts";
+import type { DeviceInfo } from "./device.ts";
+import type { Values } from "./elements.ts";
+import type {
+  EngineEvent, EvaluateResult, TrainResult, WeightFormat,
+} from "./engine.ts";
+import type { EngineOptions } from "./open.ts";
+import { BackendError, InvalidInputError } from "./errors.ts";
+import { asList, type InputArray, type Inputs } from "./inputs.ts";
+import type { Manifest } from "./manifest.ts";
+import type { CallKind, Calls, Loaded } from "./protocol.ts";
+import type { NameMap } from "./weights.ts";
+
+export interface TrainerOptions extends EngineOptions {
+  /** Called with every warning, such as a backend that is not used and why. */
+  onWarning?: (message: string) => void;
+  /** `false` computes on this thread: for Node, and inside a worker of the page. */
+  worker?: boolean;
+  /** Where hearth.js can be fetched, if a bundler has made it part of another script. */
+  workerUrl?: string | URL;
+}
+
+export class Trainer {
+  /** Everything the bundle says about its model, inputs and weights. */
+  readonly manifest: Manifest;
+  private rates: readonly number[];
+  private currentDevice: DeviceInfo;
+  private completed = 0;
+  private disposal: Promise<void> | undefined;
+
+  private constructor(
+    private readonly channel: Channel, loaded: Loaded,
+    private readonly messages: readonly string[],
+  ) {
+    this.manifest = loaded.manifest;
+    this.currentDevice = loaded.device;
+    this.rates = loaded.learningRates;
+  }
+
+  /**
+   * Loads the bundle under a URL on the best device of this machine.
+   *
+   * Before it returns it has repeated the bundle's recorded step and compared every value.  Raises
+   * BundleFormatError for a bad bundle, BackendError where no backend runs it.
+   */
+  static async load(
+    source: string | URL | BundleSource, options: TrainerOptions = {},
+  ): Promise<Trainer> {
+    const { onWarning, worker = true, workerUrl, ...engineOptions } = options;
+    const messages: string[] = [];
+    let trainer: Trainer | undefined;
+    const notify = (event: EngineEvent): void => {
+      if (event.kind === "device" && trainer) trainer.currentDevice = event.device;
+      if (event.kind !== "warning") return;
+      messages.push(event.message);
+      onWarning?.(event.message);
+    };
+    const remote = typeof source === "string" || source instanceof URL;
+    const channel = remote && worker
+      ? new WorkerChannel(workerUrl, notify) : new LocalChannel(notify);
+    const address = remote ? absoluteUrl(source) : source;
+    try {
+      const loaded = await channel.call("load", { source: address, options: engineOptions });
+      return (trainer = new Trainer(channel, loaded, messages));
+    } catch (error) {
+      channel.close();
+      throw error;
+    }
+  }
+
+  /** What computes. */
+  get device(): DeviceInfo {
+    return this.currentDevice;
+  }
+
+  /** The warnings since load. */
+  get warnings(): readonly string[] {
+    return this.messages;
+  }
+
+  /** Completed training steps. */
+  get step(): number {
+    return this.completed;
+  }
+
+  /** The learning rate; a list where the optimizer has several parameter groups. */
+  get learningRate(): number | readonly number[] {
+    const [first] = this.rates;
+    return this.rates.length === 1 && first !== undefined ? first : this.rates;
+  }
+
+  /** A number sets all groups, a list one each; it holds from the next step on. */
+  set learningRate(value: number | readonly number[]) {
+    this.requireUse();
+    const rates = typeof value === "number" ? this.rates.map(() => value) : [...value];
+    if (rates.length !== this.rates.length) {
+      throw new InvalidInputError(`${String(rates.length)} learning rates given, the optimizer \
+has ${String(this.rates.length)} parameter groups`);
+    }
+    const bad = rates.find((rate) => !(Number.isFinite(rate) && rate >= 0));
+    if (bad !== undefined) {
+      throw new InvalidInputError(`the learning rate is ${String(bad)}, expected 0 or more`);
+    }
+    this.rates = rates;
+    // It fails only with the worker, and then the next step says so.
+    this.channel.call("setLearningRates", { rates }).catch(() => undefined);
+  }
+
+  /**
+   * One training step on a batch.  Steps may be started without waiting for the one before.
+   *
+   * Raises InvalidInputError before anything is computed, NumericalInstabilityError after a step
+   * whose loss is not finite.
+   */
+  async trainBatch(x: Inputs, y?: Inputs): Promise<TrainResult> {
+    const result = await this.call("train", copyBatch(x, y));
+    this.completed = Math.max(this.completed, result.step);
+    return result;
+  }
+
+  /** Loss and metrics of a batch in evaluation mode; nothing changes. */
+  async evaluateBatch(x: Inputs, y?: Inputs): Promise<EvaluateResult> {
+    return this.call("evaluate", copyBatch(x, y));
+  }
+
+  /** What the model returns in evaluation mode; of several tensors the first (see `run`). */
+  async predict(x: Inputs): Promise<Float32Array> {
+    return this.call("predict", { x: copyInputs(x, "x") });
+  }
+
+  /** The gradient of every trained parameter by name, in training mode, without an update. */
+  async gradients(x: Inputs, y?: Inputs): Promise<Record<string, Float32Array>> {
+    return this.call("gradients", copyBatch(x, y)) as Promise<Record<string, Float32Array>>;
+  }
+
+  /** Runs any program of the bundle on inputs by name; gives all its outputs by name. */
+  async run(
+    program: string, inputs: Readonly<Record<string, InputArray>>,
+  ): Promise<Record<string, Values>> {
+    const copies = Object.entries(inputs).map(([name, data]) =>
+      [name, copyInputs(data, name)] as const);
+    return this.call("run", {
+      program, inputs: Object.fromEntries(copies) as Record<string, InputArray>,
+    });
+  }
+
+  /** The weights under their state_dict keys: a safetensors file, or the JSON form. */
+  async exportWeights(format: WeightFormat = "safetensors"): Promise<Uint8Array> {
+    return this.call("exportWeights", { format });
+  }
+
+  /** Replaces all weights; `names` maps keys of the file to keys of the model. */
+  async loadWeights(bytes: Uint8Array | ArrayBuffer | string, names?: NameMap): Promise<void> {
+    return this.call("loadWeights", { bytes: copyBytes(bytes), names });
+  }
+
+  /** The whole run in one file: weights, optimizer state, step, seed and learning rates. */
+  async exportCheckpoint(): Promise<Uint8Array> {
+    return this.call("exportCheckpoint", {});
+  }
+
+  /** Continues the run of a checkpoint, also of one that PyTorch's side wrote. */
+  async loadCheckpoint(bytes: Uint8Array | ArrayBuffer): Promise<void> {
+    const { step, learningRates } = await this.call("loadCheckpoint", { bytes: copyBytes(bytes) });
+    this.completed = step;
+    this.rates = learningRates;
+  }
+
+  /** Waits for the calls made before, then ends the worker and frees its memory. */
+  dispose(): Promise<void> {
+    this.disposal ??= this.channel.call("dispose", {})
+      .catch(() => undefined) // a worker that failed has nothing to give back
+      .then(() => { this.channel.close(); });
+    return this.disposal;
+  }
+
+  private call<K extends CallKind>(
+    kind: K, takes: Calls[K]["takes"],
+  ): Promise<Calls[K]["gives"]> {
+    this.requireUse();
+    return this.channel.call(kind, takes);
+  }
+
+  private requireUse(): void {
+    if (this.disposal) {
+      throw new BackendError("the trainer was disposed", { remedy: "load the bundle again" });
+    }
+  }
+}
+
+function absoluteUrl(url: string | URL): string {
+  const base = (globalThis.document as Document | undefined)?.baseURI
+    ?? (globalThis.location as Location | undefined)?.href;
+  try {
+    return new URL(url, base).href;
+  } catch {
+    throw new InvalidInputError(`${JSON.stringify(url)} is not the address of a bundle`);
+  }
+}
+
+function copyBatch(x: Inputs, y: Inputs | undefined): { x: Inputs; y: Inputs | undefined } {
+  return { x: copyInputs(x, "x"), y: y === undefined ? y : copyInputs(y, "y") };
+}
+
+/** A copy that can be given away; the user's arrays stay the user's. */
+function copyInputs(given: Inputs, label: string): Inputs {
+  const copies = asList(given, label).map((array) => array.slice() as InputArray);
+  return copies.length === 1 && copies[0] ? copies[0] : copies;
+}
+
+function copyBytes(given: Uint8Array | ArrayBuffer | string): Uint8Array {
+  if (typeof given === "string") return new TextEncoder().encode(given);
+  if (given instanceof ArrayBuffer) return new Uint8Array(given.slice());
+  if (given instanceof Uint8Array) return given.slice();
+  throw new InvalidInputError("the file is not given as a Uint8Array, ArrayBuffer or string");
+}

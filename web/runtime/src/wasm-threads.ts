@@ -1,0 +1,117 @@
+/**
+ * A team of helper workers that run the same program function on one shared memory.
+ *
+ * The caller is thread 0.  Between steps the helpers sleep in Atomics.wait on a step counter, in
+ * a small memory of its own; inside a step the compiled code has its own barriers.  The split of
+ * the work is the code's: every thread gets its index and the number of threads.
+ */
+
+import { BackendError, reasonOf } from "./errors.ts";
+import { spawnWorker, workerScope } from "./spawn.ts";
+
+export type ProgramFunction = (batch: number, thread: number, threads: number) => void;
+
+export const THREAD_NAME = "hearth-thread";
+
+/** Words of the control memory. */
+const STEP = 0;
+const PROGRAM = 1;
+const BATCH = 2;
+const BUSY = 3;
+const FAULT = 4;
+const WORDS = 5;
+
+interface HelperStart {
+  module: WebAssembly.Module;
+  memory: WebAssembly.Memory;
+  control: Int32Array;
+  programs: readonly string[];
+  thread: number;
+  threads: number;
+}
+
+export class ThreadTeam {
+  private constructor(
+    private readonly workers: readonly Worker[],
+    private readonly control: Int32Array,
+    private readonly programs: readonly string[],
+  ) {}
+
+  /** Starts `threads - 1` helpers; BackendError if one of them does not start. */
+  static async start(
+    module: WebAssembly.Module, memory: WebAssembly.Memory, programs: readonly string[],
+    threads: number,
+  ): Promise<ThreadTeam> {
+    const control = new Int32Array(new SharedArrayBuffer(4 * WORDS));
+    const workers: Worker[] = [];
+    try {
+      for (let thread = 1; thread < threads; thread++) workers.push(spawnWorker(THREAD_NAME));
+      await Promise.all(workers.map((worker, i) =>
+        startHelper(worker, { module, memory, control, programs, thread: i + 1, threads })));
+    } catch (error) {
+      workers.forEach((worker) => { worker.terminate(); });
+      throw new BackendError("a helper thread does not start", { why: reasonOf(error) });
+    }
+    return new ThreadTeam(workers, control, programs);
+  }
+
+  /** Runs a program on all threads; returns when all have finished. */
+  run(program: string, own: ProgramFunction, batch: number): void {
+    const { control, workers } = this;
+    control[PROGRAM] = this.programs.indexOf(program);
+    control[BATCH] = batch;
+    Atomics.store(control, BUSY, workers.length);
+    Atomics.add(control, STEP, 1);
+    Atomics.notify(control, STEP);
+    own(batch, 0, workers.length + 1);
+    for (let busy = workers.length; busy > 0; busy = Atomics.load(control, BUSY)) {
+      Atomics.wait(control, BUSY, busy);
+    }
+    if (Atomics.load(control, FAULT) !== 0) throw new BackendError("a helper thread broke off");
+  }
+
+  dispose(): void {
+    this.workers.forEach((worker) => { worker.terminate(); });
+  }
+}
+
+function startHelper(worker: Worker, start: HelperStart): Promise<void> {
+  return new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }: MessageEvent<string>) => {
+      if (data === "ready") resolve();
+      else reject(new BackendError(data));
+    };
+    worker.onerror = (event) => { reject(new BackendError(event.message || "no script")); };
+    worker.postMessage(start);
+  });
+}
+
+/** What a helper worker does from its first message until it is terminated. */
+export function serveAsHelper(): void {
+  const scope = workerScope();
+  scope.onmessage = ({ data }: MessageEvent<HelperStart>) => {
+    try {
+      const instance = new WebAssembly.Instance(data.module, { env: { memory: data.memory } });
+      scope.postMessage("ready");
+      loop(data, data.programs.map((name) => instance.exports[name] as ProgramFunction));
+    } catch (error) {
+      scope.postMessage(reasonOf(error));
+    }
+  };
+}
+
+function loop(start: HelperStart, functions: readonly ProgramFunction[]): never {
+  const { control, thread, threads } = start;
+  for (let step = 0; ;) {
+    Atomics.wait(control, STEP, step);
+    const current = Atomics.load(control, STEP);
+    if (current === step) continue;
+    step = current;
+    try {
+      functions[control[PROGRAM] ?? 0]?.(control[BATCH] ?? 0, thread, threads);
+    } catch {
+      Atomics.store(control, FAULT, 1);
+    }
+    if (Atomics.sub(control, BUSY, 1) === 1) Atomics.notify(control, BUSY);
+  }
+}

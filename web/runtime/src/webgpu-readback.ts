@@ -1,0 +1,64 @@
+/**
+ * Staging buffers for results: a ring of small ones, so that several steps can be in flight, and
+ * one large one for predictions and gradients.
+ *
+ * A buffer is taken before a step is encoded and comes back when its values have been read.
+ */
+
+import type { Bytes } from "./safetensors.ts";
+
+const RING = 3;
+const SMALL_BYTES = 1024;
+
+export class Readback {
+  private readonly small: GPUBuffer[] = [];
+  private readonly waiting: ((buffer: GPUBuffer) => void)[] = [];
+  private large: GPUBuffer | undefined;
+
+  constructor(private readonly device: GPUDevice) {
+    for (let i = 0; i < RING; i++) this.small.push(this.create(SMALL_BYTES));
+  }
+
+  /** A free buffer of at least `bytes`; waits for one when all small ones are in flight. */
+  async take(bytes: number): Promise<GPUBuffer> {
+    if (bytes <= SMALL_BYTES) {
+      return this.small.pop() ?? new Promise((resolve) => { this.waiting.push(resolve); });
+    }
+    const cached = this.large;
+    this.large = undefined;
+    if (cached && cached.size >= bytes) return cached;
+    cached?.destroy();
+    return this.create(bytes);
+  }
+
+  /** The first `bytes` of a buffer that the GPU has been told to fill; gives the buffer back. */
+  async read(buffer: GPUBuffer, bytes: number): Promise<Bytes> {
+    try {
+      if (bytes === 0) return new Uint8Array(0);
+      await buffer.mapAsync(GPUMapMode.READ, 0, bytes);
+      const result = new Uint8Array(buffer.getMappedRange(0, bytes)).slice();
+      buffer.unmap();
+      return result;
+    } finally {
+      this.release(buffer);
+    }
+  }
+
+  private release(buffer: GPUBuffer): void {
+    if (buffer.size > SMALL_BYTES) {
+      if (this.large) buffer.destroy();
+      else this.large = buffer;
+      return;
+    }
+    const next = this.waiting.shift();
+    if (next) next(buffer);
+    else this.small.push(buffer);
+  }
+
+  private create(size: number): GPUBuffer {
+    return this.device.createBuffer({
+      label: "readback", size: Math.ceil(size / 8) * 8,
+      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+    });
+  }
+}
