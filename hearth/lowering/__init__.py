@@ -1,0 +1,1 @@
+"""Lowering: from the ATen operations of a captured program to our tensor graph."""

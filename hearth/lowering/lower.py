@@ -1,0 +1,221 @@
+"""From a captured program to a graph: one rule per operation, all gaps reported at once.
+
+What it is not: an optimizer.  Rules say what an operation means in our few node kinds; fusion,
+layouts and everything else that makes it fast come later.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hearth.capture.graph import Argument, AtenGraph, AtenNode, Value, values_in
+from hearth.errors import InternalError, UnsupportedOpError
+from hearth.ir import build
+from hearth.ir.dim import shape_of
+from hearth.ir.dtype import DEVICE_DTYPE
+from hearth.ir.graph import (
+    Expand,
+    Graph,
+    Input,
+    Node,
+    Output,
+    Permute,
+    Pointwise,
+    Reshape,
+)
+from hearth.ir.scalar import Apply, Arg, Expr
+from hearth.ir.verify import verify
+from hearth.lowering import (  # noqa: F401 (each fills the table of rules)
+    contraction,
+    convolution,
+    elementwise,
+    indexing,
+    layout,
+    pooling,
+    random,
+    reduction,
+)
+from hearth.lowering.rules import RULES, Operand, number
+
+STATE_ROLES = frozenset(("parameter", "buffer", "optimizer", "constant", "seed", "step"))
+_FAMILIES = {
+    "elementwise.py": "an element by itself",
+    "reduction.py": "a reduction",
+    "layout.py": "a view or a creation",
+    "contraction.py": "a matrix product",
+    "convolution.py": "a convolution",
+    "pooling.py": "a pooling",
+    "indexing.py": "a lookup",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRange:
+    """Values of an input are indices: low <= value < high, or value == except_value."""
+
+    input: str
+    low: int
+    high: int
+    except_value: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    graph: Graph
+    ranges: tuple[IndexRange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """An operation that we cannot lower yet."""
+
+    op: str
+    origin: str
+    hint: str
+
+
+def lower(aten: AtenGraph) -> Lowered:
+    """The program in our IR; raises `UnsupportedOpError` that lists every gap."""
+    gaps = find_gaps(aten)
+    if gaps:
+        raise _unsupported(gaps)
+    constants: dict[str, Any] = {}
+    values = _sources(aten, constants)
+    for site in aten.nodes:
+        for value, node in zip(site.results, _apply_rule(site, values), strict=True):
+            values[value] = node
+    outputs = tuple(
+        Output(o.name, "update" if o.role in STATE_ROLES else o.role, values[o.value])
+        for o in aten.outputs
+    )
+    graph = verify(Graph(outputs, constants), "lowering")
+    return Lowered(graph, tuple(_index_ranges(aten, values)))
+
+
+def find_gaps(aten: AtenGraph) -> list[Gap]:
+    """Every operation without a rule and every element type without a place on the device."""
+    gaps = [Gap(n.target, n.origin, _hint(n.target)) for n in aten.nodes if n.target not in RULES]
+    for node in aten.nodes:
+        for dtype in sorted({r.dtype for r in node.results} - set(DEVICE_DTYPE)):
+            hint = f"{dtype} has no place on the device: compute in float32"
+            gaps.append(Gap(node.target, node.origin, hint))
+    for source in aten.inputs:
+        if source.value.dtype not in DEVICE_DTYPE:
+            hint = f"{source.value.dtype} has no place on the device: pass float32"
+            gaps.append(Gap("input", source.name, hint))
+    return gaps
+
+
+def _sources(aten: AtenGraph, constants: dict[str, Any]) -> dict[Value, Node]:
+    values: dict[Value, Node] = {}
+    for source in aten.inputs:
+        value = source.value
+        dtype = DEVICE_DTYPE[value.dtype]
+        values[value] = build.input_node(source.name, source.role, value.shape, dtype)
+    for value, array in aten.constants.items():
+        values[value] = _constant(value, np.asarray(array), constants)
+    return values
+
+
+def _constant(value: Value, array: Any, constants: dict[str, Any]) -> Node:
+    """A table, or a number where all its elements are the same."""
+    dtype = DEVICE_DTYPE[value.dtype]
+    first = array.reshape(-1)[0].item()
+    if array.size == 1 or (array == first).all():
+        return build.pointwise(number(first, dtype, value.name), shape=value.shape)
+    # Floats keep their precision here, for the float64 reference; the bundle stores float32.
+    device = array if array.dtype.kind == "f" else array.astype(dtype)
+    if not np.array_equal(device, array):
+        number(int(array.max()), dtype, value.name)
+        number(int(array.min()), dtype, value.name)
+    constants[value.name] = device
+    return build.constant(value.name, shape_of(array.shape), dtype)
+
+
+def _apply_rule(site: AtenNode, values: Mapping[Value, Node]) -> tuple[Node, ...]:
+    operands = [_operand(a, values) for a in site.args]
+    named = {name: _operand(a, values) for name, a in site.kwargs.items()}
+    result = RULES[site.target](site, *operands, **named)
+    nodes = result if isinstance(result, tuple) else (result,)
+    for node, value in zip(nodes, site.results, strict=True):
+        if node.shape != value.shape or node.dtype != DEVICE_DTYPE[value.dtype]:
+            what = f"{node.dtype}{list(node.shape)} instead of {value.type}"
+            raise InternalError(f"the rule for {site.target} made {what}", where=site.origin)
+    return nodes
+
+
+def _operand(argument: Argument, values: Mapping[Value, Node]) -> Operand:
+    if isinstance(argument, Value):
+        return values[argument]
+    if isinstance(argument, tuple):
+        return tuple(_operand(a, values) for a in argument)
+    return argument
+
+
+def _hint(target: str) -> str:
+    near = difflib.get_close_matches(target, RULES, n=3, cutoff=0.6)
+    known = f"nearest supported: {', '.join(near)}; " if near else ""
+    return f"{known}add a rule to hearth/lowering ({', '.join(_FAMILIES)})"
+
+
+def _unsupported(gaps: list[Gap]) -> UnsupportedOpError:
+    places: dict[tuple[str, str], list[str]] = {}
+    for gap in gaps:
+        places.setdefault((gap.op, gap.hint), []).append(gap.origin)
+    lines = [f"{op} at {'; '.join(dict.fromkeys(w))} ({h})" for (op, h), w in places.items()]
+    return UnsupportedOpError(
+        f"{len(places)} operations have no lowering rule:\n  " + "\n  ".join(lines),
+        why="lowering has one rule per ATen overload and these have none",
+        remedy="replace the operation in the model, or add a rule with a sample in "
+        "tests/ops/samples.py (CONTRIBUTING.md, add an op)",
+    )
+
+
+# ---------------------------------------------------------------- promises about inputs
+
+
+def _index_ranges(aten: AtenGraph, values: Mapping[Value, Node]) -> Iterator[IndexRange]:
+    """Promises whose value is an input seen through views and casts of all its elements."""
+    found: dict[str, IndexRange] = {}
+    for site in aten.nodes:
+        if site.target != "hearth.index_range":
+            continue
+        source = _input_behind(values[next(values_in(site.args))])
+        if source is None:
+            continue
+        _, size, except_value = site.args
+        assert isinstance(size, int)
+        assert except_value is None or isinstance(except_value, int)
+        promise = IndexRange(source, 0, size, except_value)
+        found[source] = _both(found.get(source, promise), promise)
+    yield from found.values()
+
+
+def _both(a: IndexRange, b: IndexRange) -> IndexRange:
+    """What holds under both promises."""
+    except_value = a.except_value if a.except_value == b.except_value else None
+    return IndexRange(a.input, max(a.low, b.low), min(a.high, b.high), except_value)
+
+
+def _input_behind(node: Node) -> str | None:
+    while True:
+        match node.op:
+            case Input(name=name):
+                return name
+            case Reshape() | Permute() | Expand():
+                node = node.inputs[0]
+            case Pointwise(expr=expr) if _is_cast(expr):
+                node = node.inputs[0]
+            case _:
+                return None
+
+
+def _is_cast(expr: Expr) -> bool:
+    while isinstance(expr, Apply) and expr.op.startswith("to_"):
+        expr = expr.args[0]
+    return isinstance(expr, Arg)

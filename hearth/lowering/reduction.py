@@ -1,0 +1,49 @@
+"""Reductions: ours keep the reduced axes, a reshape drops them."""
+
+from __future__ import annotations
+
+from hearth.capture.graph import AtenNode
+from hearth.ir import build
+from hearth.ir.dtype import BOOL, INT32
+from hearth.ir.graph import Node
+from hearth.ir.scalar import Arg, cast, const
+from hearth.lowering.rules import device_dtype, lowers
+
+
+def typed(x: Node, dtype: str, origin: str) -> Node:
+    """The node in another element type."""
+    if x.dtype == dtype:
+        return x
+    return build.pointwise(cast(Arg(x.dtype, 0), dtype), x, origin=origin)
+
+
+def _axes(x: Node, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """PyTorch's rule: no axes means all of them."""
+    return axes or tuple(range(len(x.shape)))
+
+
+@lowers("aten.sum.dim_IntList")
+def _sum(site: AtenNode, x: Node, axes: tuple[int, ...], _: bool) -> Node:
+    x = typed(x, device_dtype(site), site.origin)
+    total = build.reduce("sum", x, _axes(x, axes), site.origin) if x.shape else x
+    return build.reshape(total, site.shape, site.origin)
+
+
+@lowers("aten.amax.default", "aten.amin.default")
+def _extreme(site: AtenNode, x: Node, axes: tuple[int, ...], _: bool) -> Node:
+    kind = "max" if "amax" in site.target else "min"
+    numbers = typed(x, INT32 if x.dtype == BOOL else x.dtype, site.origin)
+    found = build.reduce(kind, numbers, _axes(x, axes), site.origin) if x.shape else numbers
+    return build.reshape(typed(found, x.dtype, site.origin), site.shape, site.origin)
+
+
+@lowers("aten.argmax.default", "aten.argmin.default")
+def _position(site: AtenNode, x: Node, axis: int | None, _: bool) -> Node:
+    if not x.shape:
+        return build.pointwise(const(0, INT32), shape=(), origin=site.origin)
+    numbers = typed(x, INT32 if x.dtype == BOOL else x.dtype, site.origin)
+    kind = "argmax" if "argmax" in site.target else "argmin"
+    axes = tuple(range(len(x.shape))) if axis is None else (axis,)
+    return build.reshape(
+        build.reduce(kind, numbers, axes, site.origin), site.shape, site.origin
+    )
