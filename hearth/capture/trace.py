@@ -92,8 +92,8 @@ def capture(
 ) -> AtenGraph:
     """Trace `function(name → tensor, tracing)` into one graph that holds for every batch size.
 
-    `modules` names the modules for origins.  An input named "seed" and one named "step" feed the
-    random operations.  Raises `CaptureError` or `UnsupportableError`.
+    `modules` names the modules for origins.  The inputs with the roles "seed" and "step" feed
+    the random operations.  Raises `CaptureError` or `UnsupportableError`.
     """
     batches = BATCH_SIZES if any(i.batched for i in inputs) else BATCH_SIZES[:1]
     graphs = [
@@ -117,7 +117,7 @@ def _trace(
     names = [i.name for i in inputs]
 
     def flat(*tensors: torch.Tensor) -> list[torch.Tensor]:
-        random = {n: t for n, t in zip(names, tensors, strict=True) if n in ("seed", "step")}
+        random = {i.role: t for i, t in zip(inputs, tensors, strict=True)}
         tracing.streams.seed = random.get("seed", nothing)
         tracing.streams.step = random.get("step", nothing)
         result: list[torch.Tensor] = dispatch_functionalize(inner, FunctionalTensorMode())(*tensors)

@@ -1,0 +1,194 @@
+"""The programs of a training step: gradients, evaluate and predict, captured as ATen graphs.
+
+Parameters and buffers enter by name and gradients and new buffers leave by name: the module is
+only borrowed, with its tensors swapped for traced ones around the forward pass *and* the gradient
+(`torch.utils.checkpoint` runs the forward again inside the gradient).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils.stateless import _reparametrize_module
+from torch.utils import _pytree as pytree
+
+from hearth.capture.graph import AtenGraph
+from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
+from hearth.errors import CaptureError, UnsupportableError
+from hearth.steps.examples import RANDOM_INPUTS, as_tuple, check_batch, traced
+from hearth.steps.optimizer import OptimizerProgram, capture_optimizer
+from hearth.steps.train_step import TrainStep, untouched
+
+Named = dict[str, torch.Tensor]
+Examples = torch.Tensor | Sequence[torch.Tensor]
+
+
+@dataclass(frozen=True)
+class StepPrograms:
+    """Every program of a training step.
+
+    Inputs and outputs carry names: parameters and buffers their own, "input/0", "target/0",
+    "output/0", "hearth/seed", "hearth/step", "loss", metrics their own.  `optimizer` continues
+    `gradients`.
+    """
+
+    gradients: AtenGraph
+    evaluate: AtenGraph
+    predict: AtenGraph
+    optimizer: OptimizerProgram
+
+
+def capture_programs(step: TrainStep, inputs: Examples, targets: Examples) -> StepPrograms:
+    """Capture every program of the step for these example inputs and targets."""
+    gradients = capture_gradients(step, inputs, targets)
+    with_gradient = [o.name for o in gradients.outputs if o.role == "gradient"]
+    return StepPrograms(
+        gradients,
+        capture_evaluate(step, inputs, targets),
+        capture_predict(step, inputs),
+        capture_optimizer(step, with_gradient),
+    )
+
+
+def capture_gradients(step: TrainStep, inputs: Examples, targets: Examples) -> AtenGraph:
+    """loss, output/K, gradient per trainable parameter that the loss reaches, changed buffers."""
+
+    def body(model: nn.Module, t: Named, tracing: Tracing) -> list[TracedOutput]:
+        trained = {name: t[name].detach().requires_grad_() for name in step.trainable}
+        with torch.enable_grad(), _swapped(model, {**_state(step, t), **trained}):
+            outputs = model(*_numbered(t, "input"))
+            loss = _scalar(step.loss(outputs, *_numbered(t, "target")), "the loss")
+            if not loss.requires_grad:
+                raise _no_gradient(tracing)
+            gradients = tracing.gradient(loss, list(trained.values()))
+            buffers = dict(model.named_buffers())
+        found = {n: g for n, g in zip(trained, gradients, strict=True) if g is not None}
+        return [
+            TracedOutput("loss", "loss", loss.detach()),
+            *_outputs(outputs),
+            *(TracedOutput(name, "gradient", g) for name, g in found.items()),
+            *(TracedOutput(name, "buffer", buffers[name]) for name in step.buffers),
+        ]
+
+    graph = _capture(step, body, inputs, targets, training=True)
+    unchanged = {i.value for i in graph.inputs}
+    outputs = tuple(o for o in graph.outputs if o.role != "buffer" or o.value not in unchanged)
+    return replace(graph, outputs=outputs)
+
+
+def capture_evaluate(step: TrainStep, inputs: Examples, targets: Examples) -> AtenGraph:
+    """loss, output/K and metrics, with the model in eval mode."""
+
+    def body(model: nn.Module, t: Named, tracing: Tracing) -> list[TracedOutput]:  # noqa: ARG001
+        wanted = _numbered(t, "target")
+        with torch.no_grad(), _swapped(model, _state(step, t)):
+            outputs = model(*_numbered(t, "input"))
+            loss = _scalar(step.loss(outputs, *wanted), "the loss")
+            chosen = step.metrics if step.metrics is not None else _default_metrics(outputs, wanted)
+            metrics = {k: _scalar(m(outputs, *wanted), f"metric {k}") for k, m in chosen.items()}
+        measured = [TracedOutput(name, "metric", m.float()) for name, m in metrics.items()]
+        return [TracedOutput("loss", "loss", loss), *_outputs(outputs), *measured]
+
+    return _capture(step, body, inputs, targets, training=False)
+
+
+def capture_predict(step: TrainStep, inputs: Examples) -> AtenGraph:
+    """output/K, with the model in eval mode."""
+
+    def body(model: nn.Module, t: Named, tracing: Tracing) -> list[TracedOutput]:  # noqa: ARG001
+        with torch.no_grad(), _swapped(model, _state(step, t)):
+            return _outputs(model(*_numbered(t, "input")))
+
+    return _capture(step, body, inputs, (), training=False)
+
+
+Body = Callable[[nn.Module, Named, Tracing], list[TracedOutput]]
+
+
+def _capture(
+    step: TrainStep, body: Body, inputs: Examples, targets: Examples, training: bool
+) -> AtenGraph:
+    given, wanted = as_tuple(inputs, "inputs"), as_tuple(targets, "targets")
+    check_batch((*given, *wanted))
+    arguments = [
+        *_stored(step.parameters, "parameter"),
+        *_stored(step.buffers, "buffer"),
+        *traced(given, "input"),
+        *traced(wanted, "target"),
+        *RANDOM_INPUTS,
+    ]
+    modules = {module: name for name, module in step.model.named_modules()}
+    with untouched(step.model, step.loss):
+        if not (training and step.model.training):
+            step.model.train(training)
+        return capture(lambda t, tracing: body(step.model, t, tracing), arguments, modules)
+
+
+def _stored(tensors: Mapping[str, torch.Tensor], role: str) -> list[TracedInput]:
+    return [TracedInput(n, role, tuple(t.shape), t.dtype) for n, t in tensors.items()]
+
+
+def _state(step: TrainStep, t: Named) -> Named:
+    """Traced parameters and buffers; buffers are copies, since modules update them in place."""
+    return {
+        **{name: t[name] for name in step.parameters},
+        **{name: t[name].clone() for name in step.buffers},
+    }
+
+
+def _swapped(model: nn.Module, tensors: Named) -> Any:
+    return _reparametrize_module(model, tensors, tie_weights=True)
+
+
+def _numbered(t: Named, role: str) -> list[torch.Tensor]:
+    return [tensor for name, tensor in t.items() if name.startswith(f"{role}/")]
+
+
+def _outputs(outputs: Any) -> list[TracedOutput]:
+    leaves = [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
+    return [TracedOutput(f"output/{i}", "output", x.detach()) for i, x in enumerate(leaves)]
+
+
+def _scalar(value: Any, name: str) -> torch.Tensor:
+    if not isinstance(value, torch.Tensor) or value.numel() != 1:
+        kind = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise CaptureError(
+            f"{name} is not a scalar: {kind}",
+            why="a step minimizes one number",
+            remedy='reduce it, for example with .mean() or reduction="mean"',
+        )
+    return value.reshape(())
+
+
+def _no_gradient(tracing: Tracing) -> UnsupportableError:
+    return UnsupportableError(
+        "the loss does not depend on any trainable parameter",
+        where=tracing.origins.current,
+        why="there is no path of differentiable operations from the loss to a parameter",
+        remedy="look for .detach(), torch.no_grad() or integer arithmetic between them",
+    )
+
+
+def _default_metrics(
+    outputs: Any, targets: Sequence[torch.Tensor]
+) -> dict[str, Callable[..., torch.Tensor]]:
+    """Accuracy, where one output [B, C] meets one integer class label per row."""
+    if (
+        isinstance(outputs, torch.Tensor)
+        and outputs.dim() == 2
+        and outputs.is_floating_point()
+        and len(targets) == 1
+        and targets[0].dim() == 1
+        and targets[0].dtype in (torch.int64, torch.int32)
+    ):
+        return {"accuracy": accuracy}
+    return {}
+
+
+def accuracy(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The fraction of rows of [B, C] whose largest element is at the label."""
+    return (outputs.argmax(1) == labels).float().mean()

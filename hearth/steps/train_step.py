@@ -1,0 +1,183 @@
+"""What a person hands us to compile: a model, its loss and its optimizer, checked.
+
+Nothing here is traced or changed.  `programs.py` turns a `TrainStep` into captured programs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from hearth.errors import CaptureError, InvalidInputError, UnsupportedOpError
+
+Loss = Callable[..., torch.Tensor]
+Metric = Callable[..., torch.Tensor]
+_TABLES = ("_parameters", "_buffers", "_modules")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainStep:
+    """One training step: forward, loss, backward, optional clipping, update.
+
+    `loss` is called as `loss(outputs, *targets)` and returns a scalar.  Parameters that the
+    optimizer does not hold, or that do not require gradients, stay as they are.  `metrics` maps a
+    name to a callable like the loss, evaluated in the evaluate program.  Modules that are in eval
+    mode inside a model in training mode stay so (frozen BatchNorm).
+
+    Raises `InvalidInputError`, `CaptureError` or `UnsupportedOpError` for what cannot be compiled.
+    """
+
+    model: nn.Module
+    loss: Loss
+    optimizer: torch.optim.Optimizer
+    clip_grad_norm: float | None = None
+    precision: str = "float32"
+    metrics: Mapping[str, Metric] | None = None
+    parameters: Mapping[str, nn.Parameter] = field(init=False, repr=False)
+    buffers: Mapping[str, torch.Tensor] = field(init=False, repr=False)
+    groups: tuple[tuple[str, ...], ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        _check_kinds(self)
+        parameters = dict(self.model.named_parameters())
+        object.__setattr__(self, "parameters", parameters)
+        object.__setattr__(self, "buffers", dict(self.model.named_buffers()))
+        object.__setattr__(self, "groups", _group_names(self.optimizer, parameters))
+        _check_dtypes(self)
+        if not self.trainable:
+            raise CaptureError(
+                "there is nothing to train",
+                why="no parameter in the optimizer requires a gradient",
+                remedy="call requires_grad_(True) on the parameters to train",
+            )
+
+    @property
+    def trainable(self) -> tuple[str, ...]:
+        """Names of the parameters that the optimizer may change, in the model's order."""
+        held = {name for group in self.groups for name in group}
+        return tuple(n for n, p in self.parameters.items() if n in held and p.requires_grad)
+
+
+@dataclass(frozen=True)
+class StateEntry:
+    """One entry of the model's state_dict, or a buffer outside it.
+
+    `name` is the state_dict key; `tied_to` the first name of a tensor that has several.
+    """
+
+    name: str
+    role: str
+    tensor: torch.Tensor
+    trainable: bool
+    persistent: bool
+    tied_to: str | None
+
+
+def state_entries(step: TrainStep) -> tuple[StateEntry, ...]:
+    """Every parameter and buffer in state_dict order, then the non-persistent buffers."""
+    saved = step.model.state_dict(keep_vars=True)
+    named = dict(step.model.named_parameters(remove_duplicate=False))
+    buffers = dict(step.model.named_buffers(remove_duplicate=False))
+    names = [
+        *(n for n in saved if n in named or n in buffers),
+        *(b for b in buffers if b not in saved),
+    ]
+    first: dict[int, str] = {}
+    entries = []
+    for name in names:
+        tensor = named[name] if name in named else buffers[name]
+        owner = first.setdefault(id(tensor), name)
+        role = "parameter" if name in named else "buffer"
+        entries.append(
+            StateEntry(
+                name,
+                role,
+                tensor,
+                trainable=owner in step.trainable,
+                persistent=name in saved,
+                tied_to=None if owner == name else owner,
+            )
+        )
+    return tuple(entries)
+
+
+@contextmanager
+def untouched(*objects: object) -> Iterator[None]:
+    """Restore modules (attributes, parameters, buffers, modes) and the RNG state on exit."""
+    modules = [m for o in objects if isinstance(o, nn.Module) for m in o.modules()]
+    saved = [
+        (m, dict(m.__dict__), *(dict(m.__dict__[table]) for table in _TABLES)) for m in modules
+    ]
+    random = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(random)
+        for module, attributes, *tables in saved:
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+            for name, table in zip(_TABLES, tables, strict=True):
+                module.__dict__[name].clear()
+                module.__dict__[name].update(table)
+
+
+def _check_kinds(step: TrainStep) -> None:
+    for name, kind in (("model", nn.Module), ("optimizer", torch.optim.Optimizer)):
+        given = getattr(step, name)
+        if not isinstance(given, kind):
+            raise InvalidInputError(
+                f"{name} is a {type(given).__name__}, not a {kind.__module__}.{kind.__name__}",
+                remedy=f"pass the {name} object itself",
+            )
+    for name, function in {"loss": step.loss, **(step.metrics or {})}.items():
+        if not callable(function):
+            raise InvalidInputError(
+                f"{name} is a {type(function).__name__} and cannot be called",
+                remedy="pass a callable (outputs, *targets) that returns a scalar",
+            )
+    if step.precision != "float32":
+        raise UnsupportedOpError(
+            f"precision {step.precision!r} is not supported", remedy='use precision="float32"'
+        )
+    norm = step.clip_grad_norm
+    if norm is not None and not (isinstance(norm, (int, float)) and 0 < norm < math.inf):
+        raise InvalidInputError(
+            f"clip_grad_norm is {norm!r}", remedy="pass a positive number, or None for no clipping"
+        )
+
+
+def _check_dtypes(step: TrainStep) -> None:
+    for name, tensor in {**step.parameters, **step.buffers}.items():
+        if isinstance(tensor, (nn.UninitializedParameter, nn.UninitializedBuffer)):
+            raise InvalidInputError(
+                f"{name} has no shape yet", remedy="run the model once on an example batch first"
+            )
+        if (tensor.is_floating_point() and tensor.dtype != torch.float32) or tensor.is_complex():
+            raise UnsupportedOpError(
+                f"{name} is {tensor.dtype}, not torch.float32", remedy="call model.float() first"
+            )
+
+
+def _group_names(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
+) -> tuple[tuple[str, ...], ...]:
+    names = {id(p): name for name, p in parameters.items()}
+    groups: list[tuple[str, ...]] = []
+    for index, group in enumerate(optimizer.param_groups):
+        members: list[Any] = group["params"]
+        foreign = [p for p in members if id(p) not in names]
+        if foreign:
+            raise InvalidInputError(
+                f"group {index} of the optimizer holds a tensor of shape "
+                f"{tuple(foreign[0].shape)} that is not a parameter of the model",
+                why="the step trains the model's parameters only",
+                remedy="build the optimizer from this very model: Optimizer(model.parameters())",
+            )
+        groups.append(tuple(names[id(p)] for p in members))
+    return tuple(groups)
