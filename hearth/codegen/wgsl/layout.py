@@ -1,0 +1,75 @@
+"""How many threads work on a point of a generic kernel, and which loop neighbours walk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hearth.codegen.wgsl.rewrite import indices_of_stage
+from hearth.ir.dim import Dim, product
+from hearth.ir.kernel import Kernel
+
+TYPICAL_BATCH = 32  # layouts are chosen for it, and right for every batch
+THREADS = 64
+MAX_THREADS = 256
+ENOUGH_THREADS = 16384  # keeps a large GPU busy
+SERIAL_ELEMENTS = 32  # a loop this short is not worth sharing
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A workgroup covers `points` points with `lanes` threads each (powers of two).
+
+    `by_point`: neighbouring threads have neighbouring points, else neighbouring inner elements.
+    """
+
+    points: int
+    lanes: int
+    by_point: bool
+
+    @property
+    def threads(self) -> int:
+        return self.points * self.lanes
+
+
+def choose_layout(kernel: Kernel) -> Layout:
+    points = kernel.points.at(TYPICAL_BATCH)
+    inner = max(product(stage.axes).at(TYPICAL_BATCH) for stage in kernel.stages)
+    if inner <= SERIAL_ELEMENTS:
+        return Layout(THREADS, 1, by_point=True)
+    by_point = _is_contiguous_along_points(kernel)
+    lanes = min(_power_above(ENOUGH_THREADS // points), _power_below(inner // 4), MAX_THREADS)
+    if by_point:
+        across = min(_power_above(points), 32)
+        lanes = min(lanes, MAX_THREADS // across)
+        return Layout(THREADS if lanes == 1 else across, lanes, by_point=True)
+    lanes = max(lanes, 32)  # a row is read by neighbours, however many rows there are
+    return Layout(max(1, THREADS // lanes), lanes, by_point=False)
+
+
+def _is_contiguous_along_points(kernel: Kernel) -> bool:
+    """Whether more accesses are contiguous along the last outer loop than the last inner one."""
+    votes = 0
+    outer = _last(kernel.axes, 0)
+    for stage in kernel.stages:
+        inner = _last(stage.axes, len(kernel.axes))
+        if inner is None:
+            continue
+        for index in indices_of_stage(stage):
+            votes += (outer is not None and index.coefficient(outer) == Dim.of(1)) - (
+                index.coefficient(inner) == Dim.of(1)
+            )
+    return votes > 0
+
+
+def _last(axes: tuple[Dim, ...], start: int) -> int | None:
+    """The number of the last loop that runs more than once."""
+    found = [start + i for i, extent in enumerate(axes) if extent != Dim.of(1)]
+    return found[-1] if found else None
+
+
+def _power_above(number: int) -> int:
+    return 1 << max(number - 1, 0).bit_length()
+
+
+def _power_below(number: int) -> int:
+    return 1 << max(number.bit_length() - 1, 0)

@@ -1,0 +1,199 @@
+"""Any kernel as loops, with one or more threads per point (`layout.py` says how many).
+
+One lane per point is a plain loop nest.  With more, each lane reduces every `lanes`-th element,
+and the partial results meet in workgroup memory as a tree: always in the same order, so a result
+is reproducible.  Long sums are added in blocks: their error does not grow with their length.
+
+Barriers stand in uniform control flow: threads beyond the last point compute it again and store
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import groupby
+
+from hearth.codegen.wgsl.body import Axes, Body, Digit, Term, digits
+from hearth.codegen.wgsl.folds import Partial, add_values, declare, merge
+from hearth.codegen.wgsl.layout import Layout, choose_layout
+from hearth.codegen.wgsl.module import WgslKernel, Workgroups, assemble, workgroup_index
+from hearth.codegen.wgsl.tree import Tree
+from hearth.codegen.wgsl.values import evaluate
+from hearth.ir.dim import Dim, Shape, product
+from hearth.ir.dtype import BOOL
+from hearth.ir.index import axis, linearize
+from hearth.ir.kernel import Accumulate, Kernel, Store
+from hearth.ir.scalar import Expr
+
+BLOCK_ELEMENTS = 64  # of a long sum
+
+
+def emit_loops(kernel: Kernel) -> WgslKernel:
+    """A module for any kernel."""
+    layout = choose_layout(kernel)
+    workgroups = ((kernel.points, layout.points),)
+    body = Body(kernel.params)
+    loops = _Loops(kernel, body, layout)
+    loops.enter(workgroups)
+    for _, stages in groupby(kernel.stages, key=_same_loops):
+        loops.run(list(stages))
+    lanes = "a thread" if layout.lanes == 1 else f"{layout.lanes} threads together"
+    return assemble(kernel, body, layout.threads, workgroups, lanes)
+
+
+def _same_loops(stage: Accumulate | Store) -> tuple[type, Shape | int]:
+    """Neighbouring stores over the same axes share their loops; reductions stay apart."""
+    return (Store, stage.axes) if isinstance(stage, Store) else (Accumulate, id(stage))
+
+
+class _Loops:
+    def __init__(self, kernel: Kernel, body: Body, layout: Layout) -> None:
+        self.kernel, self.body, self.layout = kernel, body, layout
+        self.outer: list[Digit] = []
+        self.accumulators: list[Term] = []
+        self.tree = Tree(body, layout.threads)
+
+    def enter(self, workgroups: Workgroups) -> None:
+        """Which point this thread works on."""
+        body, layout = self.body, self.layout
+        points = body.dim(self.kernel.points).text
+        if layout.lanes == 1:
+            body.line(f"let i = (group.y * groups.x + group.x) * {layout.points}u + thread;")
+            body.line(f"if (i >= {points}) {{ return; }}")
+        else:
+            workgroup_index(body, workgroups)
+            near, far = f"thread % {layout.points}u", f"thread / {layout.points}u"
+            if not layout.by_point:
+                near, far = f"thread / {layout.lanes}u", f"thread % {layout.lanes}u"
+            body.line(f"let lane = {far};")
+            body.line(f"let slot = {near};")
+            body.line(f"let point = workgroup * {layout.points}u + slot;")
+            body.line(f"let i = min(point, {points} - 1u);")
+        self.outer = digits(body, Term("i"), self.kernel.axes)
+        variables = [axis(position, extent) for position, extent in enumerate(self.kernel.axes)]
+        body.point = linearize(variables, self.kernel.axes), Term("i")
+
+    def run(self, stages: Sequence[Accumulate | Store]) -> None:
+        first = stages[0]
+        if isinstance(first, Store):
+            self.store([s for s in stages if isinstance(s, Store)])
+        elif self.layout.lanes == 1:
+            self.accumulate(first)
+        else:
+            self.accumulate_together(first)
+
+    def axes(self, inner: list[Digit]) -> Axes:
+        variables = [*self.outer, *inner]
+        return lambda position: variables[position]()
+
+    # ------------------------------------------------------------ stores
+
+    def store(self, stages: Sequence[Store]) -> None:
+        """All values first: a later one may read what an earlier one overwrites."""
+        with ExitStack() as stack:
+            if self.layout.lanes > 1:
+                lane = " && lane == 0u" if not stages[0].axes else ""
+                points = self.body.dim(self.kernel.points).text
+                stack.enter_context(self.body.block(f"if (point < {points}{lane})"))
+            axes = self.axes(stack.enter_context(self.elements(stages[0].axes)))
+            roots = [stage.value for stage in stages]
+            values = evaluate(self.body, roots, axes, self.accumulators)
+            for stage, value in zip(stages, values, strict=True):
+                self.write(stage, value, axes)
+
+    def write(self, stage: Store, value: Term, axes: Axes) -> None:
+        index = self.body.index(stage.index, axes, _no_values)
+        is_bool = self.kernel.params[stage.param].dtype == BOOL
+        text = f"i32({value.text})" if is_bool else value.text
+        self.body.line(f"p{stage.param}[{index.text}] = {text};")
+
+    @contextmanager
+    def elements(self, shape: Shape) -> Iterator[list[Digit]]:
+        """Loops over the inner axes of a store, shared by the lanes of a point."""
+        with ExitStack() as stack:
+            if self.layout.lanes > 1 and shape:
+                limit, step = self.body.dim(product(shape)).text, self.layout.lanes
+                j = stack.enter_context(self.body.range_loop("lane", limit, step))
+                yield digits(self.body, j, shape)
+            else:
+                loops = [stack.enter_context(self.body.loop(extent)) for extent in shape]
+                yield [_constantly(term) for term in loops]
+
+    # ------------------------------------------------------------ reductions
+
+    def accumulate(self, stage: Accumulate) -> None:
+        """One thread: a loop nest whose innermost loop has partial results of its own."""
+        totals = declare(self.body, stage.reductions)
+        if stage.axes:
+            self.nest(stage, totals)
+        else:
+            self.add(stage, totals, [], Term("0u"))
+        self.finish(totals)
+
+    def nest(self, stage: Accumulate, totals: list[Partial]) -> None:
+        *outer, last = stage.axes
+        first = len(self.kernel.axes)
+        with ExitStack() as stack:
+            loops = [stack.enter_context(self.body.loop(extent)) for extent in outer]
+            parts = declare(self.body, stage.reductions) if outer else totals
+
+            def add(j: Term, into: list[Partial]) -> None:
+                inner = [_constantly(term) for term in (*loops, j)]
+                flat = linearize([axis(first + i, e) for i, e in enumerate(stage.axes)], stage.axes)
+                self.add(stage, into, inner, self.body.index(flat, self.axes(inner), _no_values))
+
+            self.reduce_range(stage, parts, last, add)
+            if outer:
+                merge(self.body, totals, parts)
+
+    def accumulate_together(self, stage: Accumulate) -> None:
+        """All lanes of a point: every lane its share, then a tree in workgroup memory."""
+        totals = declare(self.body, stage.reductions)
+
+        def add(j: Term, into: list[Partial]) -> None:
+            self.add(stage, into, digits(self.body, j, stage.axes), j)
+
+        self.reduce_range(stage, totals, product(stage.axes), add)
+        layout = self.layout
+        stride = layout.points if layout.by_point else 1
+        first = "slot" if layout.by_point else f"slot * {layout.lanes}u"
+        results = self.tree.reduce(totals, layout.lanes, stride, first)
+        self.accumulators += [Term(name, self.body.depth) for name in results]
+
+    def reduce_range(
+        self, stage: Accumulate, into: list[Partial], extent: Dim,
+        add: Callable[[Term, list[Partial]], None],
+    ) -> None:  # fmt: skip
+        """The lane's share of 0..extent; what may be long goes in blocks."""
+        body, lanes = self.body, self.layout.lanes
+        start, limit = "lane" if lanes > 1 else "0u", body.dim(extent).text
+        block = BLOCK_ELEMENTS * lanes
+        if extent.is_static and extent.static <= 2 * block:
+            with body.range_loop(start, limit, lanes) as j:
+                add(j, into)
+            return
+        with body.range_loop(start, limit, block) as base:
+            parts = declare(body, stage.reductions)
+            end = body.let(Term(f"min({base.text} + {block}u, {limit})", base.depth), "end")
+            with body.range_loop(base.text, end.text, lanes) as j:
+                add(j, parts)
+            merge(body, into, parts)
+
+    def add(
+        self, stage: Accumulate, into: list[Partial], inner: list[Digit], position: Term
+    ) -> None:
+        roots = [r.value for r in stage.reductions]
+        values = evaluate(self.body, roots, self.axes(inner), self.accumulators)
+        add_values(self.body, into, values, position)
+
+    def finish(self, totals: list[Partial]) -> None:
+        self.accumulators += [Term(total.result, self.body.depth) for total in totals]
+
+
+def _constantly(term: Term) -> Digit:
+    return lambda: term
+
+
+def _no_values(_: Expr) -> Term:
+    raise AssertionError("a store's index holds no computed values")

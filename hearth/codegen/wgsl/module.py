@@ -1,0 +1,93 @@
+"""A kernel's whole WGSL module: header, bindings, library functions, `main`.
+
+Bindings follow spec/manifest.md: group 0 holds one array per parameter, group 1 the batch size.
+The text depends only on what the kernel computes: equal kernels differ in the first line alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hearth.codegen.wgsl.body import INDENT, Body, Term
+from hearth.codegen.wgsl.library import functions
+from hearth.codegen.wgsl.spelling import STORED_TYPES
+from hearth.ir.dim import Dim, Shape
+from hearth.ir.kernel import Accumulate, Kernel, Stage
+
+Workgroups = tuple[tuple[Dim, int], ...]
+
+
+@dataclass(frozen=True)
+class WgslKernel:
+    """A module with the entry point `main`, for the product of ceil(extent / per) workgroups."""
+
+    source: str
+    workgroups: Workgroups
+
+
+def assemble(
+    kernel: Kernel, body: Body, threads: int, workgroups: Workgroups, method: str
+) -> WgslKernel:
+    sections = [
+        "\n".join(_header(kernel, method)),
+        "\n".join([*_bindings(body), *body.declarations]),
+        *functions(body.functions),
+        "\n".join([*_main(threads), *(INDENT + line for line in body.lines), "}"]),
+    ]
+    return WgslKernel("\n\n".join(sections) + "\n", workgroups)
+
+
+def workgroup_index(body: Body, workgroups: Workgroups) -> Term:
+    """The linear index of this workgroup; surplus workgroups of the last row of the grid return."""
+    body.line("let workgroup = group.y * groups.x + group.x;")
+    counts = [ceil_div(body, extent, per) for extent, per in workgroups]
+    body.line(f"if (workgroup >= {' * '.join(c.operand for c in counts)}) {{ return; }}")
+    return Term("workgroup")
+
+
+def ceil_div(body: Body, extent: Dim, per: int) -> Term:
+    if extent.is_static:
+        return Term(f"{-(-extent.static // per)}u")
+    size = body.dim(extent)
+    return size if per == 1 else body.let(Term(f"({size.text} + {per - 1}u) / {per}u"), "size")
+
+
+def _header(kernel: Kernel, method: str) -> list[str]:
+    stages = [f"//   {_describe(stage)}" for stage in kernel.stages]
+    return [
+        f"// kernel: {kernel.name}",
+        f"// For every point of {_shape(kernel.axes)}, {method}:",
+        *stages,
+    ]
+
+
+def _describe(stage: Stage) -> str:
+    if isinstance(stage, Accumulate):
+        kinds = ", ".join(r.kind for r in stage.reductions)
+        return f"{kinds} over {_shape(stage.axes)}"
+    over = f", over {_shape(stage.axes)}" if stage.axes else ""
+    return f"write p{stage.param}{over}"
+
+
+def _shape(shape: Shape) -> str:
+    return f"[{', '.join(str(e) for e in shape)}]"
+
+
+def _bindings(body: Body) -> list[str]:
+    lines = []
+    for i, param in enumerate(body.params):
+        element = "vec4<f32>" if i in body.vectors else STORED_TYPES[param.dtype]
+        lines.append(f"@group(0) @binding({i}) var<storage, read_write> p{i}: array<{element}>;")
+    return [*lines, "@group(1) @binding(0) var<uniform> batch: vec4<u32>;"]
+
+
+def _main(threads: int) -> list[str]:
+    return [
+        f"@compute @workgroup_size({threads})",
+        "fn main(",
+        "  @builtin(workgroup_id) group: vec3<u32>,",
+        "  @builtin(num_workgroups) groups: vec3<u32>,",
+        "  @builtin(local_invocation_index) thread: u32,",
+        ") {",
+        "  let B = batch.x;",
+    ]

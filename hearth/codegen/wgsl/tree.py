@@ -1,0 +1,84 @@
+"""Reductions across the threads of a workgroup, as a tree in workgroup memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hearth.codegen.wgsl.body import Body
+from hearth.codegen.wgsl.folds import Partial
+from hearth.codegen.wgsl.spelling import TYPES
+
+AT_ONCE = 8  # reductions of at most two variables each, for 256 threads: 16 KiB
+
+
+class Tree:
+    """Workgroup memory for the trees of one kernel; they share it one after another."""
+
+    def __init__(self, body: Body, threads: int) -> None:
+        self.body, self.threads = body, threads
+        self.arrays: set[str] = set()
+        self.is_in_use = False
+
+    def reduce(self, totals: Sequence[Partial], lanes: int, stride: int, first: str) -> list[str]:
+        """Names of the results, which every thread gets.
+
+        Lane `l` of a point is thread `first + l * stride`; the kernel has named its own `lane`.
+        """
+        results: list[str] = []
+        for start in range(0, len(totals), AT_ONCE):
+            results += self._reduce(totals[start : start + AT_ONCE], lanes, stride, first)
+        return results
+
+    def _reduce(self, totals: Sequence[Partial], lanes: int, stride: int, first: str) -> list[str]:
+        body = self.body
+        if self.is_in_use:
+            body.line("workgroupBarrier();")  # until every thread has read the result before
+        self.is_in_use = True
+        arrays = self._share(totals)
+        body.line("workgroupBarrier();")
+        with body.block(f"for (var half = {lanes // 2}u; half > 0u; half /= 2u)"):
+            other = "thread + half" if stride == 1 else f"thread + half * {stride}u"
+            with body.block("if (lane < half)"):
+                body.line(f"let other = {other};")
+                for partial, names in zip(totals, arrays, strict=True):
+                    mine, theirs = ([f"{n}[{i}]" for n in names] for i in ("thread", "other"))
+                    _at(partial, mine).add(body, *_pair(theirs))
+            body.line("workgroupBarrier();")
+        results = []
+        for names in arrays:
+            results.append(body.fresh("total"))
+            body.line(f"let {results[-1]} = {names[-1]}[{first}];")
+        return results
+
+    def _share(self, totals: Sequence[Partial]) -> list[list[str]]:
+        """Every variable of every thread into an array; the arrays of each reduction."""
+        counts: Counter[str] = Counter()
+        arrays: list[list[str]] = []
+        for partial in totals:
+            arrays.append([])
+            for variable, element in partial.variables:
+                name = f"shared_{element}_{counts[element]}"
+                counts[element] += 1
+                self._declare(name, element)
+                self.body.line(f"{name}[thread] = {variable};")
+                arrays[-1].append(name)
+        return arrays
+
+    def _declare(self, name: str, element: str) -> None:
+        assert element in TYPES.values()
+        if name not in self.arrays:
+            self.arrays.add(name)
+            self.body.declarations.append(
+                f"var<workgroup> {name}: array<{element}, {self.threads}>;"
+            )
+
+
+def _at(partial: Partial, names: Sequence[str]) -> Partial:
+    value, position = _pair(names)
+    return replace(partial, value=value, position=position)
+
+
+def _pair(names: Sequence[str]) -> tuple[str, str | None]:
+    return names[0], names[1] if len(names) > 1 else None
