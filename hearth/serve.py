@@ -98,6 +98,9 @@ class Server:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keeps connections open: one batch is one request
+    # Head and body in one packet: in two, each answer waits 40 ms for a delayed acknowledgement.
+    wbufsize = -1
+    disable_nagle_algorithm = True
     routes: dict[str, Path | bytes]
     blobs: MutableMapping[str, bytes] | None
 

@@ -99,8 +99,12 @@ def _kernels(manifest: Manifest) -> Iterator[Breach]:
 
 
 def _programs(manifest: Manifest) -> Iterator[Breach]:
+    owners: dict[int, str] = {}
     for name, program in manifest.programs.items():
         path = f"programs.{name}"
+        for index in sorted(_slot_buffers(manifest, program)):
+            if owners.setdefault(index, name) != name:
+                yield f"buffers[{index}]", f"lies in slots of {owners[index]} and {name}"
         yield from _ports(manifest, program, program.inputs, f"{path}.inputs")
         yield from _ports(manifest, program, program.outputs, f"{path}.outputs")
         for i, step in enumerate(program.steps):
@@ -117,6 +121,14 @@ def _programs(manifest: Manifest) -> Iterator[Breach]:
                 bound = [manifest.buffers[b] for b in step.buffers]
                 yield from _alignment(bound, here, needed=256 if manifest.wgsl else 16)
                 yield from _overlaps(bound, here)
+
+
+def _slot_buffers(manifest: Manifest, program: Program) -> set[int]:
+    touched = {b for step in program.steps for b in step.buffers}
+    touched |= {port.buffer for port in program.inputs}
+    touched |= {port.buffer for port in program.outputs}
+    valid = touched & set(range(len(manifest.buffers)))
+    return {b for b in valid if manifest.buffers[b].slot is not None}
 
 
 def _ports(

@@ -19,6 +19,18 @@ _TAKEN: Final = {
 }
 _GIVEN: Final = _TAKEN | {"int64": "Int32Array"}
 
+_IMPORT: Final = 'import type { EvaluateResult, Trainer, TrainResult } from "./hearth.js";\n'
+_TRAINER: Final = """\
+/** `const trainer = (await Trainer.load(url)) as unknown as ModelTrainer;` */
+export interface ModelTrainer
+  extends Omit<Trainer, "trainBatch" | "evaluateBatch" | "predict" | "gradients"> {
+  trainBatch(x: Inputs, y: Targets): Promise<TrainResult>;
+  evaluateBatch(x: Inputs, y: Targets): Promise<EvaluateResult>;
+  predict(x: Inputs): Promise<Float32Array>;
+  gradients(x: Inputs, y: Targets): Promise<Record<ParameterName, Float32Array>>;
+}
+"""
+
 
 def trainer_types(manifest: Manifest) -> str:
     """The text of `trainer.d.ts`."""
@@ -27,6 +39,7 @@ def trainer_types(manifest: Manifest) -> str:
     trained = [s.name for s in manifest.state if s.role == "parameter" and s.trainable]
     parts = [
         f"// The types of {json.dumps(manifest.model)}, written by hearth {manifest.compiler}.\n",
+        *([_IMPORT] if program is not None else []),
         _union("WeightName", "A parameter or buffer under its state_dict key.", weights),
         _union("ParameterName", "A trained parameter: a key of the gradients.", trained),
     ]
@@ -35,6 +48,7 @@ def trainer_types(manifest: Manifest) -> str:
             _arrays("Inputs", "What a batch of inputs holds, in order.", program.inputs, "input"),
             _arrays("Targets", "What a batch of targets holds.", program.inputs, "target"),
             _results(program.outputs),
+            _TRAINER,
         ]
     return "\n".join(parts)
 

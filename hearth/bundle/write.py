@@ -18,6 +18,7 @@ from hearth.bundle.typescript import trainer_types
 from hearth.errors import StorageError
 
 RUNTIME_FILE: Final = "hearth.js"
+RUNTIME_TYPES_FILE: Final = "hearth.d.ts"
 TYPES_FILE: Final = "trainer.d.ts"
 RUNTIME_FOLDER: Final = Path(__file__).resolve().parents[2] / "web" / "runtime"
 
@@ -51,12 +52,12 @@ def write_bundle(
 
 
 def _runtime_files() -> dict[str, bytes]:
-    source = RUNTIME_FOLDER / "dist" / RUNTIME_FILE
+    folder = RUNTIME_FOLDER / "dist"
     try:
-        return {RUNTIME_FILE: source.read_bytes()}
+        return {name: (folder / name).read_bytes() for name in (RUNTIME_FILE, RUNTIME_TYPES_FILE)}
     except OSError as error:
         raise StorageError(
-            f"the browser runtime {source} has not been built",
+            f"the browser runtime in {folder} has not been built",
             remedy=f"run `npm ci && npm run build` in {RUNTIME_FOLDER}, or scripts/setup",
         ) from error
 

@@ -31,8 +31,8 @@ _QUIET: Final = (
 )
 
 
-def find_browser() -> str:
-    """The path of a Chromium: $CHROMIUM, one in PATH, or the one that Playwright downloaded.
+def find_browser(downloaded: str | None = None) -> str:
+    """The path of a Chromium: $CHROMIUM, one in PATH, or `downloaded` (what Playwright fetched).
 
     Raises `BackendError` with the commands that install one.
     """
@@ -46,8 +46,7 @@ def find_browser() -> str:
         found = shutil.which(name)
         if found is not None:
             return found
-    downloaded = _playwright_download()
-    if downloaded is not None:
+    if downloaded is not None and Path(downloaded).is_file():
         return downloaded
     raise BackendError(
         "no Chromium was found",
@@ -78,20 +77,19 @@ def has_gpu() -> bool:
     return sys.platform != "linux" or any(Path("/dev/dri").glob("renderD*"))
 
 
-def _playwright_download() -> str | None:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        path = playwright.chromium.executable_path
-    return path if Path(path).is_file() else None
-
-
 def _is_root() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
+def _playwright_download() -> str:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        return playwright.chromium.executable_path
+
+
 if __name__ == "__main__":
     try:
-        sys.stdout.write(find_browser() + "\n")
+        sys.stdout.write(find_browser(_playwright_download()) + "\n")
     except BackendError as problem:
         sys.exit(str(problem))

@@ -86,7 +86,8 @@ class Runner(Protocol):
 
     def export_state(self) -> dict[str, Array]:
         """The weights, the optimizer state (`KEY/PARAMETER`), and the entries of role `step` and
-        `seed` under their names in the manifest: all that a checkpoint needs."""
+        `seed` under their names in the manifest: all that a checkpoint needs.
+        """
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Replaces the entries that are given, by name, as `export_state` names them."""

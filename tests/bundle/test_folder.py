@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +99,26 @@ def test_the_types_name_this_models_tensors() -> None:
     assert 'export type ParameterName =\n  | "fc.weight"\n  | "fc.bias";' in text
     assert "/** [B], B is the batch size; from 0 to 2 or -100 */\n  y: Int32Array" in text
     assert "logits: Float32Array" in text
+
+
+def test_the_types_compile_beside_the_runtimes_own(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "dist", MANIFEST, files())
+    (tmp_path / "use.ts").write_text(
+        'import type { ModelTrainer, WeightName } from "./dist/trainer.js";\n'
+        "export async function f(t: ModelTrainer): Promise<WeightName> {\n"
+        "  await t.trainBatch([new Float32Array(4)], [new Int32Array(1)]);\n"
+        "  // @ts-expect-error: labels are not floats\n"
+        "  await t.trainBatch([new Float32Array(4)], [new Float32Array(1)]);\n"
+        "  const g = await t.gradients([new Float32Array(4)], [new Int32Array(1)]);\n"
+        '  return g["fc.weight"].length > 0 ? "fc.weight" : "bn.num_batches_tracked";\n'
+        "}\n"
+    )
+    compiler = write.RUNTIME_FOLDER / "node_modules" / ".bin" / "tsc"
+    options = ["--strict", "--noEmit", "--target", "es2022", "--moduleResolution", "bundler"]
+    webgpu = write.RUNTIME_FOLDER / "node_modules" / "@webgpu"
+    command = [compiler, *options, "--module", "es2022", "--typeRoots", webgpu, "use.ts"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
 
 
 def test_names_that_are_no_identifiers_still_make_valid_types() -> None:

@@ -15,7 +15,7 @@ from hearth.bundle.check_manifest import check_manifest
 from hearth.bundle.manifest import FileEntry, Manifest
 from hearth.bundle.memory import plan_memory
 from hearth.errors import BundleFormatError
-from tests.bundle.samples import MANIFEST, files
+from tests.bundle.samples import MANIFEST, TRAIN, files
 
 COMPLETE = replace(
     MANIFEST, files={name: FileEntry(len(data), "0" * 64) for name, data in files().items()}
@@ -137,6 +137,12 @@ def test_a_breach_of_the_contract_is_named_by_its_path(
     with pytest.raises(BundleFormatError) as caught:
         check_manifest(manifest)
     assert message in str(caught.value)
+
+
+def test_a_buffer_in_a_slot_belongs_to_one_program() -> None:
+    twice = replace(COMPLETE, programs={"train": TRAIN, "evaluate": TRAIN})
+    with pytest.raises(BundleFormatError, match="lies in slots of train and evaluate"):
+        check_manifest(twice)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
