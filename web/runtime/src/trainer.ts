@@ -147,9 +147,11 @@ has ${String(this.rates.length)} parameter groups`);
   ): Promise<Record<string, Values>> {
     const copies = Object.entries(inputs).map(([name, data]) =>
       [name, copyInputs(data, name)] as const);
-    return this.call("run", {
+    const outputs = await this.call("run", {
       program, inputs: Object.fromEntries(copies) as Record<string, InputArray>,
     });
+    if (program === "train") this.completed++;
+    return outputs;
   }
 
   /** The weights under their state_dict keys: a safetensors file, or the JSON form. */

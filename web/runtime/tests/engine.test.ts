@@ -1,0 +1,198 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { BundleFormatError, NumericalInstabilityError } from "../src/errors.ts";
+import { BackendError, InvalidInputError, Trainer, type TrainerOptions } from "../src/index.ts";
+import { encode, fixtureFile, fixtureSource, manifestJson, raises, rejects } from "./fixture.ts";
+
+const load = (options: TrainerOptions = {}): Promise<Trainer> =>
+  Trainer.load(fixtureSource(), { backend: "wasm", ...options });
+const x = Float32Array.from({ length: 40 }, (_, i) => Math.sin(i));
+const y = Int32Array.from({ length: 10 }, (_, i) => (i === 4 ? -100 : i % 3));
+
+/** The fixture's model in float64: the loss and the gradients of a batch. */
+function reference(weight: number[], bias: number[]) {
+  const classWeight = [1, 2, 0.5];
+  const gradient = { weight: new Array<number>(12).fill(0), bias: [0, 0, 0] };
+  let loss = 0;
+  y.forEach((label, b) => {
+    if (label < 0) return;
+    const scale = (classWeight[label] ?? 0) / (3 * y.length);
+    for (let k = 0; k < 3; k++) {
+      let r = (bias[k] ?? 0) - (k === label ? 1 : 0);
+      for (let f = 0; f < 4; f++) r += (weight[4 * k + f] ?? 0) * (x[4 * b + f] ?? 0);
+      loss += r * r * scale;
+      gradient.bias[k] = (gradient.bias[k] ?? 0) + 2 * r * scale;
+      for (let f = 0; f < 4; f++) {
+        const i = 4 * k + f;
+        gradient.weight[i] = (gradient.weight[i] ?? 0) + 2 * r * scale * (x[4 * b + f] ?? 0);
+      }
+    }
+  });
+  return { loss, gradient };
+}
+
+function weightsOf(bytes: Uint8Array): { weight: number[]; bias: number[] } {
+  const values = [...new Float32Array(bytes.slice(bytes.length - 68, bytes.length - 8).buffer)];
+  return { weight: values.slice(0, 12), bias: values.slice(12) };
+}
+
+function close(ours: ArrayLike<number>, wanted: readonly number[]): void {
+  const scale = Math.max(...wanted.map(Math.abs));
+  wanted.forEach((v, i) => {
+    assert.ok(Math.abs((ours[i] ?? NaN) - v) <= 1e-5 * scale, `${String(ours[i])} vs ${String(v)}`);
+  });
+}
+
+test("five steps, their losses and gradients agree with float64", async () => {
+  const trainer = await load();
+  const { weight, bias } = weightsOf(await trainer.exportWeights());
+  const momentum = { weight: new Array<number>(12).fill(0), bias: [0, 0, 0] };
+  for (let step = 1; step <= 5; step++) {
+    const { loss, gradient } = reference(weight, bias);
+    const ours = await trainer.gradients(x, y);
+    close(ours["linear.weight"] ?? [], gradient.weight);
+    close(ours["linear.bias"] ?? [], gradient.bias);
+    const result = await trainer.trainBatch(x, y);
+    close([result.loss], [loss]);
+    assert.equal(result.step, step);
+    for (const [values, m, g] of [
+      [weight, momentum.weight, gradient.weight], [bias, momentum.bias, gradient.bias],
+    ] as const) {
+      g.forEach((v, i) => {
+        m[i] = 0.9 * (m[i] ?? 0) + v;
+        values[i] = (values[i] ?? 0) - 0.1 * m[i];
+      });
+    }
+  }
+  const trained = weightsOf(await trainer.exportWeights());
+  close(trained.weight, weight);
+  close(trained.bias, bias);
+  await trainer.dispose();
+});
+
+test("untouched weights leave as they came, and the user's arrays stay whole", async () => {
+  const trainer = await load();
+  await trainer.evaluateBatch(x, y);
+  await trainer.gradients(x, y);
+  await trainer.predict(x);
+  assert.deepEqual(await trainer.exportWeights(), fixtureFile("weights.safetensors"));
+  assert.equal(x.length, 40);
+});
+
+test("results do not depend on the batch before, larger or smaller", async () => {
+  const trainer = await load({ batchSize: 2 });
+  assert.equal(trainer.device.batchSize, 5); // the recorded step's
+  const whole = await trainer.predict(x);
+  assert.equal(trainer.device.batchSize, 10);
+  const parts = [...await trainer.predict(x.slice(0, 12)), ...await trainer.predict(x.slice(12))];
+  assert.deepEqual([...whole], parts);
+  const many = new Float32Array(4 * 50_000);
+  assert.equal((await trainer.predict(many)).length, 150_000);
+  assert.deepEqual([...await trainer.predict(x)], [...whole]);
+});
+
+test("a checkpoint continues the run bit for bit, int64 and learning rate included", async () => {
+  const one = await load();
+  one.learningRate = 0.05;
+  await one.trainBatch(x, y);
+  const checkpoint = await one.exportCheckpoint();
+  const two = await load({ seed: 3n });
+  await two.loadCheckpoint(checkpoint);
+  assert.equal(two.learningRate, 0.05);
+  assert.equal(two.step, 1);
+  assert.deepEqual(await one.trainBatch(x, y), await two.trainBatch(x, y));
+  assert.deepEqual(await one.exportCheckpoint(), await two.exportCheckpoint());
+  const weights = await two.exportWeights();
+  assert.equal(new DataView(weights.buffer).getBigInt64(weights.length - 8, true), 2n);
+});
+
+test("run gives every output of a program by name", async () => {
+  const trainer = await load();
+  const outputs = await trainer.run("evaluate", { x, y });
+  assert.deepEqual(Object.keys(outputs), ["loss", "logits", "mean_square"]);
+  const { loss, metrics } = await trainer.evaluateBatch(x, y);
+  assert.deepEqual([outputs["loss"]?.[0], metrics["mean_square"]], [loss, loss]);
+  const step = await trainer.run("train", { x, y, learning_rate: [0] });
+  assert.equal(step["loss"]?.[0], loss);
+  assert.equal((await trainer.trainBatch(x, y)).step, 2);
+  await rejects(trainer.run("fly", {}), InvalidInputError, /no program "fly"; it has train/);
+});
+
+test("steps may be started without waiting, and an error leaves the others alone", async () => {
+  const trainer = await load();
+  const results = await Promise.allSettled([
+    trainer.trainBatch(x, y), trainer.trainBatch(x, [7]), trainer.trainBatch(x, y),
+  ]);
+  assert.deepEqual(results.map((r) => r.status), ["fulfilled", "rejected", "fulfilled"]);
+  assert.equal(results[2].status === "fulfilled" && results[2].value.step, 2);
+});
+
+test("a diverging step says so, and loaded weights bring the model back", async () => {
+  const trainer = await load();
+  trainer.learningRate = 3e38;
+  await trainer.trainBatch(x, y);
+  await rejects(trainer.trainBatch(x, y), NumericalInstabilityError, /loss of step 2 is/);
+  await trainer.loadWeights(fixtureFile("weights.safetensors"));
+  assert.ok(Number.isFinite((await trainer.evaluateBatch(x, y)).loss));
+});
+
+test("the learning rate is checked at once", async () => {
+  const trainer = await load();
+  assert.equal(trainer.learningRate, 0.1);
+  raises(() => { trainer.learningRate = -1; }, InvalidInputError, /learning rate is -1/);
+  raises(() => { trainer.learningRate = NaN; }, InvalidInputError, /learning rate is NaN/);
+  raises(() => { trainer.learningRate = [1, 2]; }, InvalidInputError, /2 learning rates given/);
+  trainer.learningRate = [0.25];
+  assert.equal(trainer.learningRate, 0.25);
+});
+
+test("after dispose every call says so, and dispose may be called twice", async () => {
+  const trainer = await load();
+  const last = trainer.trainBatch(x, y);
+  await Promise.all([trainer.dispose(), trainer.dispose()]);
+  assert.equal((await last).step, 1);
+  await rejects(trainer.trainBatch(x, y), BackendError, /disposed/);
+  await rejects(trainer.exportWeights(), BackendError, /disposed/);
+  raises(() => { trainer.learningRate = 1; }, BackendError, /disposed/);
+});
+
+test("bad options are refused", async () => {
+  const wrong = (options: Record<string, unknown>): Promise<Trainer> => load(options);
+  await rejects(wrong({ backend: "cuda" }), InvalidInputError, /option backend is cuda/);
+  await rejects(wrong({ seed: -1 }), InvalidInputError, /option seed is -1/);
+  await rejects(wrong({ seed: 0.5 }), InvalidInputError, /option seed is 0.5/);
+  await rejects(wrong({ threads: 0 }), InvalidInputError, /option threads is 0/);
+  await rejects(wrong({ batchSize: 1.5 }), InvalidInputError, /option batchSize is 1.5/);
+});
+
+test("a damaged or truncated file is refused by name", async () => {
+  const wasm = fixtureFile("simd.wasm");
+  const damaged = wasm.slice();
+  damaged[100] = (damaged[100] ?? 0) ^ 1;
+  const replaced: [string, Uint8Array<ArrayBuffer>, RegExp][] = [
+    ["simd.wasm", damaged, /simd.wasm is not the file[^]*SHA-256 differs/],
+    ["simd.wasm", wasm.slice(0, 500), /it has 500 bytes instead of/],
+    ["weights.safetensors", new Uint8Array(0), /weights.safetensors.*[^]*it has 0 bytes/],
+    ["golden.safetensors", fixtureFile("weights.safetensors"), /golden.safetensors/],
+  ];
+  for (const [name, bytes, text] of replaced) {
+    const source = fixtureSource({ [name]: bytes });
+    await rejects(Trainer.load(source, { backend: "wasm" }), BundleFormatError, text);
+  }
+});
+
+test("without a backend that this machine has, the reasons are listed", async () => {
+  const manifest = manifestJson();
+  delete manifest["wasm"];
+  const source = fixtureSource({ "manifest.json": encode(manifest) });
+  await rejects(Trainer.load(source), BackendError, /no backend runs this bundle/);
+  await rejects(Trainer.load(source, { backend: "webgpu" }), BackendError, /has no WebGPU/);
+});
+
+test("asking for WebGPU where there is none falls back with a warning", async () => {
+  const warnings: string[] = [];
+  const trainer = await load({ backend: "webgpu", onWarning: (text) => warnings.push(text) });
+  assert.equal(trainer.device.backend, "wasm");
+  assert.match(warnings.join(), /WebGPU is not used: this browser has no WebGPU/);
+  assert.deepEqual(trainer.warnings, warnings);
+});
