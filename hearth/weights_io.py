@@ -1,0 +1,156 @@
+"""Weights and checkpoints as PyTorch knows them: `state_dict`s of tensors.
+
+The files are read and written by `hearth/bundle`, which knows no torch; here arrays become
+tensors, and the optimizer's state takes the form that `torch.optim` loads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from hearth.bundle.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
+from hearth.bundle.manifest import Optimizer
+from hearth.bundle.safetensors import decode_safetensors, encode_safetensors
+from hearth.bundle.weights import Weight, decode_weights
+from hearth.errors import InvalidInputError, StorageError
+from hearth.steps.optimizer_state import (
+    describe_optimizer,
+    from_torch_optimizer,
+    to_torch_state_dict,
+)
+
+Array = NDArray[Any]
+StateDict = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class TorchCheckpoint:
+    """A run that continues in PyTorch.
+
+    `model` and `optimizer` are for `load_state_dict`; the optimizer must have the same parameter
+    groups, in the same order, as the one that was compiled.
+    """
+
+    model: StateDict
+    optimizer: dict[str, Any]
+    step: int
+    seed: int
+
+
+def load_weights(
+    path: str | Path,
+    *,
+    like: Mapping[str, torch.Tensor] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> StateDict:
+    """The weights in a file, for `model.load_state_dict`.
+
+    Args:
+        path: a safetensors file, or the JSON form.
+        like: the model's `state_dict()`; names, shapes and dtypes are then checked against it.
+            The JSON form needs it, because `fc1_weight` may be `fc1.weight` or `fc1_weight`.
+        names: keys of the file to state_dict keys, where they differ.
+
+    Raises:
+        BundleFormatError: an ambiguous, missing, surplus or wrongly sized key, by name.
+        StorageError: the file cannot be read.
+    """
+    data = _read(path)
+    if like is not None:
+        wanted = [_weight(name, tensor) for name, tensor in like.items()]
+        return _tensors(decode_weights(wanted, data, str(path), names))
+    if data.lstrip()[:1] == b"{" and b"\0" not in data[:8]:
+        raise InvalidInputError(
+            f"{path} holds weights as JSON, whose keys do not tell dots from underscores",
+            remedy="hearth.load_weights(path, like=model.state_dict())",
+        )
+    renamed = names or {}
+    tensors = decode_safetensors(data, str(path)).tensors
+    return _tensors({renamed.get(name, name): array for name, array in tensors.items()})
+
+
+def save_weights(state_dict: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    """Writes weights as safetensors; the browser's `loadWeights` takes the file."""
+    _write(path, encode_safetensors({name: _array(t) for name, t in state_dict.items()}))
+
+
+def load_checkpoint(path: str | Path) -> TorchCheckpoint:
+    """A run that a browser (or `save_checkpoint`) saved.
+
+    Training goes on exactly where it stopped:
+
+        checkpoint = hearth.load_checkpoint("run.safetensors")
+        model.load_state_dict(checkpoint.model)
+        optimizer.load_state_dict(checkpoint.optimizer)
+    """
+    found = decode_checkpoint(_read(path), str(path))
+    description = found.description.to_json()
+    optimizer = to_torch_state_dict(description, _tensors(found.optimizer), found.step)
+    return TorchCheckpoint(_tensors(found.model), optimizer, found.step, found.seed)
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    step: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Writes a run of PyTorch as a checkpoint that the browser continues.
+
+    Args:
+        step: completed training steps; by default what the optimizer counts (Adam and its kin).
+        seed: the seed of Dropout and its like in the browser.
+
+    Raises:
+        InvalidInputError: the run has not begun, so there is no optimizer state to save.
+    """
+    named: dict[torch.Tensor, str] = {p: name for name, p in model.named_parameters()}
+    tensors, counted = from_torch_optimizer(optimizer, named)
+    done = counted if step is None else step
+    if done < 1:
+        raise InvalidInputError(
+            "the optimizer has not taken a step, so it has no state yet",
+            remedy="hearth.save_weights(model.state_dict(), path); a plain SGD counts no steps: "
+            "give step=",
+        )
+    description = Optimizer.from_json(describe_optimizer(optimizer, named))
+    arrays = {name: _array(tensor.float()) for name, tensor in tensors.items()}
+    weights = {name: _array(tensor) for name, tensor in model.state_dict().items()}
+    _write(path, encode_checkpoint(Checkpoint(weights, arrays, description, done, seed)))
+
+
+def _weight(name: str, tensor: torch.Tensor) -> Weight:
+    return Weight(name, np.dtype(str(tensor.dtype).removeprefix("torch.")), tuple(tensor.shape))
+
+
+def _tensors(arrays: Mapping[str, Array]) -> StateDict:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    array: Array = tensor.detach().cpu().contiguous().numpy()
+    return array
+
+
+def _read(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}", why=error.strerror or str(error)) from error
+
+
+def _write(path: str | Path, data: bytes) -> None:
+    try:
+        Path(path).write_bytes(data)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}", why=error.strerror or str(error)) from error
