@@ -6,6 +6,7 @@ sub-expressions (they form a DAG).  What an op means is a row of the table in `s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,13 @@ class BatchValue(Expr):
 
     numerator: Any  # Dim
     denominator: Any  # Dim
+
+    def at(self, batch: int) -> float:
+        """The value for one batch size; a zero denominator gives an infinity or NaN."""
+        top, bottom = self.numerator.at(batch), self.denominator.at(batch)
+        if bottom != 0:
+            return float(top / bottom)
+        return math.copysign(math.inf, top) if top else math.nan
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -129,8 +129,8 @@ def _leaves(inputs: list[Array], shape: Shape, batch: int) -> Callable[[Expr], A
             case Coord(axis=int(axis)):
                 along = [n if a == axis else 1 for a, n in enumerate(extents)]
                 return np.arange(extents[axis]).reshape(along)
-            case BatchValue(numerator=numerator, denominator=denominator):
-                return numerator.at(batch) / denominator.at(batch)
+            case BatchValue():
+                return expr.at(batch)
         raise AssertionError(f"{type(expr).__name__} does not belong in a graph")
 
     return leaf

@@ -16,7 +16,7 @@ from hearth.ir import build
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import BOOL, DEVICE_DTYPE, FLOAT32, INT32, UINT32
 from hearth.ir.graph import Node
-from hearth.ir.scalar import Apply, BatchValue, Expr, apply, cast, const
+from hearth.ir.scalar import BatchValue, Expr, apply, cast, const
 from hearth.ir.scalar import Arg as Argument
 
 Operand = Any  # Node | Dim | BatchScalar | int | float | bool | str | None | tuple of them
@@ -101,9 +101,9 @@ def elementwise(
 
 def narrowed(expr: Expr, dtype: str) -> Expr:
     """Small integers live in 32 bits on the device and wrap around as in PyTorch."""
-    if isinstance(expr, Apply) and dtype == "uint8":
+    if dtype == "uint8":
         return apply("bit_and", expr, 255)
     unused_bits = {"int8": 24, "int16": 16}.get(dtype)
-    if isinstance(expr, Apply) and unused_bits is not None:
-        return apply("shift_right", apply("shift_left", expr, unused_bits), unused_bits)
-    return expr
+    if unused_bits is None:
+        return expr
+    return apply("shift_right", apply("shift_left", expr, unused_bits), unused_bits)

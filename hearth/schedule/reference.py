@@ -97,7 +97,7 @@ class _Block:
             case Const():
                 return numpy_dtype(expr.dtype).type(expr.value)
             case BatchValue():
-                return np.float32(expr.numerator.at(self.batch) / expr.denominator.at(self.batch))
+                return np.float32(expr.at(self.batch))
             case Apply():
                 return SCALAR_OPS[expr.op].reference(*(values[id(a)] for a in expr.args))
             case IndexValue():
