@@ -432,6 +432,13 @@ FORMS.update(
 )
 
 
+@_form("aten.gather.default")
+def _gather(r: Rewriter, c: Call) -> Argument | None:
+    if len(c.value().shape) != 1:
+        return None
+    return r.emit("aten.index_select.default", (c.value(), 0, c["index"]), c.shape, c.dtype)
+
+
 def _pair(c: Call, name: str) -> tuple[int, ...]:
     given = c.integers(name)
     return given * 2 if len(given) == 1 else given

@@ -18,7 +18,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 _WORD = 0xFFFFFFFF
 _LIBRARY = torch.library.Library("hearth", "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -181,12 +181,14 @@ def rewindable(streams: Streams) -> Iterator[None]:
     kept = torch.get_rng_state()
 
     def get() -> torch.Tensor:
-        state = kept.clone()
-        state[:8] = torch.tensor(list(streams.next_stream.to_bytes(8, "little")))
+        with _disable_current_modes(), torch._C.DisableTorchFunction():
+            state = kept.clone()
+            state[:8] = torch.tensor(list(streams.next_stream.to_bytes(8, "little")))
         return state
 
     def put(state: torch.Tensor) -> None:
-        streams.next_stream = int.from_bytes(bytes(state[:8].tolist()), "little")
+        with _disable_current_modes(), torch._C.DisableTorchFunction():
+            streams.next_stream = int.from_bytes(bytes(state[:8].tolist()), "little")
 
     with (
         mock.patch.multiple(torch, get_rng_state=get, set_rng_state=put),

@@ -10,6 +10,7 @@ from hearth.capture.decompositions.registry import aten, rule
 
 Tensor = torch.Tensor
 _GELU_SLOPE, _GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715
+_SIXTH = 0.1666666716337204  # 1/6 in float32, which PyTorch uses in this gradient for float64 as well
 
 
 @rule(aten.sigmoid_backward.default)
@@ -118,7 +119,7 @@ def hardsigmoid(x: Tensor) -> Tensor:
 
 @rule(aten.hardsigmoid_backward.default)
 def hardsigmoid_backward(g: Tensor, x: Tensor) -> Tensor:
-    return torch.where((x > -3.0) & (x < 3.0), g / 6, 0.0)
+    return torch.where((x > -3.0) & (x < 3.0), g * _SIXTH, 0.0)
 
 
 @rule(aten.hardswish.default)
