@@ -31,13 +31,15 @@ class FlatGroup:
 
     `parameters` are those that receive gradients, in the order of the layout.  Every key of
     `vector_states` is a vector like the parameters, every key of `scalar_states` one 0-d float32
-    tensor for the whole group.  All start as zeros.
+    tensor for the whole group.  All start as zeros; `starts_from_zeros` says that the optimizer's
+    own first step is a step from that state.
     """
 
     parameters: tuple[str, ...]
     layout: FlatLayout
     vector_states: tuple[str, ...]
     scalar_states: tuple[str, ...]
+    starts_from_zeros: bool
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def _update(
     state, lr = {key: t[f"{key}/{k}"] for key in keys}, t["learning_rate"][k]
     old = t[f"parameter/{k}"]
     new, new_state = run_group(optimizer, k, old, gradient, state, lr)
-    if not _starts_from_zeros(optimizer, k):
+    if not group.starts_from_zeros:
         at_start = t["hearth/step"] == 0
         first, first_state = run_group(optimizer, k, old, gradient, {}, lr)
         new = torch.where(at_start, first, new)
@@ -231,6 +233,7 @@ def _describe(step: TrainStep, index: int, with_gradient: Sequence[str]) -> Flat
         flat_layout([tuple(step.parameters[n].shape) for n in members]),
         tuple(k for k, s in state.items() if s.dim() == 1),
         tuple(k for k, s in state.items() if s.dim() == 0),
+        _starts_from_zeros(optimizer, index),
     )
 
 
