@@ -233,7 +233,7 @@ def _describe(step: TrainStep, index: int, with_gradient: Sequence[str]) -> Flat
         flat_layout([tuple(step.parameters[n].shape) for n in members]),
         tuple(k for k, s in state.items() if s.dim() == 1),
         tuple(k for k, s in state.items() if s.dim() == 0),
-        _starts_from_zeros(optimizer, index),
+        _starts_from_zeros(step.optimizer, index),
     )
 
 
