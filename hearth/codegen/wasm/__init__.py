@@ -12,3 +12,7 @@
     gemm.py, conv.py   the templates
     program.py      all of it as one module
 """
+
+from hearth.codegen.wasm.program import Call, WasmModule, emit_module
+
+__all__ = ["Call", "WasmModule", "emit_module"]

@@ -1,8 +1,9 @@
 """Functions of a WebAssembly module, written as typed expressions.
 
-An `Operand` is code that leaves one value on the stack; `op` applies an instruction to operands and
-checks types; a `Function` collects code, owns locals and opens blocks and loops.  Nothing here knows
-of kernels.  Instructions stay symbolic until `module.py` encodes them, so the text form is free.
+An `Operand` is code that leaves one value on the stack; `op` applies an instruction to operands
+and checks types; a `Function` collects code, owns locals and opens blocks and loops.  Nothing here
+knows of kernels.  Instructions stay symbolic until `module.py` encodes them, so the text form is
+free.
 """
 
 from __future__ import annotations
@@ -150,13 +151,17 @@ class Function:
         self.is_exported = False
         self._sink = self.code
         self._free: dict[str, list[int]] = {}
-        self._scopes: list[list[Local]] = [[]]
+        self.scopes: list[list[Local]] = [[]]
 
     def param(self, index: int) -> Local:
         return self._local(index, self.param_types[index])
 
-    def local(self, value: Operand | str, *, fresh: bool = False) -> Local:
-        """A new local with a value, or of a type (then its content is not defined)."""
+    def local(self, value: Operand | str, *, fresh: bool = False,
+              scope: list[Local] | None = None) -> Local:  # fmt: skip
+        """A new local with a value, or of a type (then its content is not defined).
+
+        It is free again when `scope` ends, by default the innermost one.
+        """
         type_ = value if isinstance(value, str) else value.type
         free = self._free.get(type_)
         if free and not fresh:
@@ -164,7 +169,7 @@ class Function:
         else:
             self.local_types.append(type_)
             local = self._local(len(self.param_types) + len(self.local_types) - 1, type_)
-        self._scopes[-1].append(local)
+        (self.scopes[-1] if scope is None else scope).append(local)
         if isinstance(value, Operand):
             self.set(local, value)
         return local
@@ -202,11 +207,18 @@ class Function:
             self._sink.append(("return",))
 
     @contextmanager
-    def scope(self) -> Iterator[None]:
-        self._scopes.append([])
-        yield
-        for local in self._scopes.pop():
+    def scope(self) -> Iterator[list[Local]]:
+        own: list[Local] = []
+        self.scopes.append(own)
+        yield own
+        self.scopes.pop()
+        for local in own:
             self._free.setdefault(local.type, []).append(local.index)
+
+    @contextmanager
+    def nothing(self) -> Iterator[None]:
+        """In the place of an `if_` that is always taken."""
+        yield
 
     @contextmanager
     def into(self, code: Code) -> Iterator[None]:
@@ -232,11 +244,11 @@ class Function:
         self._sink.append(("else",))
 
     @contextmanager
-    def loop(self) -> Iterator[None]:
+    def loop(self) -> Iterator[list[Local]]:
         """A loop that runs once more for each `repeat_if` that holds at its end."""
         self._sink.append(("loop",))
-        with self.scope():
-            yield
+        with self.scope() as scope:
+            yield scope
         self._sink.append(("end",))
 
     def repeat_if(self, condition: Operand) -> None:

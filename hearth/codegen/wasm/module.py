@@ -23,28 +23,34 @@ MAXIMUM_PAGES = 65536
 
 @dataclass
 class Module:
-    """Functions in the order of their indices."""
+    """Functions in the order of their indices; callees before their callers."""
 
     shared: bool = False
     functions: list[Function] = field(default_factory=list)
+    _indices: dict[int, int] = field(default_factory=dict)
+    _known: dict[bytes, Function] = field(default_factory=dict)
 
     def add(self, function: Function) -> Function:
         """The function, or the one already here with the same type and body."""
-        for other in self.functions:
-            if _same(function, other):
-                return other
-        self.functions.append(function)
-        return function
+        key = _signature(function) + _body(function, self._indices)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._append(function)
+        return known
 
     def export(self, function: Function) -> None:
         function.is_exported = True
+        self._append(function)
+
+    def _append(self, function: Function) -> Function:
+        self._indices[id(function)] = len(self.functions)
         self.functions.append(function)
+        return function
 
     def encode(self) -> bytes:
-        indices = {id(f): i for i, f in enumerate(self.functions)}
         signatures = [_signature(f) for f in self.functions]
         types = list(dict.fromkeys(signatures))
-        bodies = [_body(f, indices) for f in self.functions]
+        bodies = [_body(f, self._indices) for f in self.functions]
         exports = [
             _name(f.name) + b"\x00" + unsigned_leb(i)
             for i, f in enumerate(self.functions)
@@ -76,15 +82,6 @@ def flatten(code: Code) -> Iterator[Instruction]:
             yield from flatten(entry)
         else:
             yield entry
-
-
-def _same(a: Function, b: Function) -> bool:
-    return (
-        not b.is_exported
-        and (a.param_types, a.result_type, a.local_types)
-        == (b.param_types, b.result_type, b.local_types)
-        and list(flatten(a.code)) == list(flatten(b.code))
-    )
 
 
 def _signature(function: Function) -> bytes:

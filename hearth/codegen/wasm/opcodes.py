@@ -88,7 +88,7 @@ v128.not 77 v v | v128.and 78 vv v | v128.andnot 79 vv v | v128.or 80 vv v | v12
 v128.bitselect 82 vvv v | v128.any_true 83 v i | i32x4.all_true 163 v i | i32x4.bitmask 164 v i
 f32x4.demote_f64x2_zero 94 v v | f64x2.promote_low_f32x4 95 v v
 f32x4.ceil 103 v v | f32x4.floor 104 v v | f32x4.trunc 105 v v | f32x4.nearest 106 v v
-f64x2.floor 117 v v
+f64x2.floor 117 v v | f64x2.nearest 148 v v
 i32x4.abs 160 v v | i32x4.neg 161 v v
 i32x4.shl 171 vi v | i32x4.shr_s 172 vi v | i32x4.shr_u 173 vi v
 i32x4.add 174 vv v | i32x4.sub 177 vv v | i32x4.mul 181 vv v

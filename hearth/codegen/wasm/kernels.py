@@ -1,0 +1,97 @@
+"""One kernel as one function: `(batch, thread, threads, scratch, pointers…)`.
+
+A kernel with a template that this target knows goes there, every other one becomes loops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hearth.codegen.wasm.assembler import Function, Operand, op
+from hearth.codegen.wasm.loops import LoopEmitter, LoopPlan
+from hearth.codegen.wasm.maths import Maths
+from hearth.codegen.wasm.module import Module
+from hearth.codegen.wasm.normalize import stage_expressions, walk_deep
+from hearth.codegen.wasm.opcodes import I32
+from hearth.codegen.wasm.threads import part
+from hearth.codegen.wasm.vectorize import TYPICAL_BATCH
+from hearth.ir.dim import product
+from hearth.ir.kernel import Kernel
+
+SERIAL_WORK = 16384  # expressions evaluated; below that a barrier costs more than a second thread
+VECTOR_UNIT = 16  # threads split the vector axis at cache lines
+
+
+@dataclass(frozen=True, slots=True)
+class KernelFunction:
+    function: Function
+    scratch_bytes: int  # per thread
+    is_serial: bool  # only thread 0 works
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where functions go, and for which features."""
+
+    module: Module
+    maths: Maths
+    has_threads: bool
+
+    @staticmethod
+    def of(*, relaxed: bool, threads: bool) -> Target:
+        module = Module(shared=threads)
+        return Target(module, Maths(module, relaxed), threads)
+
+
+def kernel_function(target: Target, kernel: Kernel) -> KernelFunction:
+    return loop_function(target, kernel)
+
+
+def loop_function(target: Target, kernel: Kernel) -> KernelFunction:
+    plan = LoopPlan.of(kernel)
+    f = new_function(kernel)
+    _batch, thread, threads, _scratch, *pointers = parameters(f)
+    axis = _split_axis(plan)
+    emitter = LoopEmitter(f, target.maths, plan, pointers)
+    if target.has_threads and axis is None:
+        f.return_if(thread)
+    elif target.has_threads and axis is not None:
+        unit = VECTOR_UNIT if axis == plan.vector_axis else 1
+        start, end = part(f, emitter.levels.dim(plan.kernel.axes[axis]), unit, thread, threads)
+        f.return_if(op("i32.ge_s", start, end))
+        emitter.ranges = {axis: (start, end)}
+        emitter.aligned = frozenset((axis,))
+    emitter.emit()
+    return KernelFunction(target.module.add(f), 0, axis is None)
+
+
+def new_function(kernel: Kernel) -> Function:
+    return Function(kernel.name, (I32,) * (4 + len(kernel.params)))
+
+
+def parameters(f: Function) -> list[Operand]:
+    """batch, thread, threads, scratch, then one pointer per kernel parameter."""
+    return [f.param(i) for i in range(len(f.param_types))]
+
+
+def _split_axis(plan: LoopPlan) -> int | None:
+    """The axis that threads divide, or None where one thread does it all."""
+    kernel = plan.kernel
+    if not kernel.axes or _work(kernel) < SERIAL_WORK:
+        return None
+    sizes = [extent.at(TYPICAL_BATCH) for extent in kernel.axes]
+    # The outermost long axis keeps each thread's memory together.
+    for axis, size in enumerate(sizes):
+        if size >= 16 and axis != plan.vector_axis:
+            return axis
+    return max(range(len(sizes)), key=lambda axis: sizes[axis])
+
+
+def _work(kernel: Kernel) -> int:
+    """Expressions evaluated for a typical batch."""
+    per_point = sum(
+        product(stage.axes).at(TYPICAL_BATCH)
+        * sum(1 for _ in walk_deep(stage_expressions(stage)))
+        for stage in kernel.stages
+    )
+    return per_point * kernel.points.at(TYPICAL_BATCH)

@@ -1,0 +1,217 @@
+"""Transcendental functions on four float lanes.
+
+Largest errors over all floats, against float64 (tests/codegen/test_wasm_scalar_ops.py): exp, log 1
+ulp; tanh, sin, cos 2 (|x| < 1e6, beyond that the argument reduction loses digits); erf 3.  NaN,
+infinities, denormals and overflow give what PyTorch gives.
+
+Polynomials: S. Moshier, Cephes mathematical library, single precision (expf, logf, tanhf, erff,
+sinf, cosf).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hearth.codegen.wasm.assembler import Function, Operand, f32x4, f64, i32x4, op, shuffle
+from hearth.codegen.wasm.module import Module
+from hearth.codegen.wasm.opcodes import V128
+
+LOG2_E = 1.44269504088896341
+LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # high part: n * LN2_HIGH is exact
+TWO_OVER_PI = 2 / math.pi
+# fdlibm's pio2_1 (33 bits: n * HIGH is exact for n < 2**20) and what is left of pi/2.
+PI_2_HIGH, PI_2_LOW = 1.57079632673412561417e00, 6.07710050650619224932e-11
+
+_EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
+        5.0000001201e-1)  # fmt: skip
+_LOG = (7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
+        -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1)  # fmt: skip
+_TANH = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1,
+         -3.33332819422e-1)  # fmt: skip
+_SIN = (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
+_COS = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
+_ERF = (7.853861353153693e-5, -8.010193625184903e-4, 5.188327685732524e-3, -2.685381193529856e-2,
+        1.128358514861418e-1, -3.761262582423300e-1, 1.128379165726710e0)  # fmt: skip
+_ERFC_NEAR = (2.326819970068386e-2, -1.387039388740657e-1, 3.687424674597105e-1,
+              -5.824733027278666e-1, 6.210004621745983e-1, -4.944515323274145e-1,
+              3.404879937665872e-1, -2.741127028184656e-1, 5.638259427386472e-1)  # fmt: skip
+_ERFC_FAR = (-1.047766399936249e1, 1.297719955372516e1, -7.495518717768503e0, 2.921019019210786e0,
+             -1.015265279202700e0, 4.218463358204948e-1, -2.820767439740514e-1,
+             5.641895067754075e-1)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Maths:
+    """The functions of one module; each is added when it is first asked for."""
+
+    module: Module
+    relaxed: bool
+
+    def function(self, name: str) -> Function:
+        """v128 -> v128, by the name of the scalar op."""
+        key = f"maths.{name}"
+        for function in self.module.functions:
+            if function.name == key:
+                return function
+        function = Function(key, (V128,), V128)
+        function.result(FUNCTIONS[name](self, function, function.param(0)))
+        return self.module.add(function)
+
+    def multiply_add(self, a: Operand, b: Operand, c: Operand) -> Operand:
+        """a*b + c: in one rounding where the target has it."""
+        if self.relaxed:
+            return op("f32x4.relaxed_madd", a, b, c)
+        return op("f32x4.add", op("f32x4.mul", a, b), c)
+
+    def negated_multiply_add(self, a: Operand, b: Operand, c: Operand) -> Operand:
+        """The value c - a*b."""
+        if self.relaxed:
+            return op("f32x4.relaxed_nmadd", a, b, c)
+        return op("f32x4.sub", c, op("f32x4.mul", a, b))
+
+    def polynomial(self, f: Function, x: Operand, coefficients: Sequence[float]) -> Operand:
+        """Horner's rule, highest power first."""
+        total = f.local(f32x4(coefficients[0]))
+        for c in coefficients[1:]:
+            f.set(total, self.multiply_add(total, x, f32x4(c)))
+        return total
+
+
+def _exp(m: Maths, f: Function, x: Operand) -> Operand:
+    # exp(x) = 2**n * exp(r), |r| <= ln2/2; pmin and pmax keep a NaN in their first operand.
+    x = f.local(op("f32x4.pmin", op("f32x4.pmax", x, f32x4(-104.0)), f32x4(89.0)))
+    n = f.local(op("f32x4.nearest", op("f32x4.mul", x, f32x4(LOG2_E))))
+    r = f.local(m.negated_multiply_add(n, f32x4(LN2_HIGH), x))
+    f.set(r, m.negated_multiply_add(n, f32x4(LN2_LOW), r))
+    p = m.polynomial(f, r, _EXP)
+    value = op("f32x4.add", m.multiply_add(p, op("f32x4.mul", r, r), r), f32x4(1.0))
+    # 2**n in two factors: n reaches 128 at the top and -150 among the denormals.
+    whole = f.local(op("i32x4.trunc_sat_f32x4_s", n))
+    half = f.local(op("i32x4.shr_s", whole, 1))
+    rest = op("i32x4.sub", whole, half)
+    return op("f32x4.mul", op("f32x4.mul", value, _power_of_two(half)), _power_of_two(rest))
+
+
+def _power_of_two(n: Operand) -> Operand:
+    return op("i32x4.shl", op("i32x4.add", n, i32x4(127)), 23)
+
+
+def _log(m: Maths, f: Function, x: Operand) -> Operand:
+    # x = 2**e * z with z in [sqrt(1/2), sqrt(2)); denormals are scaled up first.
+    small = f.local(op("f32x4.lt", x, f32x4(2.0**-126)))
+    scaled = f.local(op("v128.bitselect", op("f32x4.mul", x, f32x4(2.0**24)), x, small))
+    exponent = op("i32x4.sub", op("i32x4.shr_u", scaled, 23), i32x4(126))
+    mantissa = op("v128.and", scaled, i32x4(0x007FFFFF))
+    z = f.local(op("v128.or", mantissa, i32x4(0x3F000000)))
+    low = f.local(op("f32x4.lt", z, f32x4(0.707106781186547524)))
+    e = f.local(op("f32x4.convert_i32x4_s", exponent))
+    f.set(e, op("f32x4.sub", e, op("v128.and", f32x4(1.0), low)))
+    f.set(e, op("f32x4.sub", e, op("v128.and", f32x4(24.0), small)))
+    f.set(z, op("f32x4.sub", op("f32x4.add", z, op("v128.and", z, low)), f32x4(1.0)))
+    square = f.local(op("f32x4.mul", z, z))
+    p = m.polynomial(f, z, _LOG)
+    y = f.local(op("f32x4.mul", op("f32x4.mul", p, z), square))
+    f.set(y, m.multiply_add(e, f32x4(LN2_LOW), y))
+    f.set(y, m.negated_multiply_add(f32x4(0.5), square, y))
+    value = f.local(m.multiply_add(e, f32x4(LN2_HIGH), op("f32x4.add", z, y)))
+    special = f.local(op("v128.bitselect", f32x4(-math.inf), f32x4(math.nan), _eq(x, 0.0)))
+    f.set(special, op("v128.bitselect", x, special, _eq(x, math.inf)))
+    ordinary = op("v128.and", op("f32x4.gt", x, f32x4(0.0)), op("f32x4.lt", x, f32x4(math.inf)))
+    return op("v128.bitselect", value, special, ordinary)
+
+
+def _eq(x: Operand, value: float) -> Operand:
+    return op("f32x4.eq", x, f32x4(value))
+
+
+def _tanh(m: Maths, f: Function, x: Operand) -> Operand:
+    a = f.local(op("f32x4.abs", x))
+    square = f.local(op("f32x4.mul", x, x))
+    p = m.polynomial(f, square, _TANH)
+    near = f.local(m.multiply_add(op("f32x4.mul", p, square), x, x))
+    doubled = op("f32x4.pmin", op("f32x4.add", a, a), f32x4(40.0))
+    e = Operand(V128, f.call(m.function("exp"), doubled).code)
+    far = op("f32x4.sub", f32x4(1.0), op("f32x4.div", f32x4(2.0), op("f32x4.add", e, f32x4(1.0))))
+    signed = op("v128.or", far, _sign(x))
+    return op("v128.bitselect", near, signed, op("f32x4.lt", a, f32x4(0.625)))
+
+
+def _sign(x: Operand) -> Operand:
+    return op("v128.and", x, i32x4(0x80000000))
+
+
+def _erf(m: Maths, f: Function, x: Operand) -> Operand:
+    # |x| < 1: odd polynomial; beyond: 1 - exp(-x**2)/|x| * q(1/x**2).
+    a = f.local(op("f32x4.pmin", op("f32x4.abs", x), f32x4(10.0)))
+    square = f.local(op("f32x4.mul", a, a))
+    near = f.local(op("f32x4.mul", m.polynomial(f, square, _ERF), x))
+    inverse = f.local(op("f32x4.div", f32x4(1.0), a))
+    y = f.local(op("f32x4.mul", inverse, inverse))
+    middle, far = m.polynomial(f, y, _ERFC_NEAR), m.polynomial(f, y, _ERFC_FAR)
+    q = op("v128.bitselect", middle, far, op("f32x4.lt", a, f32x4(2.0)))
+    gauss = f.call(m.function("exp"), op("f32x4.neg", square))
+    tail = op("f32x4.mul", op("f32x4.mul", gauss, inverse), q)
+    large = op("v128.or", op("f32x4.sub", f32x4(1.0), tail), _sign(x))
+    value = op("v128.bitselect", near, large, op("f32x4.lt", a, f32x4(1.0)))
+    return op("v128.bitselect", value, x, op("f32x4.eq", x, x))
+
+
+def _sin(m: Maths, f: Function, x: Operand) -> Operand:
+    return _sine(m, f, x, 0)
+
+
+def _cos(m: Maths, f: Function, x: Operand) -> Operand:
+    return _sine(m, f, x, 1)
+
+
+def _sine(m: Maths, f: Function, x: Operand, turn: int) -> Operand:
+    """sin(x + turn * pi/2): the reduced argument and quadrant in float64, the rest in float32."""
+    low = _reduced(f, op("f64x2.promote_low_f32x4", x))
+    high = _reduced(f, op("f64x2.promote_low_f32x4", shuffle(x, x, 2, 3, 2, 3)))
+    r = f.local(_joined(low[0], high[0]))
+    # Far beyond the range of the reduction the result still stays within [-1, 1].
+    f.set(r, op("f32x4.pmax", op("f32x4.pmin", r, f32x4(0.7854)), f32x4(-0.7854)))
+    quadrant = op("i32x4.trunc_sat_f32x4_s", _joined(low[1], high[1]))
+    n = f.local(op("i32x4.add", quadrant, i32x4(turn)))
+    square = f.local(op("f32x4.mul", r, r))
+    sine = m.polynomial(f, square, _SIN)
+    sine = f.local(m.multiply_add(op("f32x4.mul", sine, square), r, r))
+    cosine = m.polynomial(f, square, _COS)
+    tail = op("f32x4.mul", op("f32x4.mul", cosine, square), square)
+    cosine = f.local(op("f32x4.add", m.negated_multiply_add(f32x4(0.5), square, tail), f32x4(1.0)))
+    odd = op("i32x4.ne", op("v128.and", n, i32x4(1)), i32x4(0))
+    sign = op("i32x4.shl", op("v128.and", n, i32x4(2)), 30)
+    value = op("v128.xor", op("v128.bitselect", cosine, sine, odd), sign)
+    finite = op("f32x4.lt", op("f32x4.abs", x), f32x4(math.inf))
+    return op("v128.bitselect", value, f32x4(math.nan), finite)
+
+
+def _reduced(f: Function, x: Operand) -> tuple[Operand, Operand]:
+    """Two lanes: x - n*pi/2 and n mod 4, with n the nearest integer to x / (pi/2)."""
+    x = f.local(x)
+
+    def scaled(value: Operand, factor: float) -> Operand:
+        return op("f64x2.mul", value, op("f64x2.splat", f64(factor)))
+
+    n = f.local(op("f64x2.nearest", scaled(x, TWO_OVER_PI)))
+    r = op("f64x2.sub", op("f64x2.sub", x, scaled(n, PI_2_HIGH)), scaled(n, PI_2_LOW))
+    whole = scaled(op("f64x2.floor", scaled(n, 0.25)), 4.0)
+    return f.local(r), f.local(op("f64x2.sub", n, whole))
+
+
+def _joined(low: Operand, high: Operand) -> Operand:
+    """Four floats of two pairs of doubles."""
+    narrow = "f32x4.demote_f64x2_zero"
+    return shuffle(op(narrow, low), op(narrow, high), 0, 1, 4, 5)
+
+
+FUNCTIONS: dict[str, Callable[[Maths, Function, Operand], Operand]] = {
+    "exp": _exp,
+    "log": _log,
+    "tanh": _tanh,
+    "erf": _erf,
+    "sin": _sin,
+    "cos": _cos,
+}

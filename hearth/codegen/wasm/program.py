@@ -1,0 +1,84 @@
+"""A whole module: every kernel as a function, every program as an export.
+
+The memory layout is the contract of spec/manifest.md, "WebAssembly".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hearth.codegen.wasm.assembler import Function, Operand, i32, op
+from hearth.codegen.wasm.kernels import KernelFunction, Target, kernel_function
+from hearth.codegen.wasm.module import Module
+from hearth.codegen.wasm.opcodes import I32
+from hearth.codegen.wasm.threads import barrier
+from hearth.ir.kernel import Kernel
+
+SCRATCH, BUFFER_TABLE = 1024, 2048
+
+
+@dataclass(frozen=True)
+class Call:
+    """One step of a program: a kernel and the manifest's buffer for each of its parameters."""
+
+    kernel: int
+    buffers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WasmModule:
+    """`code` is the binary; `scratch_bytes` is what each thread needs."""
+
+    code: bytes
+    scratch_bytes: int
+    module: Module
+    names: tuple[str, ...]  # the function of each kernel; equal kernels share one
+
+    def wat(self, name: str | None = None) -> str:
+        """The text form of a kernel or a program, or of everything."""
+        return self.module.text(name)
+
+
+def emit_module(
+    kernels: Sequence[Kernel],
+    programs: Mapping[str, Sequence[Call]],
+    *,
+    relaxed: bool,
+    threads: bool,
+) -> WasmModule:
+    """The module for one combination of features; `relaxed` is relaxed SIMD."""
+    target = Target.of(relaxed=relaxed, threads=threads)
+    functions = [kernel_function(target, kernel) for kernel in kernels]
+    scratch_bytes = max((f.scratch_bytes for f in functions), default=0)
+    wait = barrier(target.module) if threads else None
+    for name, calls in programs.items():
+        target.module.export(_program(name, calls, functions, scratch_bytes, wait))
+    names = tuple(f.function.name for f in functions)
+    return WasmModule(target.module.encode(), scratch_bytes, target.module, names)
+
+
+def _program(name: str, calls: Sequence[Call], functions: Sequence[KernelFunction],
+             scratch_bytes: int, wait: Function | None) -> Function:  # fmt: skip
+    f = Function(name, (I32, I32, I32))
+    batch, thread, threads = (f.param(i) for i in range(3))
+    own_scratch = op("i32.load", i32(0), immediate=SCRATCH) + thread * scratch_bytes
+    scratch = f.local(own_scratch)
+    may_follow_serial = True  # only serial calls since the last barrier
+    for call in calls:
+        own = functions[call.kernel]
+        # Buffers may share memory, so only calls of one thread need no barrier in between.
+        if wait is not None and call is not calls[0] and not (own.is_serial and may_follow_serial):
+            f.perform(f.call(wait, threads))
+            may_follow_serial = True
+        may_follow_serial = may_follow_serial and own.is_serial
+        pointers = [_address(buffer) for buffer in call.buffers]
+        f.perform(f.call(own.function, batch, thread, threads, scratch, *pointers))
+    if wait is not None:
+        # Nobody may start the next program (or write inputs) while another still reads.
+        f.perform(f.call(wait, threads))
+    return f
+
+
+def _address(buffer: int) -> Operand:
+    return op("i32.load", i32(0), immediate=BUFFER_TABLE + 4 * buffer)
