@@ -174,13 +174,20 @@ def _tensor_factor(function: Any, option: str, scaled: int) -> Callable[..., Any
     return rule
 
 
+def _full_like(x: torch.Tensor, fill_value: Any, **_: Any) -> Any:
+    return fill_value.expand(x.shape) if isinstance(fill_value, torch.Tensor) else NotImplemented
+
+
 _FACTORS = {
     "add": ("alpha", 1),
     "sub": ("alpha", 1),
     "addcmul": ("value", 1),
     "addcdiv": ("value", 1),
 }
-_TENSOR_SCALARS: dict[Any, Callable[..., Any]] = {torch.Tensor.item: lambda x: x} | {
+_TENSOR_SCALARS: dict[Any, Callable[..., Any]] = {
+    torch.Tensor.item: lambda x: x,
+    torch.full_like: _full_like,
+} | {
     function: _tensor_factor(function, *_FACTORS[name])
     for name in _FACTORS
     for function in (
