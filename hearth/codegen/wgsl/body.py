@@ -162,7 +162,7 @@ class Body:
         is_positive = not (-coefficient).is_at_least(0)
         factor = coefficient if is_positive else -coefficient
         if factor == Dim.of(1):
-            return is_positive, term.text, term.depth
+            return is_positive, term.text if is_positive else term.operand, term.depth
         return is_positive, f"{term.operand} * {self.dim(factor).text}", term.depth
 
     def _atom(self, atom: Axis | FloorDiv | Mod | Value, axes: Axes, evaluate: Evaluate) -> Term:

@@ -19,9 +19,8 @@ from hearth.codegen.wgsl.folds import Partial, add_values, declare, merge
 from hearth.codegen.wgsl.layout import Layout, choose_layout
 from hearth.codegen.wgsl.module import WgslKernel, Workgroups, assemble, workgroup_index
 from hearth.codegen.wgsl.tree import Tree
-from hearth.codegen.wgsl.values import evaluate
+from hearth.codegen.wgsl.values import evaluate, write_stores
 from hearth.ir.dim import Dim, Shape, product
-from hearth.ir.dtype import BOOL
 from hearth.ir.index import axis, linearize
 from hearth.ir.kernel import Accumulate, Kernel, Store
 from hearth.ir.scalar import Expr
@@ -90,23 +89,13 @@ class _Loops:
     # ------------------------------------------------------------ stores
 
     def store(self, stages: Sequence[Store]) -> None:
-        """All values first: a later one may read what an earlier one overwrites."""
         with ExitStack() as stack:
             if self.layout.lanes > 1:
                 lane = " && lane == 0u" if not stages[0].axes else ""
                 points = self.body.dim(self.kernel.points).text
                 stack.enter_context(self.body.block(f"if (point < {points}{lane})"))
             axes = self.axes(stack.enter_context(self.elements(stages[0].axes)))
-            roots = [stage.value for stage in stages]
-            values = evaluate(self.body, roots, axes, self.accumulators)
-            for stage, value in zip(stages, values, strict=True):
-                self.write(stage, value, axes)
-
-    def write(self, stage: Store, value: Term, axes: Axes) -> None:
-        index = self.body.index(stage.index, axes, _no_values)
-        is_bool = self.kernel.params[stage.param].dtype == BOOL
-        text = f"i32({value.text})" if is_bool else value.text
-        self.body.line(f"p{stage.param}[{index.text}] = {text};")
+            write_stores(self.body, stages, axes, self.accumulators)
 
     @contextmanager
     def elements(self, shape: Shape) -> Iterator[list[Digit]]:

@@ -40,8 +40,9 @@ def assemble(
 def workgroup_index(body: Body, workgroups: Workgroups) -> Term:
     """The linear index of this workgroup; surplus workgroups of the last row of the grid return."""
     body.line("let workgroup = group.y * groups.x + group.x;")
-    counts = [ceil_div(body, extent, per) for extent, per in workgroups]
-    body.line(f"if (workgroup >= {' * '.join(c.operand for c in counts)}) {{ return; }}")
+    counts = [ceil_div(body, extent, per).text for extent, per in workgroups]
+    count = " * ".join(c for c in counts if c != "1u") or "1u"
+    body.line(f"if (workgroup >= {count}) {{ return; }}")
     return Term("workgroup")
 
 

@@ -11,7 +11,7 @@ from hearth.codegen.wgsl.rewrite import expressions
 from hearth.codegen.wgsl.spelling import literal, row
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import BOOL, FLOAT32, INT32, UINT32
-from hearth.ir.kernel import Accumulator, Guard, IndexValue, InRange, Load
+from hearth.ir.kernel import Accumulator, Guard, IndexValue, InRange, Load, Store
 from hearth.ir.scalar import Apply, BatchValue, Const, Expr, operands, walk
 
 INLINE_CHARACTERS = 60  # longer expressions get a name
@@ -24,6 +24,30 @@ def evaluate(
     """The values of expressions at one point; what they share is computed once."""
     writer = _Writer(body, roots, axes, accumulators)
     return [writer.term(root) for root in roots]
+
+
+def write_stores(
+    body: Body, stages: Sequence[Store], axes: Axes, accumulators: Sequence[Term]
+) -> None:
+    """Stores at one point: all values first, since one may read what another overwrites."""
+    values = evaluate(body, [stage.value for stage in stages], axes, accumulators)
+    for stage, value in zip(stages, values, strict=True):
+        index = body.index(stage.index, axes, _no_value)
+        is_bool = body.params[stage.param].dtype == BOOL
+        body.line(
+            f"p{stage.param}[{index.text}] = {f'i32({value.text})' if is_bool else value.text};"
+        )
+
+
+def vector(body: Body, load: Expr, axes: Axes) -> str:
+    """Four neighbouring elements of a parameter that is bound as vec4s."""
+    assert isinstance(load, Load)
+    index = body.index(load.index, axes, _no_value)
+    return f"p{load.param}[{index.operand} / 4u]"
+
+
+def _no_value(_: Expr) -> Term:
+    raise AssertionError("this index holds no computed values")
 
 
 class _Writer:

@@ -1,0 +1,168 @@
+"""What a matrix product and every convolution have in common: a sum of products of two operands.
+
+An outer loop belongs to the rows (only the left operand varies with it), to the columns (only the
+right one does) or to the batch (both do).  Seen this way a convolution is a matrix product whose
+operands are read through index arithmetic: no buffer of unfolded windows, and one set of templates
+for `Dot` and for the three convolutions.  The column operand is the one that varies with the last
+outer loop, so that neighbouring columns are neighbours in the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from hearth.codegen.wgsl.body import Axes, Body, Digit, Term, digits
+from hearth.codegen.wgsl.rewrite import (
+    expressions,
+    indices_of,
+    merge_axes,
+    split_axis,
+)
+from hearth.ir.dim import Dim, Shape, product
+from hearth.ir.dtype import FLOAT32
+from hearth.ir.index import Axis, Index, depends_on
+from hearth.ir.kernel import Accumulate, ConvTemplate, Kernel, Load, Store
+from hearth.ir.scalar import Apply, Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """One factor; `axes` are the outer loops that only it varies with."""
+
+    value: Expr
+    axes: tuple[int, ...]
+    size: Dim
+    is_depth_fast: bool  # memory is contiguous along the sum rather than along `axes`
+    is_vector: bool  # four neighbours along `axes` are one aligned vec4
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """A kernel whose first stage sums products and whose other stages finish single results."""
+
+    kernel: Kernel
+    batch_axes: tuple[int, ...]
+    rows: Operand
+    columns: Operand
+
+    @property
+    def depth(self) -> Shape:
+        return self.kernel.stages[0].axes
+
+    @property
+    def batch(self) -> Dim:
+        return product(self.kernel.axes[i] for i in self.batch_axes)
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        return tuple(s for s in self.kernel.stages if isinstance(s, Store))
+
+    @property
+    def vectors(self) -> frozenset[int]:
+        """The parameters to bind as arrays of vec4."""
+        loads = [o.value for o in (self.rows, self.columns) if o.is_vector]
+        return frozenset(load.param for load in loads if isinstance(load, Load))
+
+
+def contraction_of(kernel: Kernel) -> Contraction | None:
+    """The kernel as a contraction, or None where it must run as loops.
+
+    Takes a spelled kernel whose loops are not merged yet; the contraction's are.
+    """
+    first, *rest = kernel.stages
+    if kernel.template is None or not isinstance(first, Accumulate):
+        return None
+    if any(not isinstance(stage, Store) or stage.axes for stage in rest):
+        return None
+    kernel = merge_axes(_split_groups(kernel))
+    value = _summed(kernel)
+    if not isinstance(value, Apply) or value.op != "mul" or value.dtype != FLOAT32:
+        return None
+    return _sorted_axes(kernel, value.args[0], value.args[1])
+
+
+def _summed(kernel: Kernel) -> Expr | None:
+    stage = kernel.stages[0]
+    if not isinstance(stage, Accumulate) or len(stage.reductions) != 1:
+        return None
+    return stage.reductions[0].value if stage.reductions[0].kind == "sum" else None
+
+
+def _split_groups(kernel: Kernel) -> Kernel:
+    """Give the groups of a convolution a loop of their own: they are its batch."""
+    template = kernel.template
+    if not isinstance(template, ConvTemplate) or template.spec.groups == 1:
+        return kernel
+    return split_axis(kernel, 0 if template.kind == "weight_grad" else 1, template.spec.groups)
+
+
+def _sorted_axes(kernel: Kernel, a: Expr, b: Expr) -> Contraction:
+    outer = [i for i, extent in enumerate(kernel.axes) if extent != Dim.of(1)]
+    in_a, in_b = ({i for i in outer if _varies(x, i)} for x in (a, b))
+    if outer and outer[-1] in in_a - in_b:
+        (a, in_a), (b, in_b) = (b, in_b), (a, in_a)
+    rows = tuple(i for i in outer if i in in_a - in_b)
+    columns = tuple(i for i in outer if i in in_b - in_a)
+    batch = tuple(i for i in outer if i not in in_a ^ in_b)
+    return Contraction(kernel, batch, _operand(kernel, a, rows), _operand(kernel, b, columns))
+
+
+def _operand(kernel: Kernel, value: Expr, axes: tuple[int, ...]) -> Operand:
+    size = product(kernel.axes[i] for i in axes)
+    depth = len(kernel.axes) + len(kernel.stages[0].axes) - 1
+    indices = [e.index for e in expressions([value]) if isinstance(e, Load)]
+    along_depth = any(index.coefficient(depth) == Dim.of(1) for index in indices)
+    along_axes = any(index.coefficient(i) == Dim.of(1) for index in indices for i in axes[-1:])
+    is_vector = isinstance(value, Load) and _is_vector(kernel, value, axes)
+    return Operand(value, axes, size, along_depth and not along_axes, is_vector)
+
+
+def _is_vector(kernel: Kernel, load: Load, axes: Sequence[int]) -> bool:
+    """Whether elements 4i to 4i + 3 along the axes are one aligned vec4, for every i."""
+    param = kernel.params[load.param]
+    if load.guards or param.is_written or param.dtype != FLOAT32 or not axes:
+        return False
+    last = axes[-1]
+    others = [c for atom, c in load.index.terms if not _is_axis(atom, last)]
+    aligned = [*others, load.index.constant, param.size, kernel.axes[last]]
+    is_contiguous = load.index.coefficient(last) == Dim.of(1)
+    return is_contiguous and all(d.divided_by(4) is not None for d in aligned)
+
+
+def _is_axis(atom: object, position: int) -> bool:
+    return isinstance(atom, Axis) and atom.position == position
+
+
+def _varies(value: Expr, position: int) -> bool:
+    return any(_mentions(index, position) for e in expressions([value]) for index in indices_of(e))
+
+
+def _mentions(index: Index, position: int) -> bool:
+    return any(depends_on(atom, position) for atom, _ in index.terms)
+
+
+class Places:
+    """What stands for every loop variable inside a template: digits of flat positions."""
+
+    def __init__(self, body: Body, contraction: Contraction, batch: Term) -> None:
+        self.body, self.contraction = body, contraction
+        self.batch = self._digits(contraction.batch_axes, batch)
+
+    def axes(self, *, row: Term | None = None, column: Term | None = None,
+             depth: Term | None = None) -> Axes:  # fmt: skip
+        contraction, known = self.contraction, dict(self.batch)
+        if row:
+            known.update(self._digits(contraction.rows.axes, row))
+        if column:
+            known.update(self._digits(contraction.columns.axes, column))
+        if depth:
+            first = len(contraction.kernel.axes)
+            inner = digits(self.body, depth, contraction.depth)
+            known.update({first + i: digit for i, digit in enumerate(inner)})
+        return lambda position: known[position]()
+
+    def _digits(self, axes: Iterable[int], flat: Term) -> dict[int, Digit]:
+        positions = list(axes)
+        shape = tuple(self.contraction.kernel.axes[i] for i in positions)
+        return dict(zip(positions, digits(self.body, flat, shape), strict=True))

@@ -1,0 +1,131 @@
+"""Contractions whose sum is long and whose result is small: the threads share the sum.
+
+A workgroup computes one small block of results.  Each thread takes every `lanes`-th step of the sum
+for the whole block, straight from memory, and the partial blocks meet in a tree.  Weight gradients
+of convolutions (a sum over batch and image) and products with a small batch are like this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hearth.codegen.wgsl.body import Body, Term
+from hearth.codegen.wgsl.contraction import Contraction, Operand, Places
+from hearth.codegen.wgsl.epilogue import write_results
+from hearth.codegen.wgsl.module import WgslKernel, assemble, ceil_div, workgroup_index
+from hearth.codegen.wgsl.operands import COMPONENTS, clamped_quad, load_quad
+from hearth.ir.dim import product
+
+BLOCK_STEPS = 64  # of a long sum, per thread
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Results per workgroup (multiples of 4) and threads that share their sums."""
+
+    all_rows: int
+    all_columns: int
+    lanes: int
+
+
+def emit_shared_sum(contraction: Contraction, block: Block) -> WgslKernel:
+    """A module in which the threads of a workgroup share the sums of a block of results."""
+    body = Body(contraction.kernel.params, contraction.vectors)
+    workgroups = (
+        (contraction.batch, 1),
+        (contraction.rows.size, block.all_rows),
+        (contraction.columns.size, block.all_columns),
+    )
+    workgroup_index(body, workgroups)
+    across = ceil_div(body, contraction.columns.size, block.all_columns).text
+    down = ceil_div(body, contraction.rows.size, block.all_rows).text
+    body.line(f"let first_row = workgroup / {across} % {down} * {block.all_rows}u;")
+    body.line(f"let first_column = workgroup % {across} * {block.all_columns}u;")
+    body.line(f"let slice = workgroup / {across} / {down};")
+    _SharedSum(contraction, block, body).run()
+    method = f"{block.lanes} threads together for {block.all_rows} x {block.all_columns}"
+    return assemble(contraction.kernel, body, block.lanes, workgroups, method)
+
+
+class _SharedSum:
+    def __init__(self, contraction: Contraction, block: Block, body: Body) -> None:
+        self.contraction, self.block, self.body = contraction, block, body
+        self.places = Places(body, contraction, Term("slice"))
+        self.names = [
+            f"c{i}_{j}" for i in range(block.all_rows) for j in range(block.all_columns // 4)
+        ]
+        self.rows = self.positions(contraction.rows, "first_row", block.all_rows)
+        self.columns = self.positions(contraction.columns, "first_column", block.all_columns)
+
+    def positions(self, operand: Operand, origin: str, count: int) -> list[list[Term]]:
+        return [
+            clamped_quad(self.body, operand, f"{origin} + {4 * i}u", 0, count)
+            for i in range(count // 4)
+        ]
+
+    def run(self) -> None:
+        body, lanes = self.body, self.block.lanes
+        depth = product(self.contraction.depth)
+        limit = body.dim(depth).text
+        self.zero("c")
+        if depth.is_static and depth.static <= 2 * BLOCK_STEPS * lanes:
+            with body.range_loop("thread", limit, lanes) as k:
+                self.multiply(k, "c")
+        else:
+            with body.range_loop("thread", limit, BLOCK_STEPS * lanes) as start:
+                self.zero("d")
+                end = body.let(Term(f"min({start.text} + {BLOCK_STEPS * lanes}u, {limit})",
+                                    start.depth), "end")  # fmt: skip
+                with body.range_loop(start.text, end.text, lanes) as k:
+                    self.multiply(k, "d")
+                for name in self.names:
+                    body.line(f"{name} += {_renamed(name, 'd')};")
+        self.combine()
+        self.finish()
+
+    def zero(self, letter: str) -> None:
+        for name in self.names:
+            self.body.line(f"var {_renamed(name, letter)} = vec4<f32>();")
+
+    def multiply(self, k: Term, letter: str) -> None:
+        body, places, block = self.body, self.places, self.block
+        rows, columns = self.contraction.rows, self.contraction.columns
+        a = [load_quad(body, rows, [places.axes(row=p, depth=k) for p in quad])
+             for quad in self.rows]  # fmt: skip
+        b = [load_quad(body, columns, [places.axes(column=p, depth=k) for p in quad])
+             for quad in self.columns]  # fmt: skip
+        for letter_and_quads in (("a", a), ("b", b)):
+            for i, quad in enumerate(letter_and_quads[1]):
+                body.line(f"let {letter_and_quads[0]}{i} = {quad};")
+        for i in range(block.all_rows):
+            for j in range(block.all_columns // 4):
+                body.line(f"{letter}{i}_{j} += a{i // 4}.{COMPONENTS[i % 4]} * b{j};")
+
+    def combine(self) -> None:
+        """The tree; afterwards the first `len(names)` vectors of `partial` are the results."""
+        body, lanes, count = self.body, self.block.lanes, len(self.names)
+        body.declarations.append(f"var<workgroup> partial: array<vec4<f32>, {lanes * count}>;")
+        for i, name in enumerate(self.names):
+            body.line(f"partial[thread * {count}u + {i}u] = {name};")
+        body.line("workgroupBarrier();")
+        # All threads add: each step halves a run of lanes * count vectors.
+        with (
+            body.block(f"for (var half = {lanes * count // 2}u; half >= {count}u; half /= 2u)"),
+        ):
+            with body.range_loop("thread", "half", lanes) as at:
+                body.line(f"partial[{at.text}] += partial[{at.text} + half];")
+            body.line("workgroupBarrier();")
+
+    def finish(self) -> None:
+        body, block = self.body, self.block
+        total = block.all_rows * block.all_columns
+        with body.range_loop("thread", f"{total}u", block.lanes) as i:
+            row = body.let(Term(f"first_row + {i.text} / {block.all_columns}u", i.depth), "row")
+            column = body.let(
+                Term(f"first_column + {i.text} % {block.all_columns}u", i.depth), "column"
+            )
+            write_results(self.places, row, column, f"partial[{i.text} / 4u][{i.text} % 4u]")
+
+
+def _renamed(name: str, letter: str) -> str:
+    return letter + name[1:]

@@ -1,0 +1,171 @@
+"""Contractions by tiles: a workgroup stages both operands in workgroup memory.
+
+Each thread keeps a block of results in registers and, for every step of the sum, multiplies a
+column of `tile_a` by a row of `tile_b`.  Both tiles are stored with the sum as the slow axis, so
+the inner loop is the same whichever way the operands lie in memory; they differ only in which
+threads fetch what (`Operand.is_depth_fast`).  Positions past an edge are clamped, not tested: they
+compute results that are not stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from hearth.codegen.wgsl.body import Axes, Body, Term
+from hearth.codegen.wgsl.contraction import Contraction, Operand, Places
+from hearth.codegen.wgsl.epilogue import write_results
+from hearth.codegen.wgsl.module import WgslKernel, assemble, ceil_div, workgroup_index
+from hearth.codegen.wgsl.operands import COMPONENTS, clamped_quad, load_quad
+from hearth.ir.dim import Dim, product
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Threads (`wide` along columns times `high`), results per thread, steps of the sum at once."""
+
+    wide: int
+    high: int
+    columns: int  # per thread, a multiple of 4
+    rows: int  # per thread, a multiple of 4
+    depth: int
+
+    @property
+    def threads(self) -> int:
+        return self.wide * self.high
+
+    @property
+    def all_columns(self) -> int:
+        return self.wide * self.columns
+
+    @property
+    def all_rows(self) -> int:
+        return self.high * self.rows
+
+
+def emit_tiles(contraction: Contraction, tile: Tile) -> WgslKernel:
+    """A module that computes a contraction by tiles."""
+    body = Body(contraction.kernel.params, contraction.vectors)
+    workgroups = (
+        (contraction.batch, 1),
+        (contraction.rows.size, tile.all_rows),
+        (contraction.columns.size, tile.all_columns),
+    )
+    workgroup_index(body, workgroups)
+    across = ceil_div(body, contraction.columns.size, tile.all_columns).text
+    down = ceil_div(body, contraction.rows.size, tile.all_rows).text
+    body.line(f"let first_row = workgroup / {across} % {down} * {tile.all_rows}u;")
+    body.line(f"let first_column = workgroup % {across} * {tile.all_columns}u;")
+    body.line(f"let slice = workgroup / {across} / {down};")
+    body.line(f"let tx = thread % {tile.wide}u;")
+    body.line(f"let ty = thread / {tile.wide}u;")
+    _Tiles(contraction, tile, body).run()
+    method = f"in tiles of {tile.all_rows} x {tile.all_columns}"
+    return assemble(contraction.kernel, body, tile.threads, workgroups, method)
+
+
+class _Tiles:
+    def __init__(self, contraction: Contraction, tile: Tile, body: Body) -> None:
+        self.contraction, self.tile, self.body = contraction, tile, body
+        self.places = Places(body, contraction, Term("slice"))
+        self.depth = product(contraction.depth)
+        self.names = [[f"c{i}_{j}" for j in range(tile.columns // 4)] for i in range(tile.rows)]
+
+    def run(self) -> None:
+        body, tile, contraction = self.body, self.tile, self.contraction
+        for name in (name for row in self.names for name in row):
+            body.line(f"var {name} = vec4<f32>();")
+        rows, columns = contraction.rows, contraction.columns
+        with body.range_loop("0u", body.dim(self.depth).text, tile.depth) as start:
+            self.fetch("a", rows, tile.all_rows, "first_row", start, self.row_axes)
+            self.fetch("b", columns, tile.all_columns, "first_column", start, self.column_axes)
+            body.line("workgroupBarrier();")
+            self.multiply()
+            body.line("workgroupBarrier();")
+        self.finish()
+
+    def row_axes(self, position: Term, depth: Term) -> Axes:
+        return self.places.axes(row=position, depth=depth)
+
+    def column_axes(self, position: Term, depth: Term) -> Axes:
+        return self.places.axes(column=position, depth=depth)
+
+    # ------------------------------------------------------------ workgroup memory
+
+    def fetch(
+        self, name: str, operand: Operand, width: int, origin: str, start: Term,
+        axes: Callable[[Term, Term], Axes],
+    ) -> None:  # fmt: skip
+        """Copy `depth` steps of one operand into `tile_NAME`, four positions per vec4."""
+        body, tile, quads = self.body, self.tile, width // 4
+        stride = quads + 1  # one more against bank conflicts
+        body.declarations.append(
+            f"var<workgroup> tile_{name}: array<vec4<f32>, {tile.depth * stride}>;"
+        )
+        fast = tile.depth if operand.is_depth_fast else quads
+        near, far = (Term(f"thread {op} {fast}u", 0, is_atomic=False) for op in "%/")
+        rounds = quads * tile.depth // tile.threads
+        with ExitStack() as stack:
+            if rounds == 0:
+                stack.enter_context(body.block(f"if (thread < {quads * tile.depth}u)"))
+            if rounds > 1:
+                step = stack.enter_context(body.loop(Dim.of(rounds)))
+                text = f"{far.operand} + {step.text} * {tile.threads // fast}u"
+                far = Term(text, step.depth, is_atomic=False)
+            near, far = body.let(near, f"{name}_near"), body.let(far, f"{name}_far")
+            depth, quad = (near, far) if operand.is_depth_fast else (far, near)
+            text = f"{origin} + {quad.text} * 4u"
+            positions = clamped_quad(body, operand, text, quad.depth, width)
+            value = self.quad(operand, axes, positions, self.step(start, depth))
+            body.line(f"tile_{name}[{depth.text} * {stride}u + {quad.text}] = {value};")
+
+    def step(self, start: Term, depth: Term) -> tuple[Term, str | None]:
+        """The step of the sum, clamped, and the condition that it exists if that is not sure."""
+        level = max(start.depth, depth.depth)
+        at = self.body.let(Term(f"{start.text} + {depth.text}", level, is_atomic=False), "k")
+        if self.depth.divided_by(self.tile.depth) is not None:
+            return at, None
+        limit = self.body.dim(self.depth).text
+        clamped = self.body.let(Term(f"min({at.text}, {limit} - 1u)", level), "k")
+        return clamped, f"{at.text} < {limit}"
+
+    def quad(self, operand: Operand, axes: Callable[[Term, Term], Axes], positions: list[Term],
+             step: tuple[Term, str | None]) -> str:  # fmt: skip
+        """A vec4 of four neighbours at one step of the sum, zero past the end of the sum."""
+        depth, exists = step
+        value = load_quad(self.body, operand, [axes(p, depth) for p in positions])
+        return value if exists is None else f"select(vec4<f32>(), {value}, {exists})"
+
+    # ------------------------------------------------------------ arithmetic
+
+    def multiply(self) -> None:
+        body, tile = self.body, self.tile
+        a_stride, b_stride = tile.all_rows // 4 + 1, tile.all_columns // 4 + 1
+        with body.block(f"for (var k = 0u; k < {tile.depth}u; k++)"):
+            for j in range(tile.columns // 4):
+                body.line(f"let b{j} = tile_b[k * {b_stride}u + {_plus('tx', j * tile.wide)}];")
+            for i in range(tile.rows // 4):
+                body.line(f"let a{i} = tile_a[k * {a_stride}u + {_plus('ty', i * tile.high)}];")
+            for i, row in enumerate(self.names):
+                for j, name in enumerate(row):
+                    body.line(f"{name} += a{i // 4}.{COMPONENTS[i % 4]} * b{j};")
+
+    def finish(self) -> None:
+        """The stores; the results go through an array so that the epilogue is written once."""
+        body, tile = self.body, self.tile
+        names = [name for row in self.names for name in row]
+        body.line(f"var results = array<vec4<f32>, {len(names)}>({', '.join(names)});")
+        with body.loop(Dim.of(tile.rows)) as i:
+            row = f"first_row + (ty + {i.text} / 4u * {tile.high}u) * 4u + {i.text} % 4u"
+            row_term = body.let(Term(row, i.depth, is_atomic=False), "row")
+            with body.loop(Dim.of(tile.columns)) as j:
+                column = f"first_column + (tx + {j.text} / 4u * {tile.wide}u) * 4u + {j.text} % 4u"
+                column_term = body.let(Term(column, j.depth, is_atomic=False), "column")
+                at = f"{i.text} * {tile.columns // 4}u + {j.text} / 4u"
+                value = f"results[{at}][{j.text} % 4u]"
+                write_results(self.places, row_term, column_term, value)
+
+
+def _plus(name: str, offset: int) -> str:
+    return f"{name} + {offset}u" if offset else name
