@@ -1,4 +1,4 @@
-"""The training loop of the command line: any runner, any prepared data set, with progress.
+"""The training loop behind `hearth train`: any runner, any prepared data set, with progress.
 
 The loop feeds batches and counts; the mathematics is in the bundle.  People who want schedules,
 callbacks or early stopping have them in the browser (`Trainer.fit`) or write their own loop.
@@ -6,17 +6,32 @@ callbacks or early stopping have them in the browser (`Trainer.fit`) or write th
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 import numpy as np
+from rich.console import Console
 
-from hearth.bundle.manifest import Program
-from hearth.data import Split, batches
-from hearth.errors import NumericalInstabilityError
+from hearth.bundle.checkpoint import (
+    checkpoint_of,
+    decode_checkpoint,
+    encode_checkpoint,
+    state_of,
+)
+from hearth.bundle.files import read_file, write_file
+from hearth.bundle.manifest import Manifest, Program
+from hearth.bundle.read import read_bundle
+from hearth.bundle.weights import encode_json_weights, encode_weights, weights_of
+from hearth.data import Split, batches, fit_to_program, load_dataset
+from hearth.driver.runners import open_runner
+from hearth.errors import InvalidInputError, NumericalInstabilityError
+from hearth.progress import training_bar
 from hearth.runtime.runner import Array, Batch, Runner
 
 EVALUATION_BATCH: Final = 256
@@ -41,6 +56,54 @@ class Evaluation:
     loss: float
     accuracy: float | None
     outputs: Array
+
+    def __str__(self) -> str:
+        share = "" if self.accuracy is None else f", accuracy {100 * self.accuracy:.2f} %"
+        return f"loss {self.loss:.4f}{share}"
+
+
+def train_bundle(
+    bundle: str | Path,
+    *,
+    data: str | Path | None = None,
+    runner: str = "chromium:wasm",
+    epochs: int = 5,
+    batch_size: int = 64,
+    learning_rate: float | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    resume: str | Path | None = None,
+    output: str | Path = "trained.safetensors",
+    checkpoint: str | Path | None = None,
+) -> Evaluation:
+    """Trains a bundle on a data set, writes the weights, and returns the test set's evaluation.
+
+    The data are checked against the manifest before anything starts.  `output` ending in `.json`
+    takes the JSON form; `checkpoint` also writes the whole run, `resume` continues one.
+    """
+    opened_bundle = read_bundle(bundle)
+    program = _trained_program(opened_bundle.manifest)
+    dataset = fit_to_program(load_dataset(data or os.environ.get("HEARTH_DATA")), program)
+    options = {"seed": seed} if threads is None else {"seed": seed, "threads": threads}
+    with closing(open_runner(bundle, runner, **options)) as opened:
+        console = Console(stderr=True)
+        console.print(f"{opened.device}\n{dataset.name}: {len(dataset.train)} to train on")
+        if resume is not None:
+            found = decode_checkpoint(read_file(resume), str(resume))
+            opened.load_state(state_of(opened_bundle.manifest, found))
+            opened.learning_rate = [g.learning_rate for g in found.description.groups]
+        if learning_rate is not None:
+            opened.learning_rate = learning_rate
+        with training_bar(epochs * -(-len(dataset.train) // batch_size)) as bar:
+            train(
+                opened, dataset.train, epochs=epochs, batch_size=batch_size, seed=seed,
+                report=lambda p: bar(f"epoch {p.epoch + 1}/{epochs}", p.step, p.loss),
+            )  # fmt: skip
+        result = evaluate(opened, dataset.test, program)
+        console.print(f"test set: {result}")
+        _save(opened_bundle.manifest, opened, output, checkpoint)
+        console.print(f"weights: {output}")
+    return result
 
 
 def train(
@@ -90,6 +153,28 @@ def accuracy(outputs: Array, targets: Array, program: Program) -> float | None:
     counted = targets != target.except_ if target.except_ is not None else np.full(len(targets), 1)
     right = (outputs.argmax(axis=1) == targets) & counted.astype(bool)
     return float(right.sum() / max(1, counted.sum()))
+
+
+def _trained_program(manifest: Manifest) -> Program:
+    if "train" not in manifest.programs or "evaluate" not in manifest.programs:
+        raise InvalidInputError(
+            f"{manifest.model} cannot be trained: it has {', '.join(manifest.programs)}",
+            why="a bundle made with compile_function has no training step",
+        )
+    return manifest.programs["train"]
+
+
+def _save(
+    manifest: Manifest, runner: Runner, output: str | Path, checkpoint: str | Path | None
+) -> None:
+    weights, arrays = weights_of(manifest.state), runner.export_weights()
+    if Path(output).suffix == ".json":
+        write_file(output, encode_json_weights(weights, arrays, manifest.model).encode())
+    else:
+        write_file(output, encode_weights(weights, arrays))
+    if checkpoint is not None:
+        run = checkpoint_of(manifest, runner.export_state(), runner.learning_rate)
+        write_file(checkpoint, encode_checkpoint(run))
 
 
 def _chunks(runner: Runner, source: Iterator[Batch]) -> Iterator[list[float]]:

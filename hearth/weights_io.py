@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hearth.bundle.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
+from hearth.bundle.files import read_file, write_file
 from hearth.bundle.manifest import Optimizer
 from hearth.bundle.safetensors import decode_safetensors, encode_safetensors
 from hearth.bundle.weights import Weight, decode_weights
-from hearth.errors import InvalidInputError, StorageError
+from hearth.errors import InvalidInputError
 from hearth.steps.optimizer_state import (
     describe_optimizer,
     from_torch_optimizer,
@@ -63,7 +64,7 @@ def load_weights(
         BundleFormatError: an ambiguous, missing, surplus or wrongly sized key, by name.
         StorageError: the file cannot be read.
     """
-    data = _read(path)
+    data = read_file(path)
     if like is not None:
         wanted = [_weight(name, tensor) for name, tensor in like.items()]
         return _tensors(decode_weights(wanted, data, str(path), names))
@@ -79,7 +80,7 @@ def load_weights(
 
 def save_weights(state_dict: Mapping[str, torch.Tensor], path: str | Path) -> None:
     """Writes weights as safetensors; the browser's `loadWeights` takes the file."""
-    _write(path, encode_safetensors({name: _array(t) for name, t in state_dict.items()}))
+    write_file(path, encode_safetensors({name: _array(t) for name, t in state_dict.items()}))
 
 
 def load_checkpoint(path: str | Path) -> TorchCheckpoint:
@@ -91,7 +92,7 @@ def load_checkpoint(path: str | Path) -> TorchCheckpoint:
         model.load_state_dict(checkpoint.model)
         optimizer.load_state_dict(checkpoint.optimizer)
     """
-    found = decode_checkpoint(_read(path), str(path))
+    found = decode_checkpoint(read_file(path), str(path))
     description = found.description.to_json()
     optimizer = to_torch_state_dict(description, _tensors(found.optimizer), found.step)
     return TorchCheckpoint(_tensors(found.model), optimizer, found.step, found.seed)
@@ -126,7 +127,7 @@ def save_checkpoint(
     description = Optimizer.from_json(describe_optimizer(optimizer, named))
     arrays = {name: _array(tensor.float()) for name, tensor in tensors.items()}
     weights = {name: _array(tensor) for name, tensor in model.state_dict().items()}
-    _write(path, encode_checkpoint(Checkpoint(weights, arrays, description, done, seed)))
+    write_file(path, encode_checkpoint(Checkpoint(weights, arrays, description, done, seed)))
 
 
 def _weight(name: str, tensor: torch.Tensor) -> Weight:
@@ -140,17 +141,3 @@ def _tensors(arrays: Mapping[str, Array]) -> StateDict:
 def _array(tensor: torch.Tensor) -> Array:
     array: Array = tensor.detach().cpu().contiguous().numpy()
     return array
-
-
-def _read(path: str | Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise StorageError(f"cannot read {path}", why=error.strerror or str(error)) from error
-
-
-def _write(path: str | Path, data: bytes) -> None:
-    try:
-        Path(path).write_bytes(data)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}", why=error.strerror or str(error)) from error

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hearth.bundle.check_manifest import check_manifest
 from hearth.bundle.dtypes import NUMPY_DTYPES
+from hearth.bundle.files import read_file
 from hearth.bundle.manifest import Manifest
 from hearth.bundle.safetensors import decode_safetensors
 from hearth.bundle.weights import decode_weights, weights_of
@@ -37,7 +38,7 @@ class Bundle:
         entry = self.manifest.files.get(name)
         if entry is None:
             raise BundleFormatError(f"{self.path} has no file {name!r}")
-        data = _read(self.path / name)
+        data = read_file(self.path / name)
         if len(data) != entry.bytes:
             raise BundleFormatError(
                 f"{self.path / name} has {len(data)} bytes, the manifest says {entry.bytes}",
@@ -50,6 +51,10 @@ class Bundle:
                 remedy="copy or compile the bundle again",
             )
         return data
+
+    def paths(self) -> dict[str, Path]:
+        """The manifest and every file that it lists: all that a browser may ask for."""
+        return {name: self.path / name for name in (MANIFEST_FILE, *self.manifest.files)}
 
     def initial_state(self) -> dict[str, Array]:
         """The initial value of every state entry, by name, in file dtypes; zeros by default."""
@@ -91,16 +96,9 @@ def read_manifest(folder: Path) -> Manifest:
             remedy="make one with `hearth compile MODULE:FUNCTION -o DIR`",
         )
     try:
-        value = json.loads(_read(path))
+        value = json.loads(read_file(path))
     except (ValueError, RecursionError) as error:
         raise BundleFormatError(f"{path} is not JSON", why=str(error)) from error
     manifest = Manifest.from_json(value, str(path))
     check_manifest(manifest, str(path))
     return manifest
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"cannot read {path}", why=error.strerror or str(error)) from error

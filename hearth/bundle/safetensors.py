@@ -19,7 +19,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.errors import BundleFormatError, InvalidInputError, StorageError
+from hearth.bundle.files import read_file
+from hearth.errors import BundleFormatError, InvalidInputError
 
 Array = NDArray[Any]
 
@@ -101,11 +102,7 @@ def decode_safetensors(data: bytes, source: str = "safetensors file") -> TensorF
 
 def read_safetensors(path: str | Path) -> TensorFile:
     """The tensors of a file on disk."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise StorageError(f"cannot read {path}", why=error.strerror or str(error)) from error
-    return decode_safetensors(data, str(path))
+    return decode_safetensors(read_file(path), str(path))
 
 
 def _split(data: bytes, source: str) -> tuple[dict[str, Any], memoryview]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -96,6 +97,6 @@ def _range(entry: Input) -> str:
 
 
 def _identifier(name: str, index: int) -> str:
-    """A label of a tuple element; names that TypeScript does not take become `_K`."""
-    plain = name.isascii() and name.isidentifier()
-    return name if plain else f"_{index}"
+    """A label of a tuple element: `input/0` becomes `input_0`."""
+    label = re.sub(r"[^0-9A-Za-z_]", "_", name)
+    return label if label.isidentifier() else f"_{index}"

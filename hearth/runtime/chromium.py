@@ -56,7 +56,7 @@ class ChromiumTrainer:
         self._weights = weights_of(self.manifest.state)
         self._seed = seed
         software = not has_gpu() if software_gpu is None else software_gpu
-        self._page = BundlePage(opened.path, launch_flags(backend, software_gpu=software))
+        self._page = BundlePage(opened, launch_flags(backend, software_gpu=software))
         options = {"backend": backend, "seed": str(seed), "batchSize": batch_size}
         if threads is not None:
             options["threads"] = threads

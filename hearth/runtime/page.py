@@ -20,6 +20,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from hearth import errors
 from hearth.bundle.dtypes import NUMPY_DTYPES
+from hearth.bundle.read import Bundle
 from hearth.errors import BackendError, HearthError, InternalError
 from hearth.runtime.browser import find_browser
 from hearth.runtime.runner import Array
@@ -46,7 +47,7 @@ class Answer:
 class BundlePage:
     """One browser with one page; calls are answered in order."""
 
-    def __init__(self, bundle: Path, flags: list[str]) -> None:
+    def __init__(self, bundle: Bundle, flags: list[str]) -> None:
         self.browser_name = ""
         self._blobs: dict[str, bytes] = {}
         self._closing = ExitStack()
@@ -54,7 +55,7 @@ class BundlePage:
         thread = self._closing.enter_context(ThreadPoolExecutor(1, "chromium"))
         self._thread = thread
         routes: dict[str, Path | bytes] = {"/index.html": _HTML, "/page.js": _SCRIPT}
-        routes["/bundle/"] = bundle
+        routes |= {f"/bundle/{name}": path for name, path in bundle.paths().items()}
         try:
             server = self._closing.enter_context(Server(routes, blobs=self._blobs))
             self._opened = ExitStack()

@@ -124,4 +124,4 @@ def test_the_types_compile_beside_the_runtimes_own(tmp_path: Path) -> None:
 def test_names_that_are_no_identifiers_still_make_valid_types() -> None:
     train = MANIFEST.programs["train"]
     odd = replace(train, inputs=(replace(train.inputs[0], name="input/0"), *train.inputs[1:]))
-    assert "_0: Float32Array" in trainer_types(replace(MANIFEST, programs={"train": odd}))
+    assert "input_0: Float32Array" in trainer_types(replace(MANIFEST, programs={"train": odd}))

@@ -1,0 +1,236 @@
+"""The command line: `hearth check | compile | verify | train | inspect | serve`.
+
+Each command is a thin layer over a public function; what it prints is for people.  Exit codes: 0
+done, 1 a check or verification failed, 2 an error (also of usage), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import hearth
+from hearth.errors import HearthError, InvalidInputError
+
+RUNNERS: Final = ("chromium:wasm", "chromium:webgpu", "wasm", "webgpu", "reference")
+BACKENDS: Final = ("webgpu", "wasm")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except HearthError as error:
+        print(f"hearth: {type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("hearth: interrupted", file=sys.stderr)
+        return 130
+    return code
+
+
+def load_step(target: str) -> tuple[Any, Any, Any]:
+    """(TrainStep, inputs, targets) from `MODULE:FUNCTION` or `FILE.py:FUNCTION`.
+
+    Raises `InvalidInputError` where there is no such function, or it returns something else.
+    """
+    from hearth.steps.train_step import TrainStep
+
+    place, separator, name = target.rpartition(":")
+    if not separator or not place or not name:
+        raise InvalidInputError(
+            f"{target!r} does not name a function",
+            remedy="write MODULE:FUNCTION or FILE.py:FUNCTION",
+        )
+    function = getattr(_import(place), name, None)
+    if not callable(function):
+        raise InvalidInputError(f"{place} has no function {name!r}")
+    result = function()
+    if isinstance(result, tuple) and len(result) == 3 and isinstance(result[0], TrainStep):
+        return result
+    raise InvalidInputError(
+        f"{target} returned {type(result).__name__}",
+        remedy="return (hearth.TrainStep(…), example_inputs, example_targets)",
+    )
+
+
+def _import(place: str) -> ModuleType:
+    path = Path(place)
+    sys.path[:0] = [str(path.parent if path.suffix == ".py" else Path.cwd())]
+    try:
+        if path.suffix != ".py":
+            return import_module(place)
+        spec = spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise InvalidInputError(f"there is no file {path}")
+        module = module_from_spec(spec)
+        sys.modules[path.stem] = module  # models are pickled by the name of their module
+        spec.loader.exec_module(module)
+        return module
+    except ModuleNotFoundError as error:
+        raise InvalidInputError(f"cannot import {place}", why=str(error)) from error
+
+
+def _check(options: argparse.Namespace) -> int:
+    report = hearth.check(*load_step(options.step))
+    print(report)
+    return 0 if report.ok else 1
+
+
+def _compile(options: argparse.Namespace) -> int:
+    compiled = hearth.compile(*load_step(options.step), backends=tuple(options.backends))
+    compiled.save(options.output)
+    size = sum(f.stat().st_size for f in Path(options.output).iterdir())
+    kernels = len(compiled.manifest.kernels)
+    print(f"{options.output}: {kernels} kernels, {size:,} bytes")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from hearth.progress import counter
+
+    step, bundle = None, options.target
+    if not Path(options.target).is_dir():
+        step, inputs, targets = load_step(options.target)
+        bundle = hearth.compile(step, inputs, targets)
+    elif options.step is not None:
+        step = load_step(options.step)[0]
+    with counter(f"verifying on {options.runner}", options.cases) as count:
+        report = hearth.verify(
+            bundle, options.runner, options.cases, step=step, seed=options.seed, progress=count
+        )
+    print(report)
+    return 0 if report.ok else 1
+
+
+def _train(options: argparse.Namespace) -> int:
+    from hearth.training import train_bundle
+
+    train_bundle(
+        options.bundle,
+        data=options.data,
+        runner=options.runner,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.lr,
+        seed=options.seed,
+        threads=options.threads,
+        resume=options.resume,
+        output=options.output,
+        checkpoint=options.checkpoint,
+    )
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from hearth.bundle.read import read_bundle
+    from hearth.inspection import describe, kernel_source
+
+    bundle = read_bundle(options.bundle)
+    if options.kernel is not None:
+        print(kernel_source(bundle, options.kernel), end="")
+    else:
+        print(describe(bundle, options.batch))
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from hearth.serve import Server
+    from hearth.site import bundle_site
+
+    routes = bundle_site(options.bundle, data=options.data, page=options.page)
+    with Server(routes, host=options.host, port=options.port) as server:
+        print(f"{server.url} serves {options.bundle}; stop with Ctrl-C", flush=True)
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            print()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hearth", description="Compile PyTorch training steps into browser bundles."
+    )
+    parser.add_argument("--version", action="version", version=f"hearth {hearth.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    check = _command(commands, "check", _check, "list everything that cannot be compiled yet")
+    check.add_argument("step", metavar="MODULE:FUNCTION", help=_STEP_HELP)
+
+    compile_ = _command(commands, "compile", _compile, "compile a training step into a bundle")
+    compile_.add_argument("step", metavar="MODULE:FUNCTION", help=_STEP_HELP)
+    compile_.add_argument("-o", "--output", metavar="DIR", default="dist", help="bundle folder")
+    compile_.add_argument(
+        "--backends", nargs="+", choices=BACKENDS, default=BACKENDS, help="default: both"
+    )
+
+    verify = _command(commands, "verify", _verify, "compare a bundle with PyTorch in float64")
+    verify.add_argument("target", metavar="BUNDLE|MODULE:FUNCTION")
+    verify.add_argument("--step", metavar="MODULE:FUNCTION", help="the model, if not in the bundle")
+    verify.add_argument("--runner", choices=RUNNERS, default="wasm")
+    verify.add_argument("--cases", type=_positive, default=100, help="random cases (100)")
+    verify.add_argument("--seed", type=int, default=0, help="of the cases (0)")
+
+    _add_train(commands)
+
+    inspect = _command(commands, "inspect", _inspect, "print kernels, bytes, dispatches, memory")
+    inspect.add_argument("bundle", metavar="BUNDLE")
+    inspect.add_argument("--batch", type=_positive, default=64, help="batch size (64)")
+    inspect.add_argument("--kernel", metavar="NAME", help="print the WGSL of one kernel")
+
+    serve = _command(commands, "serve", _serve, "serve a bundle with the headers threads need")
+    serve.add_argument("bundle", metavar="BUNDLE")
+    serve.add_argument("--data", metavar="PATH", help=_DATA_HELP)
+    serve.add_argument("--page", metavar="DIR", help="your own page; default: the demo page")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8000, help="0 takes any free port (8000)")
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    train = _command(commands, "train", _train, "train a bundle and bring the weights back")
+    train.add_argument("bundle", metavar="BUNDLE")
+    train.add_argument("--data", metavar="PATH", help=_DATA_HELP)
+    train.add_argument("--runner", choices=RUNNERS, default=RUNNERS[0])
+    train.add_argument("--epochs", type=_positive, default=5, help="passes over the data (5)")
+    train.add_argument("--batch-size", type=_positive, default=64, help="samples per step (64)")
+    train.add_argument("--lr", type=float, help="learning rate; default: as compiled")
+    train.add_argument("--seed", type=int, default=0, help="of shuffling and Dropout (0)")
+    train.add_argument("--threads", type=_positive, help="of WebAssembly; default: all")
+    train.add_argument("--resume", metavar="FILE", help="continue the run of a checkpoint")
+    train.add_argument("-o", "--output", metavar="FILE", default="trained.safetensors")
+    train.add_argument("--checkpoint", metavar="FILE", help="also write the whole run")
+
+
+_STEP_HELP: Final = "a function (of a module or FILE.py) that returns (TrainStep, inputs, targets)"
+_DATA_HELP: Final = (
+    "a folder with MNIST's IDX files, a .npz or a .csv; default: $HEARTH_DATA, "
+    "else the digits of scikit-learn"
+)
+
+
+def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + "."
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not positive")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
