@@ -23,11 +23,18 @@ def expand_sigmoid(x: Expr) -> Expr:
     return apply("div", numerator, apply("add", e, 1.0))
 
 
+# Moshier, Cephes tanhf: tanh x = x + x·z·p(z) with z = x*x for |x| < 0.625.
+_TANH = (-3.33332819422e-1, 1.33314422036e-1, -5.37397155531e-2, 2.06390887954e-2,
+         -5.70498872745e-3)  # fmt: skip
+
+
 def expand_tanh(x: Expr) -> Expr:
-    # -expm1(-2|x|) / (2 + expm1(-2|x|)): no overflow and no cancellation near 0.
-    m = apply("expm1", apply("mul", apply("abs", x), -2.0))
-    positive = apply("div", apply("neg", m), apply("add", m, 2.0))
-    return apply("where", apply("lt", x, 0.0), apply("neg", positive), positive)
+    # 1 - 2 / (exp(2|x|) + 1) does not overflow; near 0 it would cancel.
+    a = apply("abs", x)
+    e = apply("exp", apply("mul", a, 2.0))
+    positive = apply("sub", 1.0, apply("div", 2.0, apply("add", e, 1.0)))
+    large = apply("where", apply("lt", x, 0.0), apply("neg", positive), positive)
+    return apply("where", apply("lt", a, 0.625), _with_series(x, _TANH), large)
 
 
 def expand_log1p(x: Expr) -> Expr:
@@ -41,12 +48,12 @@ def expand_log1p(x: Expr) -> Expr:
 
 
 def expand_expm1(x: Expr) -> Expr:
-    # Near 0 the Taylor polynomial (relative error < 1e-8 for |x| < 0.35); elsewhere exp(x) - 1.
+    # Near 0 the Taylor polynomial (relative error < 1e-9 for |x| < 0.5); elsewhere exp(x) - 1.
     terms = [1.0 / math.factorial(k) for k in range(9, 0, -1)]
     series: Expr = const(terms[0])
     for c in terms[1:]:
         series = apply("add", apply("mul", series, x), c)
-    near = apply("lt", apply("abs", x), 0.35)
+    near = apply("lt", apply("abs", x), 0.5)
     return apply("where", near, apply("mul", series, x), apply("sub", apply("exp", x), 1.0))
 
 
@@ -88,7 +95,7 @@ def expand_erfc(x: Expr) -> Expr:
     a = apply("abs", x)
     bounded = apply("minimum", a, 4.0)
     tail = apply("div", _polynomial(bounded, _ERFC_P), _polynomial(bounded, _ERFC_Q))
-    far = apply("where", apply("gt", a, 4.0), _erfc_asymptote(a), tail)
+    far = apply("where", apply("gt", a, 4.0), _erfc_far(a), tail)
     # a*a in float32 would cost |a*a| ulps in the exponential: a = head + rest, head*head exact.
     held = apply("minimum", a, 16.0)
     head = apply("mul", apply("trunc", apply("mul", held, 16.0)), 0.0625)
@@ -100,17 +107,25 @@ def expand_erfc(x: Expr) -> Expr:
     return apply("where", apply("gt", a, 0.46875), mirrored, apply("sub", 1.0, expand_erf(x)))
 
 
-def _erfc_asymptote(a: Expr) -> Expr:
-    """exp(a*a)·erfc(a) for a >= 4 (Abramowitz and Stegun 7.1.23, six terms)."""
-    w = apply("div", 0.5, apply("mul", a, a))
-    series = _polynomial(w, (1.0, -1.0, 3.0, -15.0, 105.0, -945.0))
-    return apply("div", apply("mul", series, 1.0 / math.sqrt(math.pi)), a)
+# Cody 1969, for a >= 4, in powers of 1/a².
+_ERFC_FAR_P = (6.58749161529837803157e-04, 1.60837851487422766278e-02, 1.25781726111229246204e-01,
+               3.60344899949804439429e-01, 3.05326634961232344035e-01,
+               1.63153871373020978498e-02)  # fmt: skip
+_ERFC_FAR_Q = (2.33520497626869185443e-03, 6.05183413124413191178e-02, 5.27905102951428412248e-01,
+               1.87295284992346725209e00, 2.56852019228982242072e00, 1.0)  # fmt: skip
 
 
-def _with_sign_of(x: Expr, magnitude: Expr) -> Expr:
-    """`magnitude` >= 0 with the sign of x, also of a zero; NaN stays NaN."""
+def _erfc_far(a: Expr) -> Expr:
+    """exp(a*a)·erfc(a) for a >= 4."""
+    w = apply("div", 1.0, apply("mul", a, a))
+    ratio = apply("div", _polynomial(w, _ERFC_FAR_P), _polynomial(w, _ERFC_FAR_Q))
+    return apply("div", apply("sub", 1.0 / math.sqrt(math.pi), apply("mul", w, ratio)), a)
+
+
+def _with_sign_of(x: Expr, magnitude: Expr, *, zero: bool = True) -> Expr:
+    """`magnitude` >= 0 with the sign of x; `zero` says that zero goes to zero, sign and all."""
     signed = apply("where", is_negative(x), apply("neg", magnitude), magnitude)
-    return apply("where", apply("eq", x, 0.0), x, signed)
+    return apply("where", apply("eq", x, 0.0), x, signed) if zero else signed
 
 
 def is_negative(x: Expr) -> Expr:
@@ -245,13 +260,17 @@ def expand_fmod(x: Expr, y: Expr) -> Expr:
         rest = apply("remainder", apply("abs", x), apply("abs", y))
         return apply("where", apply("lt", x, 0), apply("neg", rest), rest)
     a, b = apply("abs", x), apply("abs", y)
-    rest = apply("sub", a, apply("mul", apply("trunc", apply("div", a, b)), b))
+    quotient = apply("div", a, b)
+    rest = apply("sub", a, apply("mul", apply("trunc", quotient), b))
     # The rounded quotient may be one too large or too small.
     rest = apply("where", apply("lt", rest, 0.0), apply("add", rest, b), rest)
     rest = apply("where", apply("ge", rest, b), apply("sub", rest, b), rest)
-    rest = apply("where", apply("eq", b, math.inf), apply("mul", a, 1.0), rest)
-    rest = apply("where", apply("eq", a, math.inf), const(math.nan), rest)
-    return _with_sign_of(x, rest)
+    # Beyond 2**24 no digit of the quotient's fraction is left.
+    rest = apply("where", apply("ge", quotient, 2.0**24), const(0.0), rest)
+    rest = apply("where", apply("eq", b, math.inf), a, rest)
+    undefined = apply("or", apply("eq", a, math.inf), apply("eq", b, 0.0))
+    undefined = apply("or", undefined, apply("is_nan", apply("add", a, b)))
+    return _with_sign_of(x, apply("where", undefined, const(math.nan), rest), zero=False)
 
 
 def expand_remainder(x: Expr, y: Expr) -> Expr:
@@ -265,26 +284,30 @@ def expand_remainder(x: Expr, y: Expr) -> Expr:
 
 
 def expand_pow(x: Expr, y: Expr) -> Expr:
-    """C's powf for |y| < 2**31: sign and parity are handled apart from exp(y·log|x|)."""
-    magnitude = apply("exp", apply("mul", y, apply("log", apply("abs", x))))
+    """C's powf for |y| < 2**31: sign and parity are handled apart from exp(y·log|x|).
+
+    The relative error grows with |y·log|x||, to 1e-5 where the result is about to overflow.
+    """
+    a = apply("abs", x)
+    magnitude = apply("exp", apply("mul", y, apply("log", a)))
     whole = apply("eq", apply("trunc", y), y)
     half = apply("mul", y, 0.5)
     odd = apply("and", whole, apply("ne", apply("trunc", half), half))
     signed = apply("where", odd, apply("neg", magnitude), magnitude)
-    negative = apply("where", whole, signed, const(math.nan))
+    has_no_root = apply("and", apply("not", whole), apply("ne", a, math.inf))
+    negative = apply("where", has_no_root, const(math.nan), signed)
     value = apply("where", apply("lt", x, 0.0), negative, magnitude)
+    of_zero = apply("where", apply("gt", y, 0.0), x, apply("div", 1.0, x))
+    value = apply("where", apply("and", odd, apply("eq", x, 0.0)), of_zero, value)
+    limit = apply("and", apply("eq", a, 1.0), apply("eq", apply("abs", y), math.inf))
     is_one = apply("or", apply("eq", y, 0.0), apply("eq", x, 1.0))
-    return apply("where", is_one, const(1.0), value)
+    return apply("where", apply("or", is_one, limit), const(1.0), value)
 
 
 def expand_sign(x: Expr) -> Expr:
-    if x.dtype != FLOAT32:
-        one, zero = Const(x.dtype, 1), Const(x.dtype, 0)
-        negative = apply("where", apply("lt", x, 0), Const(x.dtype, -1), zero)
-        return apply("where", apply("gt", x, 0), one, negative)
-    negative = apply("where", apply("lt", x, 0.0), const(-1.0), const(0.0))
-    value = apply("where", apply("gt", x, 0.0), const(1.0), negative)
-    return apply("where", apply("is_nan", x), x, value)
+    one, zero, minus = (Const(x.dtype, v) for v in (1, 0, -1))
+    negative = apply("where", apply("lt", x, zero), minus, zero)
+    return apply("where", apply("gt", x, zero), one, negative)
 
 
 def expand_gelu(x: Expr) -> Expr:

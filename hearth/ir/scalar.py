@@ -5,7 +5,7 @@ when it is not elementary, how to rewrite it with simpler rows.  A target spells
 and gets the rest by `expand`, so a new op runs everywhere before anyone tunes it for one target.
 
 Edge cases are PyTorch's: `maximum`, `minimum` propagate NaN, comparisons with NaN are false
-except `ne`, integers wrap around, `round` is half to even.
+except `ne`, the sign of NaN is 0, integers wrap around, `round` is half to even.
 """
 
 from __future__ import annotations
@@ -81,6 +81,10 @@ def _reference_gelu(x: Array) -> Array:
     return 0.5 * x * (1 + _reference_erf(x * x.dtype.type(math.sqrt(0.5))))
 
 
+def _reference_sign(x: Array) -> Array:
+    return (np.greater(x, 0).astype(np.int8) - np.less(x, 0)).astype(np.result_type(x))
+
+
 def _to(dtype: Any) -> Callable[[Array], Array]:
     return lambda x: np.asarray(x).astype(dtype)
 
@@ -153,7 +157,7 @@ SCALAR_OPS.update(
         ScalarOp("ceil", 1, SAME, np.ceil),
         ScalarOp("trunc", 1, SAME, np.trunc),
         ScalarOp("round", 1, SAME, np.round),
-        ScalarOp("sign", 1, SAME, np.sign, expansions.expand_sign),
+        ScalarOp("sign", 1, SAME, _reference_sign, expansions.expand_sign),
         ScalarOp("is_nan", 1, BOOL, np.isnan),
         ScalarOp("eq", 2, BOOL, np.equal),
         ScalarOp("ne", 2, BOOL, np.not_equal),
