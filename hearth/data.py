@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,11 +60,13 @@ class Dataset:
 
 
 def load_dataset(source: str | Path | None = None) -> Dataset:
-    """The data at `source`: a folder of IDX files, a .npz, a .csv; `None` or "digits": digits.
+    """The data at `source`: a folder of IDX files, a .npz, a .csv, or "digits".
 
+    The default is the environment variable HEARTH_DATA, else the digits.
     Raises `StorageError` where a file cannot be read, `InvalidInputError` where it is malformed.
     """
-    if source is None or str(source) == "digits":
+    source = source or os.environ.get("HEARTH_DATA") or "digits"
+    if str(source) == "digits":
         return load_digits()
     path = Path(source)
     if path.is_dir():

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +35,7 @@ def bundle_site(
     routes: Routes = {"/": folder}
     routes |= {f"/bundle/{name}": path for name, path in opened.paths().items()}
     if "train" in opened.manifest.programs:
-        routes |= data_routes(opened.manifest, data or os.environ.get("HEARTH_DATA"))
+        routes |= data_routes(opened.manifest, data)
     return routes
 
 

@@ -6,7 +6,6 @@ callbacks or early stopping have them in the browser (`Trainer.fit`) or write th
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -28,7 +27,7 @@ from hearth.bundle.files import read_file, write_file
 from hearth.bundle.manifest import Manifest, Program
 from hearth.bundle.read import read_bundle
 from hearth.bundle.weights import encode_json_weights, encode_weights, weights_of
-from hearth.data import Split, batches, fit_to_program, load_dataset
+from hearth.data import Dataset, Split, batches, fit_to_program, load_dataset
 from hearth.driver.runners import open_runner
 from hearth.errors import InvalidInputError, NumericalInstabilityError
 from hearth.progress import training_bar
@@ -65,7 +64,7 @@ class Evaluation:
 def train_bundle(
     bundle: str | Path,
     *,
-    data: str | Path | None = None,
+    data: str | Path | Dataset | None = None,
     runner: str = "chromium:wasm",
     epochs: int = 5,
     batch_size: int = 64,
@@ -83,15 +82,16 @@ def train_bundle(
     """
     opened_bundle = read_bundle(bundle)
     program = _trained_program(opened_bundle.manifest)
-    dataset = fit_to_program(load_dataset(data or os.environ.get("HEARTH_DATA")), program)
+    found = data if isinstance(data, Dataset) else load_dataset(data)
+    dataset = fit_to_program(found, program)
     options = {"seed": seed} if threads is None else {"seed": seed, "threads": threads}
     with closing(open_runner(bundle, runner, **options)) as opened:
         console = Console(stderr=True)
         console.print(f"{opened.device}\n{dataset.name}: {len(dataset.train)} to train on")
         if resume is not None:
-            found = decode_checkpoint(read_file(resume), str(resume))
-            opened.load_state(state_of(opened_bundle.manifest, found))
-            opened.learning_rate = [g.learning_rate for g in found.description.groups]
+            run = decode_checkpoint(read_file(resume), str(resume))
+            opened.load_state(state_of(opened_bundle.manifest, run))
+            opened.learning_rate = [g.learning_rate for g in run.description.groups]
         if learning_rate is not None:
             opened.learning_rate = learning_rate
         with training_bar(epochs * -(-len(dataset.train) // batch_size)) as bar:
