@@ -1,7 +1,7 @@
 """A kernel's whole WGSL module: header, bindings, library functions, `main`.
 
 Bindings follow spec/manifest.md: group 0 holds one array per parameter, group 1 the batch size.
-The text depends only on what the kernel computes: equal kernels differ in the first line alone.
+The text depends on what the kernel computes alone, so kernels of equal text are one kernel.
 """
 
 from __future__ import annotations
@@ -56,7 +56,6 @@ def ceil_div(body: Body, extent: Dim, per: int) -> Term:
 def _header(kernel: Kernel, method: str) -> list[str]:
     stages = [f"//   {_describe(stage)}" for stage in kernel.stages]
     return [
-        f"// kernel: {kernel.name}",
         f"// For every point of {_shape(kernel.axes)}, {method}:",
         *stages,
     ]

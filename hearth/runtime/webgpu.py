@@ -1,0 +1,269 @@
+"""A bundle's WebGPU kernels from Python, on wgpu: one arena buffer, one submit per program.
+
+Every binding is a range of one buffer; a dispatch may therefore only read and write through
+`read_write` bindings that do not overlap, which the compiler guarantees.  Pipelines are made when a
+program first runs, bind groups once per plan, and a run only records and submits.
+
+wgpu accepts more than browsers do and aborts the process on some modules that it should refuse;
+what Chromium makes of the same text is tested in tests/browser.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import wgpu  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from hearth.bundle.manifest import Kernel, Program
+from hearth.bundle.read import Bundle
+from hearth.errors import BackendError, BundleFormatError, DeviceLostError, OutOfMemoryError
+from hearth.runtime.plan import Plan
+
+ADAPTER_VARIABLE = "HEARTH_WEBGPU_ADAPTER"  # part of an adapter's name, as "llvmpipe"
+MAX_GRID = 65535  # workgroups along one dimension of a dispatch
+MAX_STORAGE_BINDINGS = 8  # the baseline of WebGPU
+OFFSET_ALIGNMENT_BYTES = 256
+UNIFORM_BYTES = 16
+
+
+class WebgpuDevice:
+    """Implements `Device`."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._manifest = bundle.manifest
+        if bundle.manifest.wgsl is None:
+            raise BackendError(
+                f"{bundle.path} was compiled without WebGPU",
+                remedy='compile it with backends=("webgpu", "wasm")',
+            )
+        text = bundle.file(bundle.manifest.wgsl.file).decode()
+        self._modules = split_modules(text)
+        self._adapter = find_adapter()
+        self._device = open_device(self._adapter)
+        self._layouts: dict[tuple[str, int], Any] = {}
+        self._pipelines: dict[int, Any] = {}
+        self._groups: dict[str, list[Any]] = {}  # per program, one bind group per step
+        self._plan: Plan | None = None
+        self._arena: Any = None
+        usage = _usage("UNIFORM", "COPY_DST")
+        self._uniform = self._device.create_buffer(size=UNIFORM_BYTES, usage=usage)
+        self._batch = 0
+
+    @property
+    def name(self) -> str:
+        info = self._adapter.info
+        return f"wgpu {wgpu.__version__}, {info['device']} ({info['backend_type']})"
+
+    # ------------------------------------------------------------ memory
+
+    def prepare(self, plan: Plan) -> None:
+        limits = self._device.limits
+        biggest = max(plan.sizes, default=0)
+        if plan.arena_bytes > limits["max-buffer-size"] or (
+            biggest > limits["max-storage-buffer-binding-size"]
+        ):
+            raise OutOfMemoryError(
+                f"a batch of {plan.batch} needs {plan.arena_bytes} bytes, {self.name} allows "
+                f"{limits['max-buffer-size']} and {limits['max-storage-buffer-binding-size']} "
+                f"per binding",
+                remedy="use a smaller batch size",
+            )
+        old = self._arena
+        arena = self._device.create_buffer(
+            size=max(plan.arena_bytes, OFFSET_ALIGNMENT_BYTES),
+            usage=_usage("STORAGE", "COPY_SRC", "COPY_DST"),
+        )
+        if old is not None:
+            if plan.state_bytes:
+                encoder = self._device.create_command_encoder()
+                encoder.copy_buffer_to_buffer(old, 0, arena, 0, plan.state_bytes)
+                self._device.queue.submit([encoder.finish()])
+            old.destroy()
+        self._arena, self._plan, self._groups = arena, plan, {}
+
+    def write(self, buffer: int, elements: NDArray[Any]) -> None:
+        self._write(self._offset(buffer), np.ascontiguousarray(elements))
+
+    def read(self, buffer: int, nbytes: int) -> bytes:
+        return self._read(self._offset(buffer), nbytes)
+
+    def write_state(self, offset: int, data: bytes) -> None:
+        self._write(offset, data)
+
+    def read_state(self, offset: int, nbytes: int) -> bytes:
+        return self._read(offset, nbytes)
+
+    def _write(self, offset: int, data: bytes | NDArray[Any]) -> None:
+        if len(data):
+            self._device.queue.write_buffer(self._arena, offset, data)
+
+    def _read(self, offset: int, nbytes: int) -> bytes:
+        return bytes(self._device.queue.read_buffer(self._arena, offset, nbytes)) if nbytes else b""
+
+    def _offset(self, buffer: int) -> int:
+        assert self._plan is not None, "prepare() comes first"
+        return self._plan.offsets[buffer]
+
+    # ------------------------------------------------------------ programs
+
+    def run(self, program: str, batch: int) -> None:
+        assert self._plan is not None, "prepare() comes first"
+        assert batch <= self._plan.batch, "the plan is too small"
+        entry = self._manifest.programs[program]
+        if batch != self._batch:
+            words = np.array([batch, 0, 0, 0], np.uint32)
+            self._device.queue.write_buffer(self._uniform, 0, words)
+            self._batch = batch
+        try:
+            groups = self._groups.get(program)
+            if groups is None:
+                groups = self._groups[program] = self._bind_steps(entry)
+            self._submit(entry, groups, batch)
+        except wgpu.GPUError as error:
+            raise DeviceLostError(
+                f"{self.name} failed in program {program!r}", why=str(error)
+            ) from error
+
+    def close(self) -> None:
+        for buffer in (self._arena, self._uniform):
+            if buffer is not None:
+                buffer.destroy()
+        self._arena, self._groups, self._pipelines = None, {}, {}
+
+    def _submit(self, program: Program, groups: list[Any], batch: int) -> None:
+        """All steps in one pass: WebGPU orders dispatches that touch the same buffer."""
+        encoder = self._device.create_command_encoder()
+        compute = encoder.begin_compute_pass()
+        compute.set_bind_group(1, self._batch_group())
+        for step, group in zip(program.steps, groups, strict=True):
+            count = workgroup_count(self._manifest.kernels[step.kernel], batch)
+            compute.set_pipeline(self._pipeline(step.kernel, len(step.buffers)))
+            compute.set_bind_group(0, group)
+            compute.dispatch_workgroups(min(count, MAX_GRID), -(-count // MAX_GRID), 1)
+        compute.end()
+        self._device.queue.submit([encoder.finish()])
+
+    def _bind_steps(self, program: Program) -> list[Any]:
+        assert self._plan is not None
+        plan = self._plan
+        groups = []
+        for step in program.steps:
+            ranges = [(plan.offsets[b], plan.sizes[b]) for b in step.buffers]
+            self._check_ranges(self._manifest.kernels[step.kernel], ranges)
+            groups.append(self._bind("storage", self._arena, ranges))
+        return groups
+
+    def _check_ranges(self, kernel: Kernel, ranges: list[tuple[int, int]]) -> None:
+        """What a browser would refuse and wgpu does not."""
+        ordered = sorted(ranges)
+        overlaps = any(a + n > b for (a, n), (b, _) in pairwise(ordered))
+        misaligned = any(offset % OFFSET_ALIGNMENT_BYTES for offset, _ in ranges)
+        if overlaps or misaligned or len(ranges) > MAX_STORAGE_BINDINGS:
+            why = "ranges overlap" if overlaps else "an offset is not a multiple of 256"
+            if len(ranges) > MAX_STORAGE_BINDINGS:
+                why = f"{len(ranges)} buffers are more than {MAX_STORAGE_BINDINGS}"
+            raise BundleFormatError(f"kernel {kernel.name!r} cannot be bound", why=why)
+
+    def _batch_group(self) -> Any:
+        return self._bind("uniform", self._uniform, [(0, UNIFORM_BYTES)])
+
+    def _bind(self, kind: str, buffer: Any, ranges: list[tuple[int, int]]) -> Any:
+        entries = [
+            {"binding": i, "resource": {"buffer": buffer, "offset": offset, "size": size}}
+            for i, (offset, size) in enumerate(ranges)
+        ]
+        layout = self._layout(kind, len(ranges))
+        return self._device.create_bind_group(layout=layout, entries=entries)
+
+    def _layout(self, kind: str, count: int) -> Any:
+        """Explicit layouts, one per number of bindings, so that bind groups fit many pipelines."""
+        if (kind, count) not in self._layouts:
+            visibility = wgpu.ShaderStage.COMPUTE
+            entries = [
+                {"binding": i, "visibility": visibility, "buffer": {"type": kind}}
+                for i in range(count)
+            ]
+            self._layouts[kind, count] = self._device.create_bind_group_layout(entries=entries)
+        return self._layouts[kind, count]
+
+    def _pipeline(self, number: int, bindings: int) -> Any:
+        if number not in self._pipelines:
+            name = self._manifest.kernels[number].name
+            if name not in self._modules:
+                raise BundleFormatError(f"the WGSL file has no module for kernel {name!r}")
+            self._pipelines[number] = self._compile(name, self._modules[name], bindings)
+        return self._pipelines[number]
+
+    def _compile(self, name: str, source: str, bindings: int) -> Any:
+        layouts = [self._layout("storage", bindings), self._layout("uniform", 1)]
+        layout = self._device.create_pipeline_layout(bind_group_layouts=layouts)
+        try:
+            module = self._device.create_shader_module(code=source, label=name)
+            return self._device.create_compute_pipeline(
+                layout=layout, compute={"module": module, "entry_point": "main"}, label=name
+            )
+        except wgpu.GPUError as error:
+            raise BackendError(f"{self.name} refuses kernel {name!r}", why=str(error)) from error
+
+
+def find_adapter() -> Any:
+    """The best adapter: a GPU before a software one, or what `HEARTH_WEBGPU_ADAPTER` names.
+
+    Raises `BackendError` where there is none.
+    """
+    wanted = os.environ.get(ADAPTER_VARIABLE, "")
+    adapters = [
+        adapter
+        for adapter in wgpu.gpu.enumerate_adapters_sync()
+        if adapter.info["backend_type"] != "OpenGL"  # lacks what the kernels need
+        and wanted.lower() in adapter.info["device"].lower()
+    ]
+    if not adapters:
+        raise BackendError(
+            f"there is no WebGPU adapter{f' called {wanted!r}' if wanted else ''}",
+            why="wgpu found no Vulkan, Metal or Direct3D 12 driver",
+            remedy="install a driver; for a software one on Debian: "
+            "apt install mesa-vulkan-drivers libvulkan1",
+        )
+    ranks = ("DiscreteGPU", "IntegratedGPU", "VirtualGPU")
+    return min(
+        adapters,
+        key=lambda a: (
+            ranks.index(kind) if (kind := a.info["adapter_type"]) in ranks else len(ranks)
+        ),
+    )
+
+
+def open_device(adapter: Any) -> Any:
+    """A device with the adapter's buffer sizes: the defaults end at 128 MiB per binding."""
+    sizes = ("max-buffer-size", "max-storage-buffer-binding-size")
+    return adapter.request_device_sync(
+        required_limits={name: adapter.limits[name] for name in sizes}
+    )
+
+
+def split_modules(text: str) -> dict[str, str]:
+    """The modules of a WGSL file by kernel name; a line `// kernel: NAME` begins each."""
+    marker = "// kernel: "
+    modules: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith(marker):
+            lines = modules.setdefault(line.removeprefix(marker).strip(), [])
+        lines.append(line)
+    return {name: "\n".join(part) + "\n" for name, part in modules.items()}
+
+
+def workgroup_count(kernel: Kernel, batch: int) -> int:
+    """How many workgroups a kernel runs on."""
+    return math.prod(-(-w.extent.at(batch) // w.per) for w in kernel.workgroups)
+
+
+def _usage(*names: str) -> int:
+    flags = (getattr(wgpu.BufferUsage, name) for name in names)
+    return int(sum(int(flag) for flag in flags))
