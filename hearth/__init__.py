@@ -27,6 +27,11 @@ from hearth.errors import (
 __version__ = "0.1.0"
 
 _HOMES = {
+    "TrainStep": "hearth.steps.train_step",
+    "check": "hearth.driver.check",
+    "compile_function": "hearth.driver.compile",
+    "open_runner": "hearth.driver.runners",
+    "verify": "hearth.driver.verify",
     "load_checkpoint": "hearth.weights_io",
     "load_weights": "hearth.weights_io",
     "save_checkpoint": "hearth.weights_io",
@@ -46,11 +51,14 @@ __all__ = [
     "StorageError",
     "UnsupportableError",
     "UnsupportedOpError",
+    "compile",
     *_HOMES,
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "compile":  # the module must not shadow the built-in for itself
+        return import_module("hearth.driver.compile").compile_step
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'hearth' has no attribute {name!r}")

@@ -10,7 +10,7 @@ Values of divisions of negative numbers are unspecified: they occur only under a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hearth.ir.dim import Dim, Shape, strides_of
@@ -126,6 +126,8 @@ def floor_div(index: Index, divisor: Dim | int) -> Index:
     whole, rest = _split(index, divisor)
     if is_in_range(rest, divisor):
         return whole
+    for unit, high in _coarser(rest, divisor):
+        return whole + floor_div(high, divisor // unit)
     return whole + atom_index(FloorDiv(rest, divisor))
 
 
@@ -135,7 +137,11 @@ def mod(index: Index, divisor: Dim | int) -> Index:
     if divisor == Dim.of(1):
         return Index()
     _, rest = _split(index, divisor)
-    return rest if is_in_range(rest, divisor) else atom_index(Mod(rest, divisor))
+    if is_in_range(rest, divisor):
+        return rest
+    for unit, high in _coarser(rest, divisor):
+        return mod(high, divisor // unit) * unit + (rest - high * unit)
+    return atom_index(Mod(rest, divisor))
 
 
 def bounds(index: Index) -> tuple[Dim, Dim] | None:
@@ -230,6 +236,19 @@ def _split(index: Index, divisor: Dim) -> tuple[Index, Index]:
     if quotient is not None:
         return whole + quotient, rest
     return whole, rest + index.constant
+
+
+def _coarser(index: Index, divisor: Dim) -> Iterator[tuple[Dim, Index]]:
+    """Units u that divide the divisor with index == u·high + low and 0 <= low < u.
+
+    Then index // divisor == high // (divisor / u), with smaller numbers: (28·i + j) // 56 is i // 2.
+    """
+    for _, unit in index.terms:
+        if unit == divisor or divisor.divided_by(unit) is None or unit == Dim.of(1):
+            continue
+        high, low = _split(index, unit)
+        if high.terms and is_in_range(low, unit):
+            yield unit, high
 
 
 def _largest(atom: Atom) -> Dim | None:

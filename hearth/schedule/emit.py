@@ -124,9 +124,7 @@ class Emitter:
             elif isinstance(node.op, Reduce):
                 self.reduce(node)
         stores = [self.store(node) for node in self.members if node in stored]
-        # What overwrites an operand comes last: the other stores still read the old value.
-        stores.sort(key=lambda store: store.param in self.body.loads)
-        self.body.stages += stores
+        self.body.stages += order_stores(stores)
         return self.body
 
     # ------------------------------------------------------------ stages
@@ -262,6 +260,27 @@ class Emitter:
             self.numbers[key] = len(self.body.params)
             self.body.params.append(node)
         return self.numbers[key]
+
+
+def order_stores(stores: list[Store]) -> list[Store]:
+    """What overwrites an operand comes after the other stores that still read its old value.
+
+    Stores that read each other's targets keep their order; they cannot all overwrite.
+    """
+    waiting, ordered = list(stores), []
+    while waiting:
+        ready = next((s for s in waiting if not _is_read_by_others(s, waiting)), waiting[0])
+        waiting.remove(ready)
+        ordered.append(ready)
+    return ordered
+
+
+def _is_read_by_others(store: Store, stores: list[Store]) -> bool:
+    return any(store.param in params_read(other) for other in stores if other is not store)
+
+
+def params_read(store: Store) -> set[int]:
+    return {e.param for e in walk_kernel([store.value]) if isinstance(e, Load)}
 
 
 def _condition(guards: Sequence[Guard]) -> Expr:

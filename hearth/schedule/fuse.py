@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from hearth.ir.dim import Dim, product
-from hearth.ir.graph import Constant, Graph, Input, Node, Pack, Reduce
+from hearth.ir.graph import Graph, Input, Node, Pack, Reduce
 from hearth.schedule.emit import (
     CONTRACTIONS,
     Body,
@@ -21,6 +21,7 @@ from hearth.schedule.emit import (
     base_of,
     frame_of,
 )
+from hearth.schedule.roots import direct_reads
 
 MAX_PARAMS = 8  # storage bindings per shader stage: the WebGPU baseline
 MAX_ROW_ELEMENTS = 16384  # a row is recomputed by every stage, so it must stay in cache
@@ -39,9 +40,19 @@ class Group:
 class Fusion:
     """The state of one run of `fuse`."""
 
-    def __init__(self, graph: Graph, roots: set[Node]) -> None:
+    def __init__(self, graph: Graph, roots: set[Node], updates_in_place: bool) -> None:
         self.roots = roots
-        self.needs = direct_needs(graph, roots)
+        states = {_input_name(node): node for node in graph.inputs}
+        self.overwritten: dict[Node, Node] = (
+            {
+                base_of(o.node): states[o.name]
+                for o in graph.outputs
+                if o.role == "update" and o.name in states
+            }
+            if updates_in_place
+            else {}
+        )
+        self.needs = _needs(graph, roots)
         self.outputs = {base_of(output.node) for output in graph.outputs}
         self.readers: dict[Node, set[Node]] = {}
         for root in roots:
@@ -66,11 +77,17 @@ class Fusion:
         inside = set(members)
         return {m for m in inside if m in self.outputs or not self.readers.get(m, set()) <= inside}
 
-    def emit(self, group: Group) -> Body:
-        return self._emit(group.frame, group.members)
+    def emit_overwriting(self, group: Group, update: Node) -> tuple[Body, int]:
+        """The group's body if all its updates are in place, and the update's parameter."""
+        emitter = Emitter(group.frame, group.members, self.roots, self._key)
+        body = emitter.emit(self.stored(group.members))
+        return body, emitter.param(update)
 
     def _emit(self, frame: Frame, members: list[Node]) -> Body:
-        return Emitter(frame, members, self.roots, key=id).emit(self.stored(members))
+        return Emitter(frame, members, self.roots, self._key).emit(self.stored(members))
+
+    def _key(self, node: Node) -> int:
+        return id(self.overwritten.get(node, node))
 
     def _producers(self, node: Node) -> set[Group]:
         return {self.group_of[n] for n in self.needs[node] if n in self.group_of}
@@ -83,8 +100,10 @@ class Fusion:
         shared = {n for n in self.needs[node] if product(n.shape) != Dim.of(1)}
         for group in reversed(self.groups):
             is_sibling = group.frame == frame_of(node) and not shared.isdisjoint(group.reads)
-            if (group in producers and _may_follow(group, node)) or (
-                is_sibling and not isinstance(group.members[0].op, CONTRACTIONS)
+            if (
+                (group in producers and _may_follow(group, node))
+                or (is_sibling and not isinstance(group.members[0].op, CONTRACTIONS))
+                or _are_scalars(group, node)
             ):
                 yield group
 
@@ -98,9 +117,12 @@ class Fusion:
         return len(body.params) <= MAX_PARAMS
 
 
-def fuse(graph: Graph, roots: set[Node]) -> Fusion:
-    """Every root except packs (which are only memory) in exactly one group."""
-    fusion = Fusion(graph, roots)
+def fuse(graph: Graph, roots: set[Node], updates_in_place: bool) -> Fusion:
+    """Every root except packs (which are only memory) in exactly one group.
+
+    With `updates_in_place`, an update and the state it replaces count as one buffer.
+    """
+    fusion = Fusion(graph, roots, updates_in_place)
     for node in graph.nodes:
         if node in roots and not isinstance(node.op, Pack):
             fusion.place(node)
@@ -124,6 +146,12 @@ def _may_follow(group: Group, node: Node) -> bool:
     )
 
 
+def _are_scalars(group: Group, node: Node) -> bool:
+    """Single numbers share a kernel even where they have nothing to do with each other."""
+    one = Dim.of(1)
+    return group.frame.points == one and not group.frame.inner and product(node.shape) == one
+
+
 def reaches(start: Group, goal: Group) -> bool:
     """Whether a group depends, through any path, on another."""
     stack, seen = [start], set()
@@ -137,15 +165,15 @@ def reaches(start: Group, goal: Group) -> bool:
     return False
 
 
-def direct_needs(graph: Graph, roots: set[Node]) -> dict[Node, set[Node]]:
-    """For every node: the stored values that computing it reads."""
-    needs: dict[Node, set[Node]] = {}
-    for node in graph.nodes:
-        found: set[Node] = set()
-        for x in node.inputs:
-            is_stored = x in roots or isinstance(x.op, Input | Constant)
-            found |= {x} if is_stored else needs[x]
-            if isinstance(x.op, Pack):  # a pack is complete when its parts are
-                found |= {base_of(part) for part in x.inputs}
-        needs[node] = found
+def _needs(graph: Graph, roots: set[Node]) -> dict[Node, set[Node]]:
+    """What must exist before a node: what it reads, and all parts of a pack that it reads."""
+    needs = direct_reads(graph, roots)
+    for needed in needs.values():
+        for pack in [n for n in needed if isinstance(n.op, Pack)]:
+            needed |= {base_of(part) for part in pack.inputs}
     return needs
+
+
+def _input_name(node: Node) -> str:
+    assert isinstance(node.op, Input)
+    return node.op.name

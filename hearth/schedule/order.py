@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hearth.ir.graph import Node
-from hearth.ir.kernel import Load, Store
-from hearth.schedule.emit import Body
+from hearth.ir.kernel import Store
+from hearth.schedule.emit import Body, params_read
 from hearth.schedule.fuse import Group, reaches
-from hearth.schedule.reference import walk_kernel
 
 
 def order_groups(groups: list[Group]) -> list[Group]:
@@ -38,42 +37,32 @@ def order_groups(groups: list[Group]) -> list[Group]:
 
 
 def place_update(
-    writer: Group,
-    body: Body,
-    update: Node,
-    states: list[Node],
-    groups: list[Group],
-    updates: set[Node],
+    writer: Group, body: Body, param: int, states: list[Node], groups: list[Group]
 ) -> bool:
-    """Try to let `writer` overwrite the state; adds the edges "reader before writer" on success.
+    """Try to let `writer` overwrite a state; adds the edges "reader before writer" on success.
 
-    `states` are the graph inputs whose memory overlaps the state; `updates` are all values that
-    may overwrite some state.
+    `body` is the writer's with one parameter, `param`, for the state and its update; `states` are
+    the graph inputs whose memory overlaps the state.
     """
     readers = [g for g in groups if g is not writer and not g.reads.isdisjoint(states)]
     if any(reaches(reader, writer) for reader in readers):
         return False
-    if not writer.reads.isdisjoint(states) and not _may_overwrite(body, update, states, updates):
+    if not _may_overwrite(body, param, states):
         return False
     writer.depends_on.update(readers)
     return True
 
 
-def _may_overwrite(body: Body, update: Node, states: list[Node], updates: set[Node]) -> bool:
+def _may_overwrite(body: Body, param: int, states: list[Node]) -> bool:
     """Whether the kernel reads the state only where it writes, and not after it wrote."""
-    target = body.params.index(update)
-    written = body.stores[target]
-    operands = {param for param, node in enumerate(body.params) if node in states}
-    if any(body.loads.get(param, set()) - {written} for param in operands):
+    others = [i for i, node in enumerate(body.params) if node in states and i != param]
+    if any(i in body.loads for i in others):
+        return False
+    if body.loads.get(param, set()) - {body.stores[param]}:
         return False
     stores = [stage for stage in body.stages if isinstance(stage, Store)]
-    position = next(i for i, stage in enumerate(stores) if stage.param == target)
-    later = [s for s in stores[position + 1 :] if body.params[s.param] in updates]
-    return all(operands.isdisjoint(params_read(stage)) for stage in later)
-
-
-def params_read(stage: Store) -> set[int]:
-    return {e.param for e in walk_kernel([stage.value]) if isinstance(e, Load)}
+    position = next(i for i, stage in enumerate(stores) if stage.param == param)
+    return all(param not in params_read(stage) for stage in stores[position + 1 :])
 
 
 def overlaps(offsets: Mapping[Node, tuple[int, int]], target: tuple[int, int]) -> list[Node]:

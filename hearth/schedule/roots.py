@@ -25,7 +25,7 @@ from hearth.ir.graph import (
     users_of,
 )
 from hearth.ir.scalar import Apply, walk
-from hearth.schedule.emit import CONTRACTIONS, base_of
+from hearth.schedule.emit import CONTRACTIONS, base_of, is_stored
 
 # Operations that cost much more than reading a value back from memory.
 EXPENSIVE_OPS = frozenset(
@@ -65,17 +65,61 @@ def _store_what_is_shared(graph: Graph, nodes: list[Node], roots: set[Node]) -> 
     costs = _costs(nodes, roots)
     users = users_of(graph)
     consumers: dict[Node, set[Node]] = {}
+    repeated: dict[Node, bool] = {}  # whether inlining computes an element more than once
     for node in reversed(nodes):
         found: set[Node] = set()
         for user in users[node]:
             found |= {user} if user in roots else consumers[user]
         consumers[node] = found
+        repeated[node] = any(
+            _repeats(node, user) or (user not in roots and repeated[user]) for user in users[node]
+        )
         if not isinstance(node.op, Pointwise) or node in roots or costs[node].is_cheap:
             continue
-        repeats = any(_repeats(node, user) for user in users[node])
-        if len(found) > 1 or (repeats and product(node.shape) != Dim.of(1)):
+        if len(found) > 1 or (repeated[node] and product(node.shape) != Dim.of(1)):
             roots.add(node)
     return roots
+
+
+def limit_operands(graph: Graph, roots: set[Node], most: int) -> set[Node]:
+    """Store more values until no root alone reads and writes more than `most` buffers."""
+    roots = set(roots)
+    nodes = graph.nodes
+    while True:
+        reads = direct_reads(graph, roots)
+        crowded = [
+            n for n in nodes
+            if n in roots and not isinstance(n.op, Pack) and len(reads[n]) + 1 > most
+        ]  # fmt: skip
+        if not crowded:
+            return roots
+        inlined = [n for n in inlined_by(crowded[0], roots) if isinstance(n.op, Pointwise)]
+        # The largest part that fits, so that as few values as possible go through memory.
+        fitting = [n for n in inlined if len(reads[n]) + 1 <= most]
+        roots.add(max(fitting, key=lambda n: len(reads[n])))
+
+
+def inlined_by(root: Node, roots: set[Node]) -> list[Node]:
+    """The nodes that a root computes itself, as part of its own expression."""
+    found: dict[Node, None] = {}
+    stack = list(root.inputs)
+    while stack:
+        node = stack.pop()
+        if node not in roots and node not in found:
+            found[node] = None
+            stack.extend(node.inputs)
+    return list(found)
+
+
+def direct_reads(graph: Graph, roots: set[Node]) -> dict[Node, set[Node]]:
+    """For every node: the stored values that computing it reads."""
+    reads: dict[Node, set[Node]] = {}
+    for node in graph.nodes:
+        found: set[Node] = set()
+        for x in node.inputs:
+            found |= {x} if is_stored(x, roots) else reads[x]
+        reads[node] = found
+    return reads
 
 
 def _repeats(node: Node, user: Node) -> bool:
@@ -96,9 +140,10 @@ def _costs(nodes: list[Node], roots: set[Node]) -> dict[Node, Cost]:
         operations = _operations(node) if isinstance(node.op, Pointwise) else 0
         operands: set[Node] = set()
         for x in node.inputs:
+            if product(x.shape) != product(node.shape):
+                continue  # a broadcast operand is small: stored on its own, or hoisted
             if x in roots or isinstance(x.op, Input | Constant):
-                if product(x.shape) == product(node.shape) and product(x.shape) != Dim.of(1):
-                    operands.add(x)
+                operands.add(x)
             else:
                 operations += costs[x].operations
                 operands |= costs[x].operands

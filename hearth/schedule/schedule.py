@@ -21,9 +21,9 @@ from hearth.ir.scalar import Arg, Expr
 from hearth.ir.simplify import simplify
 from hearth.schedule.allocate import Allocation, Lifetime, allocate
 from hearth.schedule.emit import COMPUTED, Body, Emitter, base_of, frame_of
-from hearth.schedule.fuse import Fusion, Group, fuse
+from hearth.schedule.fuse import MAX_PARAMS, Fusion, Group, fuse
 from hearth.schedule.order import order_groups, overlaps, place_update
-from hearth.schedule.roots import choose_roots
+from hearth.schedule.roots import choose_roots, limit_operands
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,12 @@ def schedule(graph: Graph, inputs: Sequence[Node], state: Mapping[str, StatePlac
     """
     by_name = {_name(node): node for node in [*graph.inputs, *inputs]}
     one_each = replace_nodes(graph, {node: by_name[_name(node)] for node in graph.inputs})
-    return _Scheduler(copy_borrowed_outputs(one_each), inputs, state).run()
+    graph = copy_borrowed_outputs(one_each)
+    plan = _Scheduler(graph, inputs, state, updates_in_place=True).run()
+    if any(len(step.buffers) > MAX_PARAMS for step in plan.steps):
+        # Some update had to be copied after all, and its kernel needs one buffer too many.
+        plan = _Scheduler(graph, inputs, state, updates_in_place=False).run()
+    return plan
 
 
 def copy_borrowed_outputs(graph: Graph) -> Graph:
@@ -122,10 +127,16 @@ def replace_nodes(graph: Graph, replacements: Mapping[Node, Node]) -> Graph:
 
 
 class _Scheduler:
-    def __init__(self, graph: Graph, inputs: Sequence[Node], state: Mapping[str, StatePlace]):
+    def __init__(
+        self,
+        graph: Graph,
+        inputs: Sequence[Node],
+        state: Mapping[str, StatePlace],
+        updates_in_place: bool,
+    ) -> None:
         self.graph, self.inputs, self.state = graph, list(inputs), state
-        self.roots = choose_roots(graph)
-        self.fusion: Fusion = fuse(graph, self.roots)
+        self.roots = limit_operands(graph, choose_roots(graph), MAX_PARAMS)
+        self.fusion: Fusion = fuse(graph, self.roots, updates_in_place)
         self.groups = list(self.fusion.groups)
         self.places: dict[Node, StatePlace | SlotPlace] = {}
 
@@ -165,13 +176,12 @@ class _Scheduler:
             if isinstance(place, StatePlace) and isinstance(node.op, Input)
         }
         outputs = [o for o in self.graph.outputs if o.role == "update"]
-        updates = {base_of(o.node) for o in outputs}
         for output in outputs:
             node, place = base_of(output.node), self.state[output.name]
             writer = self.fusion.group_of[node]
             states = overlaps(offsets, place.extent)
-            body = self.fusion.emit(writer)
-            if place_update(writer, body, node, states, self.groups, updates):
+            body, param = self.fusion.emit_overwriting(writer, node)
+            if place_update(writer, body, param, states, self.groups):
                 self.places[node] = place
             else:
                 self._copy_later(node, place, states)

@@ -1,0 +1,214 @@
+"""`hearth.compile`: a training step in, a bundle out.
+
+capture   steps/programs.py     four programs, as PyTorch computes them
+lower     driver/programs.py    into our graphs; gradients and update become one
+schedule  schedule/             kernels, buffers, slots
+assemble  driver/assemble.py    one list of each for all programs
+generate  codegen/              WebAssembly and WGSL
+record    driver/golden.py      the step that devices must reproduce
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from hearth import __version__
+from hearth.bundle import manifest as m
+from hearth.bundle.safetensors import encode_safetensors
+from hearth.bundle.weights import encode_weights, weights_of
+from hearth.driver.assemble import Assembly, assemble
+from hearth.driver.compiled import Compiled
+from hearth.driver.generate import BACKENDS, Generated, check_backends, generate
+from hearth.driver.golden import golden_step
+from hearth.driver.layout import StateLayout, layout_of_function, layout_of_step
+from hearth.driver.programs import ProgramGraph, graph_of_function, graphs_of_step
+from hearth.errors import InvalidInputError
+from hearth.ir import build
+from hearth.ir.dtype import DEVICE_DTYPE
+from hearth.schedule.schedule import StatePlace, schedule
+from hearth.steps.function import capture_function
+from hearth.steps.optimizer_state import describe_optimizer
+from hearth.steps.programs import capture_programs
+from hearth.steps.train_step import TrainStep
+
+Tensors = torch.Tensor | Sequence[torch.Tensor]
+
+
+def compile_step(
+    step: TrainStep, inputs: Tensors, targets: Tensors, backends: Sequence[str] = BACKENDS
+) -> Compiled:
+    """Compile a training step into a bundle.
+
+    Args:
+        step: model, loss and optimizer.
+        inputs: example tensors, one or a tuple; dimension 0 is the batch.  Only their shapes and
+            dtypes matter.
+        targets: likewise, what the loss gets after the outputs.
+        backends: "webgpu", "wasm" or both.
+
+    Raises:
+        CaptureError, UnsupportableError: the step cannot be traced, with the line of the model.
+        UnsupportedOpError: every operator without a lowering, with its line.
+
+    >>> bundle = hearth.compile(step, torch.zeros(1, 784), torch.zeros(1, dtype=torch.long))
+    >>> bundle.save("dist/")  # doctest: +SKIP
+    """
+    check_backends(backends)
+    programs = capture_programs(step, inputs, targets)
+    graphs = graphs_of_step(programs)
+    layout = layout_of_step(step, programs.optimizer.groups, _constants(graphs))
+    assembly = _schedule(graphs, layout)
+    generated = generate(assembly, backends)
+    data = _programs(graphs, assembly)
+    trained = [o.name for o in graphs["gradients"].outputs if o.role == "gradient"]
+    golden, golden_bytes = golden_step(step, data["train"].inputs, trained)
+    names = {parameter: name for name, parameter in step.parameters.items()}
+    described = m.Optimizer.from_json(describe_optimizer(step.optimizer, names))
+    described_manifest = _manifest(
+        type(step.model).__name__, layout, assembly, data, generated, graphs,
+        optimizer=described, golden=golden,
+    )  # fmt: skip
+    files = {**generated.files, **_state_files(layout), golden.file: golden_bytes}
+    return Compiled(described_manifest, files, tuple(assembly.kernels), graphs, step)
+
+
+def compile_function(
+    function: Callable[..., Any],
+    examples: Tensors,
+    *,
+    batched: bool | Sequence[bool] = True,
+    backends: Sequence[str] = BACKENDS,
+) -> Compiled:
+    """Compile any PyTorch function of tensors into a bundle with one program, `run`.
+
+    `batched` says, for all or for each example, whether dimension 0 is the batch.
+    """
+    check_backends(backends)
+    graphs = {"run": graph_of_function(capture_function(function, examples, batched))}
+    layout = layout_of_function(_constants(graphs))
+    assembly = _schedule(graphs, layout)
+    generated = generate(assembly, backends)
+    name = getattr(function, "__name__", type(function).__name__)
+    described = _manifest(name, layout, assembly, _programs(graphs, assembly), generated, graphs)
+    files = {**generated.files, **_state_files(layout)}
+    return Compiled(described, files, tuple(assembly.kernels), graphs, None)
+
+
+def _constants(graphs: Mapping[str, ProgramGraph]) -> dict[str, Any]:
+    return {k: v for program in graphs.values() for k, v in program.graph.constants.items()}
+
+
+def _schedule(graphs: Mapping[str, ProgramGraph], layout: StateLayout) -> Assembly:
+    return assemble(
+        {
+            name: schedule(
+                program.graph,
+                [
+                    build.input_node(i.name, i.role, i.value.shape, DEVICE_DTYPE[i.value.dtype])
+                    for i in program.inputs
+                ],
+                layout.places,
+            )
+            for name, program in graphs.items()
+        }
+    )
+
+
+def _programs(graphs: Mapping[str, ProgramGraph], assembly: Assembly) -> dict[str, m.Program]:
+    return {name: _program(graphs[name], name, assembly) for name in graphs}
+
+
+def _program(program: ProgramGraph, name: str, assembly: Assembly) -> m.Program:
+    assembled = assembly.programs[name]
+    inputs = []
+    for i in program.inputs:
+        promise = program.ranges.get(i.name)
+        inputs.append(
+            m.Input(
+                i.name, _role(i.role), _file_dtype(i.value.dtype), i.value.shape,
+                assembled.inputs[i.name],
+                range=(promise.low, promise.high) if promise else None,
+                except_=promise.except_value if promise else None,
+            )
+        )  # fmt: skip
+    outputs = tuple(
+        m.Output(
+            o.name, _role(o.role), _file_dtype(o.value.dtype), o.value.shape,
+            assembled.outputs[o.name],
+        )
+        for o in program.outputs
+    )  # fmt: skip
+    steps = tuple(m.Step(call.kernel, call.buffers) for call in assembled.calls)
+    return m.Program(tuple(inputs), outputs, assembled.slots, steps)
+
+
+def _manifest(
+    name: str,
+    layout: StateLayout,
+    assembly: Assembly,
+    programs: dict[str, m.Program],
+    generated: Generated,
+    graphs: Mapping[str, ProgramGraph],
+    **extra: Any,
+) -> m.Manifest:
+    buffers = []
+    for _, buffer in assembly.buffers:
+        place = buffer.place
+        where = {"offset": place.offset} if isinstance(place, StatePlace) else {"slot": place.slot}
+        buffers.append(m.Buffer(_device_dtype(buffer.dtype), buffer.shape, **where))
+    kernels = tuple(
+        m.Kernel(kernel.name, workgroups)
+        for kernel, workgroups in zip(assembly.kernels, generated.workgroups, strict=True)
+    )
+    return m.Manifest(
+        compiler=__version__,
+        model=name,
+        state=tuple(layout.entries),
+        state_bytes=layout.size_bytes,
+        buffers=tuple(buffers),
+        kernels=kernels,
+        programs=programs,
+        random=max(program.streams for program in graphs.values()),
+        wasm=generated.wasm,
+        wgsl=generated.wgsl,
+        **extra,
+    )
+
+
+def _state_files(layout: StateLayout) -> dict[str, bytes]:
+    """weights.safetensors, and constants.safetensors where something else is not zero at start."""
+    weights = weights_of(layout.entries)
+    files = {}
+    if weights:
+        arrays = {w.name: layout.initial[w.name] for w in weights}
+        files["weights.safetensors"] = encode_weights(weights, arrays)
+    others = {
+        name: array
+        for name, array in layout.initial.items()
+        if name not in {w.name for w in weights} and array.any()
+    }
+    if others:
+        files["constants.safetensors"] = encode_safetensors(others)
+    return files
+
+
+_FILE_DTYPES = frozenset(("float32", "int64", "int32", "bool", "uint32"))
+
+
+def _file_dtype(dtype: str) -> Any:
+    if dtype not in _FILE_DTYPES:
+        raise InvalidInputError(
+            f"a program cannot take or return {dtype}", remedy="convert it to float32 or int64"
+        )
+    return dtype
+
+
+def _device_dtype(dtype: str) -> Any:
+    return dtype
+
+
+def _role(role: str) -> Any:
+    return role

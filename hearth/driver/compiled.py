@@ -1,0 +1,67 @@
+"""The result of compiling, in memory: save it as a bundle folder, or run it right away."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hearth.bundle.manifest import Manifest
+from hearth.bundle.write import write_bundle
+from hearth.driver.programs import ProgramGraph
+from hearth.errors import BundleFormatError
+from hearth.ir.kernel import Kernel
+from hearth.steps.train_step import TrainStep
+
+BUILD_FILE: Final = "build.pickle"
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a bundle's developer keeps beside it; never served, never needed to train.
+
+    `step` is None for functions, and where the model cannot be pickled.
+    """
+
+    kernels: tuple[Kernel, ...]
+    graphs: Mapping[str, ProgramGraph]
+    step: TrainStep | None
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A manifest, the files it describes, and what they were made from."""
+
+    manifest: Manifest
+    files: Mapping[str, bytes]
+    kernels: tuple[Kernel, ...]
+    graphs: Mapping[str, ProgramGraph]
+    step: TrainStep | None
+
+    def save(self, path: str | Path, *, runtime: bool = True) -> None:
+        """Write the bundle folder; `runtime` adds hearth.js and the types of this model."""
+        write_bundle(path, self.manifest, self.files, runtime=runtime)
+        (Path(path) / BUILD_FILE).write_bytes(self._pickled())
+
+    def _pickled(self) -> bytes:
+        try:
+            return pickle.dumps(Build(self.kernels, self.graphs, self.step))
+        except (pickle.PicklingError, AttributeError, TypeError):
+            # Models made of local classes or lambdas: `verify` then needs the step itself.
+            return pickle.dumps(Build(self.kernels, self.graphs, None))
+
+
+def read_build(path: str | Path) -> Build:
+    """The build beside a bundle.  It is a pickle: only read bundles that you compiled yourself."""
+    file = Path(path) / BUILD_FILE
+    if not file.is_file():
+        raise BundleFormatError(
+            f"{path} has no {BUILD_FILE}",
+            why="it was copied without it, or written by another tool",
+            remedy="compile the model again, or pass the training step itself",
+        )
+    build = pickle.loads(file.read_bytes())
+    assert isinstance(build, Build)
+    return build

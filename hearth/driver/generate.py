@@ -1,0 +1,77 @@
+"""Code for every requested backend: the files, and what the manifest says about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hearth.bundle.manifest import Wasm, WasmVariant, Wgsl, Workgroups
+from hearth.codegen.wasm import emit_module
+from hearth.codegen.wgsl import emit_kernel
+from hearth.driver.assemble import Assembly
+from hearth.errors import InvalidInputError
+
+BACKENDS = ("webgpu", "wasm")
+WGSL_FILE = "kernels.wgsl"
+
+# In the order of preference: a runtime takes the first whose features it has.
+WASM_VARIANTS = {
+    "program.relaxed.threads.wasm": ("simd128", "relaxed-simd", "threads"),
+    "program.threads.wasm": ("simd128", "threads"),
+    "program.relaxed.wasm": ("simd128", "relaxed-simd"),
+    "program.wasm": ("simd128",),
+}
+
+
+@dataclass(frozen=True)
+class Generated:
+    files: dict[str, bytes]
+    workgroups: tuple[tuple[Workgroups, ...], ...]  # per kernel; empty without WebGPU
+    wasm: Wasm | None
+    wgsl: Wgsl | None
+
+
+def check_backends(backends: Sequence[str]) -> None:
+    unknown = [b for b in backends if b not in BACKENDS]
+    if unknown or not backends or isinstance(backends, str):
+        raise InvalidInputError(
+            f"backends is {backends!r}", remedy=f"pass one or more of {', '.join(BACKENDS)}"
+        )
+
+
+def generate(assembly: Assembly, backends: Sequence[str]) -> Generated:
+    files: dict[str, bytes] = {}
+    workgroups: tuple[tuple[Workgroups, ...], ...] = ((),) * len(assembly.kernels)
+    wasm = wgsl = None
+    if "wasm" in backends:
+        wasm = _generate_wasm(assembly, files)
+    if "webgpu" in backends:
+        wgsl = Wgsl(WGSL_FILE)
+        files[WGSL_FILE], workgroups = _generate_wgsl(assembly)
+    return Generated(files, workgroups, wasm, wgsl)
+
+
+def _generate_wasm(assembly: Assembly, files: dict[str, bytes]) -> Wasm:
+    calls = {name: program.calls for name, program in assembly.programs.items()}
+    scratch_bytes = 0
+    variants = []
+    for file, features in WASM_VARIANTS.items():
+        module = emit_module(
+            assembly.kernels,
+            calls,
+            relaxed="relaxed-simd" in features,
+            threads="threads" in features,
+        )
+        files[file] = module.code
+        scratch_bytes = max(scratch_bytes, module.scratch_bytes)
+        variants.append(WasmVariant(file, features))
+    return Wasm(tuple(variants), scratch_bytes)
+
+
+def _generate_wgsl(assembly: Assembly) -> tuple[bytes, tuple[tuple[Workgroups, ...], ...]]:
+    sources, workgroups = [], []
+    for kernel in assembly.kernels:
+        code = emit_kernel(replace(kernel, origin=""))
+        sources.append(f"// kernel: {kernel.name}\n{code.source.strip()}\n")
+        workgroups.append(tuple(Workgroups(extent, per) for extent, per in code.workgroups))
+    return "\n".join(sources).encode(), tuple(workgroups)

@@ -1,0 +1,142 @@
+"""The state region: where every parameter, buffer and optimizer state of a bundle lies.
+
+The parameters of an optimizer group form one block, and so do their gradients and each of their
+optimizer states, all with the same inner layout: the update is one kernel over flat vectors, while
+every parameter can still be bound on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hearth.bundle import manifest
+from hearth.ir.dtype import ELEMENT_BYTES
+from hearth.schedule.schedule import StatePlace
+from hearth.steps.optimizer import FlatGroup
+from hearth.steps.optimizer_state import from_torch_optimizer
+from hearth.steps.train_step import TrainStep, state_entries
+
+Array = NDArray[Any]
+ALIGNMENT_BYTES = 256
+
+SEED, STEP = "hearth/seed", "hearth/step"
+
+
+@dataclass
+class StateLayout:
+    """Entries for the manifest, places for the schedule, and values that do not start as zeros."""
+
+    entries: list[manifest.State] = field(default_factory=list)
+    places: dict[str, StatePlace] = field(default_factory=dict)
+    initial: dict[str, Array] = field(default_factory=dict)
+    size_bytes: int = 0
+
+    def reserve(self, name: str, elements: int) -> StatePlace:
+        """The next free memory, named for the schedule."""
+        place = StatePlace(self.size_bytes, elements * ELEMENT_BYTES)
+        self.size_bytes += -(-place.size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+        self.places[name] = place
+        return place
+
+    def add(self, name: str, role: Any, dtype: Any, shape: Iterable[int], **extra: Any) -> None:
+        """An entry of its own, unless its place is already known."""
+        shape = tuple(shape)
+        place = self.places.get(name) or self.reserve(name, int(np.prod(shape, dtype=np.int64)))
+        self.entries.append(manifest.State(name, role, dtype, shape, place.offset, **extra))
+
+    def add_counters(self) -> None:
+        self.add(SEED, "seed", "uint32", (2,))
+        self.add(STEP, "step", "int32", ())
+
+    def add_constants(self, constants: Mapping[str, Array]) -> None:
+        for name, array in constants.items():
+            stored = array.astype(np.float32) if array.dtype.kind == "f" else array
+            self.add(name, "constant", stored.dtype.name, stored.shape)
+            self.initial[name] = stored
+
+
+def layout_of_step(
+    step: TrainStep, groups: tuple[FlatGroup, ...], constants: Mapping[str, Array]
+) -> StateLayout:
+    """The whole state of a training step."""
+    layout = StateLayout()
+    for k, group in enumerate(groups):
+        _reserve_group(layout, step, k, group)
+    _add_model(layout, step)
+    for k, group in enumerate(groups):
+        _add_optimizer(layout, step, k, group)
+    layout.add_counters()
+    layout.add_constants(constants)
+    _keep_progress(layout, step)
+    return layout
+
+
+def layout_of_function(constants: Mapping[str, Array]) -> StateLayout:
+    """A function has no state but its random generator and its tables."""
+    layout = StateLayout()
+    layout.add_counters()
+    layout.add_constants(constants)
+    return layout
+
+
+def _reserve_group(layout: StateLayout, step: TrainStep, k: int, group: FlatGroup) -> None:
+    if not group.parameters:
+        return
+    for key in ("parameter", "gradient", *group.vector_states):
+        block = layout.reserve(f"{key}/{k}", group.layout.length)
+        for name, offset in zip(group.parameters, group.layout.offsets, strict=True):
+            size = step.parameters[name].numel()
+            place = StatePlace(block.offset + offset * ELEMENT_BYTES, size * ELEMENT_BYTES)
+            layout.places[name if key == "parameter" else f"{key}/{name}"] = place
+    for key in group.scalar_states:
+        place = layout.reserve(f"{key}/{k}", 1)
+        for name in group.parameters:
+            layout.places[f"{key}/{name}"] = place
+
+
+def _add_model(layout: StateLayout, step: TrainStep) -> None:
+    for entry in state_entries(step):
+        if entry.tied_to is not None:
+            layout.places[entry.name] = layout.places[entry.tied_to]
+        dtype = dtype_name(entry.tensor.dtype)
+        extra = (
+            {"trainable": entry.trainable}
+            if entry.role == "parameter"
+            else {"persistent": entry.persistent}
+        )
+        layout.add(entry.name, entry.role, dtype, entry.tensor.shape, **extra)
+        layout.initial[entry.name] = entry.tensor.detach().contiguous().numpy().copy()
+
+
+def _add_optimizer(layout: StateLayout, step: TrainStep, k: int, group: FlatGroup) -> None:
+    if not group.parameters:
+        return
+    for name in group.parameters:
+        for key in (*group.vector_states, *group.scalar_states):
+            shape = step.parameters[name].shape if key in group.vector_states else ()
+            layout.add(
+                f"{key}/{name}", "optimizer", "float32", shape, key=key, parameter=name
+            )  # fmt: skip
+    layout.add(f"gradient/{k}", "workspace", "float32", (group.layout.length,))
+
+
+def _keep_progress(layout: StateLayout, step: TrainStep) -> None:
+    """An optimizer that has stepped already goes on where it is."""
+    names = {parameter: name for name, parameter in step.parameters.items()}
+    tensors, steps = from_torch_optimizer(step.optimizer, names)
+    known = {entry.name for entry in layout.entries}
+    for name, tensor in tensors.items():
+        if name in known:
+            layout.initial[name] = tensor.to(torch.float32).contiguous().numpy().copy()
+    if steps:
+        layout.initial[STEP] = np.array(steps, np.int32)
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,107 @@
+"""PyTorch itself, eager, as the judge of a compiled step, in any floating-point type.
+
+It runs copies: the user's model and optimizer are never touched.  Random draws (dropout) are
+replayed from the counter-based generator of the bundle, so that masks are the same.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hearth.capture.random import replay_random
+from hearth.steps.train_step import TrainStep
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one forward and backward pass gives; gradients by state_dict key, before clipping."""
+
+    loss: Array
+    outputs: tuple[Array, ...]
+    gradients: dict[str, Array]
+
+
+class Oracle:
+    """A training step in eager PyTorch with its own state.
+
+    >>> oracle = Oracle(step, torch.float64)                                    # doctest: +SKIP
+    >>> oracle.gradients([x], [y], seed=0).loss                                 # doctest: +SKIP
+    """
+
+    def __init__(self, step: TrainStep, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.step_count = 0
+        model, self._optimizer, loss = copy.deepcopy((step.model, step.optimizer, step.loss))
+        self._model = model.to(dtype)
+        if not model.training:
+            model.train()
+        self._loss = loss.to(dtype) if isinstance(loss, torch.nn.Module) else loss
+        self._clip_grad_norm = step.clip_grad_norm
+
+    @property
+    def weights(self) -> dict[str, Array]:
+        """Everything of the state_dict, floats in the oracle's type."""
+        return {k: v.detach().numpy().copy() for k, v in self._model.state_dict().items()}
+
+    def load_weights(self, weights: Mapping[str, Array]) -> None:
+        tensors = {k: torch.from_numpy(np.array(v)) for k, v in weights.items()}
+        self._model.load_state_dict(tensors)
+
+    def gradients(self, inputs: Sequence[Array], targets: Sequence[Array], seed: int) -> Evaluation:
+        """Forward, loss and backward in training mode; the state stays as it is."""
+        kept = copy.deepcopy(self._model.state_dict())
+        evaluation = self._backward(inputs, targets, seed)
+        self._model.load_state_dict(kept)
+        return evaluation
+
+    def train(self, inputs: Sequence[Array], targets: Sequence[Array], seed: int) -> Evaluation:
+        """One optimizer step."""
+        evaluation = self._backward(inputs, targets, seed)
+        if self._clip_grad_norm is not None:
+            trained = [p for g in self._optimizer.param_groups for p in g["params"]]
+            torch.nn.utils.clip_grad_norm_(trained, self._clip_grad_norm, foreach=False)
+        self._optimizer.step()
+        self.step_count += 1
+        return evaluation
+
+    def predict(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+        """The outputs in evaluation mode."""
+        modes = {module: module.training for module in self._model.modules()}
+        self._model.eval()
+        with torch.no_grad():
+            outputs = self._model(*self._tensors(inputs))
+        for module, training in modes.items():
+            module.training = training
+        return tuple(o.numpy() for o in _flat(outputs))
+
+    def _backward(self, inputs: Sequence[Array], targets: Sequence[Array], seed: int) -> Evaluation:
+        self._optimizer.zero_grad(set_to_none=True)
+        with replay_random(seed, self.step_count):
+            outputs = self._model(*self._tensors(inputs))
+            loss = self._loss(outputs, *self._tensors(targets))
+            loss.backward()
+        gradients = {
+            name: (torch.zeros_like(p) if p.grad is None else p.grad).detach().numpy().copy()
+            for name, p in self._model.named_parameters()
+            if p.requires_grad
+        }
+        return Evaluation(
+            loss.detach().numpy(), tuple(o.detach().numpy() for o in _flat(outputs)), gradients
+        )
+
+    def _tensors(self, arrays: Sequence[Array]) -> list[torch.Tensor]:
+        tensors = [torch.from_numpy(np.ascontiguousarray(a)) for a in arrays]
+        return [t.to(self.dtype) if t.is_floating_point() else t for t in tensors]
+
+
+def _flat(outputs: Any) -> list[torch.Tensor]:
+    return list(torch.utils._pytree.tree_leaves(outputs))

@@ -1,0 +1,144 @@
+"""Captured programs -> graphs: the training step is the gradients followed by the update."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from hearth.capture.graph import AtenGraph, AtenInput, AtenOutput
+from hearth.driver.layout import SEED, STEP
+from hearth.ir import build
+from hearth.ir.dim import shape_of
+from hearth.ir.graph import Constant, Graph, Input, Node, Output
+from hearth.ir.scalar import Arg, apply
+from hearth.lowering.lower import IndexRange, lower
+from hearth.passes.pipeline import run_passes
+from hearth.passes.rewriting import rewrite_nodes
+from hearth.steps.optimizer import OptimizerProgram
+from hearth.steps.programs import StepPrograms
+
+
+@dataclass(frozen=True)
+class ProgramGraph:
+    """A program ready to be scheduled, and what a caller must know of its data."""
+
+    graph: Graph
+    inputs: tuple[AtenInput, ...]  # data and hyper-parameters only
+    outputs: tuple[AtenOutput, ...]
+    ranges: Mapping[str, IndexRange]
+    streams: int = 0  # of random numbers
+
+
+def graphs_of_step(programs: StepPrograms) -> dict[str, ProgramGraph]:
+    """train, gradients, evaluate and predict."""
+    backward = lower_program(programs.gradients)
+    update = lower_program(programs.optimizer.graph)
+    kept = tuple(o for o in backward.graph.outputs if o.role != "update")
+    gradients = replace(backward, graph=Graph(kept, backward.graph.constants))
+    return {
+        "train": _optimized(_train(backward, update, programs.optimizer)),
+        "gradients": _optimized(gradients),
+        "evaluate": _optimized(lower_program(programs.evaluate)),
+        "predict": _optimized(lower_program(programs.predict)),
+    }
+
+
+def graph_of_function(aten: AtenGraph) -> ProgramGraph:
+    return _optimized(lower_program(aten))
+
+
+def lower_program(aten: AtenGraph) -> ProgramGraph:
+    lowered = lower(aten)
+    data = tuple(i for i in aten.inputs if i.role in ("input", "target", "hyper"))
+    results = tuple(
+        o for o in aten.outputs if o.role in ("loss", "output", "metric", "gradient", "norm")
+    )
+    graph = _share_constants(_name_counters(lowered.graph))
+    return ProgramGraph(graph, data, results, {r.input: r for r in lowered.ranges}, aten.streams)
+
+
+def _optimized(program: ProgramGraph) -> ProgramGraph:
+    return replace(program, graph=run_passes(program.graph))
+
+
+def _train(
+    backward: ProgramGraph, update: ProgramGraph, optimizer: OptimizerProgram
+) -> ProgramGraph:
+    """Gradients flow into the flat vectors that the update reads; the step is counted."""
+    gradients = {o.name: o.node for o in backward.graph.outputs if o.role == "gradient"}
+    packs = {
+        f"gradient/{k}": build.pack(
+            f"gradient/{k}",
+            [gradients[name] for name in group.parameters],
+            group.layout.offsets,
+            group.layout.length,
+        )
+        for k, group in enumerate(optimizer.groups)
+        if group.parameters
+    }
+    updated = rewrite_nodes(
+        update.graph,
+        lambda n: packs[n.op.name] if isinstance(n.op, Input) and n.op.name in packs else n,
+    )
+    kept = tuple(o for o in backward.graph.outputs if o.role != "gradient")
+    graph = Graph(
+        (*kept, *updated.outputs, _counted_step()),
+        {**backward.graph.constants, **update.graph.constants},
+    )
+    results = tuple(o for o in backward.outputs if o.role != "gradient")
+    return ProgramGraph(
+        _share_inputs(graph),
+        (*backward.inputs, *update.inputs),
+        (*results, *update.outputs),
+        {**backward.ranges, **update.ranges},
+        backward.streams,
+    )
+
+
+def _share_inputs(graph: Graph) -> Graph:
+    """One node per input name: the parts of the step were captured apart."""
+    known: dict[str, Node] = {}
+    return rewrite_nodes(
+        graph, lambda n: known.setdefault(n.op.name, n) if isinstance(n.op, Input) else n
+    )
+
+
+def _counted_step() -> Output:
+    step = build.input_node(STEP, "step", shape_of(()), "int32")
+    return Output(STEP, "update", build.pointwise(apply("add", Arg("int32", 0), 1), step))
+
+
+def _name_counters(graph: Graph) -> Graph:
+    """The generator's seed and the step count have one name in every program."""
+    names = {"seed": SEED, "step": STEP}
+
+    def rule(node: Node) -> Node:
+        if isinstance(node.op, Input) and node.op.role in names:
+            return build.input_node(names[node.op.role], node.op.role, node.shape, node.dtype)
+        return node
+
+    return rewrite_nodes(graph, rule)
+
+
+def _share_constants(graph: Graph) -> Graph:
+    """Name tables by their content, so that programs share equal ones and keep others apart."""
+    names = {name: _content_name(array) for name, array in graph.constants.items()}
+
+    def rule(node: Node) -> Node:
+        if isinstance(node.op, Constant):
+            return build.constant(names[node.op.name], node.shape, node.dtype, node.origin)
+        return node
+
+    renamed = rewrite_nodes(graph, rule)
+    constants = {names[name]: array for name, array in graph.constants.items()}
+    return Graph(renamed.outputs, constants)
+
+
+def _content_name(array: Any) -> str:
+    data = np.ascontiguousarray(array)
+    text = f"{data.dtype}{data.shape}".encode() + data.tobytes()
+    return f"constant/{sha256(text).hexdigest()[:12]}"
