@@ -169,7 +169,7 @@ export class Engine {
     });
   }
 
-  /** Waits for the calls made before, then gives the device back. */
+  /** Gives the device back after the calls made before; await their results first. */
   dispose(): Promise<void> {
     return this.inOrder(() => {
       this.executor.device.dispose();

@@ -34,6 +34,7 @@ export class Trainer {
   private rates: readonly number[];
   private currentDevice: DeviceInfo;
   private completed = 0;
+  private readonly underWay = new Set<Promise<unknown>>();
   private disposal: Promise<void> | undefined;
 
   private constructor(
@@ -178,7 +179,8 @@ has ${String(this.rates.length)} parameter groups`);
 
   /** Waits for the calls made before, then ends the worker and frees its memory. */
   dispose(): Promise<void> {
-    this.disposal ??= this.channel.call("dispose", {})
+    this.disposal ??= Promise.allSettled(this.underWay)
+      .then(() => this.channel.call("dispose", {}))
       .catch(() => undefined) // a worker that failed has nothing to give back
       .then(() => { this.channel.close(); });
     return this.disposal;
@@ -188,7 +190,11 @@ has ${String(this.rates.length)} parameter groups`);
     kind: K, takes: Calls[K]["takes"],
   ): Promise<Calls[K]["gives"]> {
     this.requireUse();
-    return this.channel.call(kind, takes);
+    const result = this.channel.call(kind, takes);
+    this.underWay.add(result);
+    const done = (): void => { this.underWay.delete(result); };
+    result.then(done, done);
+    return result;
   }
 
   private requireUse(): void {

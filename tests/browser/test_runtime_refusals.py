@@ -1,0 +1,310 @@
+"""What the browser runtime does with bad input, bad bundles and bad devices, in a real Chromium.
+
+Each ends in an error of its class, with words that say what to do, and a page that still works.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, Playwright
+
+from tests.browser.pages import (
+    BATCH,
+    FIXTURE,
+    GIVEN,
+    WAYS,
+    Way,
+    attempt,
+    change_manifest,
+    chromium,
+    failure,
+    load,
+    open_page,
+    replace_file,
+    site,
+)
+from tests.browser.site_server import Reply, Site
+
+pytestmark = pytest.mark.chromium
+
+# Every bad input: what the page does, the error's class, and words of its message.
+BAD_CALLS = (
+    ("trainer.trainBatch(new Float32Array(7), [0])", "InvalidInputError", "no multiple of the 4"),
+    ("trainer.trainBatch(new Float32Array(0), [])", "InvalidInputError", "x is empty"),
+    ("trainer.trainBatch(new Float32Array(8), [0])", "InvalidInputError", "y has 1 samples"),
+    ("trainer.trainBatch(new Float32Array(8), [0, 3])", "InvalidInputError", "y[1] is 3"),
+    ("trainer.trainBatch(new Float32Array(8), [0, -1])", "InvalidInputError", "0 to 2 or -100"),
+    ("trainer.trainBatch(new Float32Array(8), [0, 0.5])", "InvalidInputError", "is 0.5"),
+    ("trainer.trainBatch(new Float32Array(8), ['a', 'b'])", "InvalidInputError", "a string"),
+    ("trainer.trainBatch(new Float32Array(4), [NaN])", "InvalidInputError", "y[0] is NaN"),
+    ("trainer.trainBatch(Float32Array.of(0, NaN, 0, 0), [0])", "InvalidInputError", "x[0, 1]"),
+    ("trainer.trainBatch([0, 0, 0, -Infinity], [0])", "InvalidInputError", "-Infinity"),
+    ("trainer.trainBatch([1e39, 0, 0, 0], [0])", "InvalidInputError", "1e+39"),
+    ("trainer.trainBatch(new Uint8Array(4), [0])", "InvalidInputError", "x is Uint8Array"),
+    ("trainer.trainBatch(new Float32Array(4), Float32Array.of(0))", "InvalidInputError", "int64"),
+    ("trainer.trainBatch(new Float32Array(4))", "InvalidInputError", "y: 0 arrays given"),
+    ("trainer.trainBatch()", "InvalidInputError", "x is undefined"),
+    ("trainer.trainBatch(null, [0])", "InvalidInputError", "x is null"),
+    ("trainer.trainBatch('images', [0])", "InvalidInputError", "x is a string"),
+    ("trainer.trainBatch(new ArrayBuffer(16), [0])", "InvalidInputError", "x is ArrayBuffer"),
+    (
+        "trainer.trainBatch([new Float32Array(4), new Float32Array(4)], [0])",
+        "InvalidInputError",
+        "x: 2 arrays given",
+    ),
+    ("trainer.trainBatch([[1, 2, 3, 4], 7], [0])", "InvalidInputError", "x[1] is a number"),
+    ("trainer.trainBatch([() => 1, 0, 0, 0], [0])", "InvalidInputError", "cannot be sent"),
+    (
+        "trainer.trainBatch(new Float32Array(4), BigInt64Array.of(2n ** 40n))",
+        "InvalidInputError",
+        "1099511627776",
+    ),
+    ("trainer.predict(new Float32Array(6))", "InvalidInputError", "6 values"),
+    ("trainer.evaluateBatch(new Float32Array(4), [9])", "InvalidInputError", "y[0] is 9"),
+    ("trainer.gradients(new Float32Array(4), [])", "InvalidInputError", "y is empty"),
+    ("trainer.run('fly', {})", "InvalidInputError", 'no program "fly"'),
+    ("trainer.run('predict', {})", "InvalidInputError", 'input "x" is missing'),
+    ("trainer.run('predict', { x: [0, 0, 0, 0], z: [1] })", "InvalidInputError", 'input "z"'),
+    ("(async () => { trainer.learningRate = -1; })()", "InvalidInputError", "is -1"),
+    ("(async () => { trainer.learningRate = [1, 2]; })()", "InvalidInputError", "2 learning"),
+    ("trainer.exportWeights('onnx')", "InvalidInputError", 'weight format "onnx"'),
+    ("trainer.loadWeights(new Uint8Array(0))", "BundleFormatError", "neither safetensors"),
+    ("trainer.loadWeights('<!doctype html>')", "BundleFormatError", "neither safetensors"),
+    ("trainer.loadWeights('{}')", "BundleFormatError", 'no object "weights"'),
+    ('trainer.loadWeights(\'{"weights": {"a": [1]}}\')', "BundleFormatError", "lacks"),
+    (
+        "trainer.exportWeights().then((w) => trainer.loadWeights(w.slice(0, 250)))",
+        "BundleFormatError",
+        "truncated",
+    ),
+    ("trainer.loadWeights(7)", "InvalidInputError", "Uint8Array"),
+    (
+        "trainer.exportWeights().then((w) => trainer.loadCheckpoint(w))",
+        "BundleFormatError",
+        "not a Hearth checkpoint",
+    ),
+    ("trainer.loadCheckpoint(new Uint8Array(20))", "BundleFormatError", "no safetensors file"),
+)
+
+
+@pytest.mark.parametrize("way", [WAYS[0], WAYS[2]], ids=lambda way: way.name, indirect=True)
+def test_every_bad_call_ends_in_its_error_and_the_trainer_goes_on(page: Page) -> None:
+    assert len(BAD_CALLS) >= 30
+    start = attempt(page, "return [...await trainer.exportCheckpoint()];")
+    for call, name, words in BAD_CALLS:
+        found, message = failure(page, f"return {call};")
+        assert found == name, f"{call}: {found}: {message}"
+        assert words in message, f"{call}: {message}"
+    assert attempt(page, "return [...await trainer.exportCheckpoint()];") == start
+    assert attempt(page, BATCH + "return (await trainer.trainBatch(x, y)).step;", GIVEN) == 1
+
+
+def test_a_diverging_step_says_so_and_loaded_weights_bring_the_model_back(page: Page) -> None:
+    name, message = failure(
+        page,
+        BATCH
+        + """
+        globalThis.weights = await trainer.exportWeights();
+        trainer.learningRate = 3e38;
+        for (let i = 0; i < 3; i++) await trainer.trainBatch(x, y);""",
+        GIVEN,
+    )
+    assert name == "NumericalInstabilityError"
+    assert "learning rate" in message
+    loss = attempt(
+        page,
+        BATCH
+        + "await trainer.loadWeights(weights); return (await trainer.evaluateBatch(x, y)).loss;",
+        GIVEN,
+    )
+    assert np.isfinite(loss)
+
+
+def test_a_batch_that_does_not_fit_suggests_a_smaller_one(browser: Browser, way: Way) -> None:
+    with site(isolated=way.isolated) as served:
+        manifest = json.loads((FIXTURE / "manifest.json").read_bytes())
+        # 25 MB for the recorded step's batch of 5, 6.4 GB for a batch of 80.
+        manifest["programs"]["predict"]["slots"].append([[0, 0, 1_000_000]])
+        change_manifest(served, manifest)
+        page = open_page(browser, served)
+        load(page, way.backend, way.threads)
+        name, message = failure(page, "await trainer.predict(new Float32Array(4 * 80));")
+        assert name == "OutOfMemoryError", message
+        assert "samples per batch" in message
+        assert attempt(page, BATCH + "return (await trainer.trainBatch(x, y)).step;", GIVEN) == 1
+        page.close()
+
+
+def test_after_dispose_every_call_says_so(page: Page) -> None:
+    done = attempt(
+        page,
+        BATCH
+        + """
+        const last = trainer.trainBatch(x, y);
+        await Promise.all([trainer.dispose(), trainer.dispose()]);
+        return (await last).step;""",
+        GIVEN,
+    )
+    assert done == 1
+    for call in ("trainBatch([0])", "predict([0])", "exportWeights()", "exportCheckpoint()"):
+        name, message = failure(page, f"return trainer.{call};")
+        assert (name, "disposed" in message) == ("BackendError", True)
+
+
+# --- bundles that are not what they should be ---------------------------------------------------
+
+HALF = (FIXTURE / "weights.safetensors").read_bytes()[:140]
+PAGE = Reply(b"<!doctype html><title>Home</title>", mime="text/html")
+BAD_FILES = (
+    ("manifest.json", Reply(b"gone", 404), "BundleFormatError", "HTTP 404"),
+    ("manifest.json", PAGE, "BundleFormatError", "web page"),
+    ("manifest.json", Reply(b'{"format": "onnx"}'), "BundleFormatError", "not a Hearth bundle"),
+    (
+        "manifest.json",
+        Reply(b'{"format": "hearth-bundle", "version": 9}'),
+        "BundleFormatError",
+        "newer Hearth",
+    ),
+    ("manifest.json", Reply(b"{}", missing_bytes=50), "BundleFormatError", "broke off"),
+    ("weights.safetensors", Reply(HALF), "BundleFormatError", "140 bytes instead of 276"),
+    ("weights.safetensors", Reply(HALF, missing_bytes=136), "BundleFormatError", "broke off"),
+    ("weights.safetensors", Reply(b"x" * 276), "BundleFormatError", "SHA-256 differs"),
+    ("simd.wasm", Reply(b"gone", 404), "BundleFormatError", "HTTP 404"),
+    ("relaxed.wasm", PAGE, "BundleFormatError", "is not the file"),
+    ("golden.safetensors", Reply(b"", 500), "BundleFormatError", "HTTP 500"),
+)
+
+
+def test_every_bad_bundle_ends_in_its_error_and_the_page_goes_on(
+    browser: Browser, served: Site
+) -> None:
+    page = open_page(browser, served)
+    for file, reply, name, words in BAD_FILES:
+        if file == "simd.wasm":  # only loaded where there is no relaxed SIMD
+            continue
+        good = served.pages[f"/bundle/{file}"]
+        served.pages[f"/bundle/{file}"] = reply
+        found, message = failure(page, 'await Trainer.load("/bundle/", { backend: "wasm" });')
+        assert (found, words in message) == (name, True), f"{file}: {found}: {message}"
+        served.pages[f"/bundle/{file}"] = good
+    load(page)
+    page.close()
+
+
+def test_bad_addresses_and_options_are_refused(browser: Browser, served: Site) -> None:
+    page = open_page(browser, served)
+    cases = (
+        ('Trainer.load("http://127.0.0.1:9/bundle/")', "StorageError", "cannot fetch"),
+        ('Trainer.load("http://")', "InvalidInputError", "not the address"),
+        ('Trainer.load("/nowhere/")', "BundleFormatError", "HTTP 404"),
+        ('Trainer.load("/bundle/", { backend: "cuda" })', "InvalidInputError", "option backend"),
+        ('Trainer.load("/bundle/", { seed: -5 })', "InvalidInputError", "option seed"),
+        ('Trainer.load("/bundle/", { workerUrl: "/nowhere.js" })', "BackendError", "worker"),
+    )
+    for call, name, words in cases:
+        found, message = failure(page, f"await {call};")
+        assert (found, words in message) == (name, True), f"{call}: {found}: {message}"
+    page.close()
+
+
+def test_a_kernel_with_wrong_numbers_is_caught_and_the_cpu_takes_over(
+    browser: Browser, served: Site
+) -> None:
+    good = (FIXTURE / "kernels.wgsl").read_bytes()
+    replace_file(served, "kernels.wgsl", good.replace(b"2.0 * sum", b"0.0 * sum"))
+    page = open_page(browser, served)
+    load(page, "webgpu")
+    device, warnings = attempt(page, "return [trainer.device, trainer.warnings];")
+    assert device["backend"] == "wasm"
+    assert "wrong numbers" in warnings[0]
+    step = attempt(page, BATCH + "return (await trainer.trainBatch(x, y)).step;", GIVEN)
+    assert step == 1
+    page.close()
+
+
+def test_a_kernel_that_does_not_compile_is_shown_with_its_line(
+    browser: Browser, served: Site
+) -> None:
+    good = (FIXTURE / "kernels.wgsl").read_bytes()
+    replace_file(served, "kernels.wgsl", good.replace(b"let label = y[i / 3u];", b"let label = y;"))
+    change_manifest(served, {"wasm": None})
+    page = open_page(browser, served)
+    name, message = failure(page, 'await Trainer.load("/bundle/", { backend: "webgpu" });')
+    assert name == "BackendError"
+    for words in ("kernel residual", "line ", "let label = y;"):
+        assert words in message
+    page.close()
+
+
+def test_a_broken_webassembly_variant_is_skipped_for_the_next(
+    browser: Browser, served: Site
+) -> None:
+    replace_file(served, "relaxed.wasm", (FIXTURE / "relaxed.wasm").read_bytes()[:-9])
+    page = open_page(browser, served)
+    load(page)
+    device, warnings = attempt(page, "return [trainer.device, trainer.warnings];")
+    assert device["adapter"] == "simd128"
+    assert "refuses relaxed.wasm" in warnings[0]
+    page.close()
+
+
+def test_auto_does_not_take_a_software_adapter(browser: Browser, served: Site) -> None:
+    page = open_page(browser, served)
+    load(page, "auto")
+    device: dict[str, Any] = attempt(page, "return trainer.device;")
+    assert device["backend"] == "wasm"
+    assert attempt(page, "return trainer.warnings;") == []
+    page.close()
+
+
+def test_a_runtime_from_another_origin_starts_its_worker(browser: Browser, served: Site) -> None:
+    with site(isolated=False) as other:
+        page = open_page(browser, served)
+        device = attempt(
+            page,
+            """
+            const { Trainer: Other } = await import(given + "hearth.js");
+            const trainer = await Other.load(given + "bundle/", { backend: "wasm" });
+            return trainer.device;""",
+            other.url,
+        )
+        assert device["backend"] == "wasm"
+        page.close()
+
+
+def test_an_engine_runs_on_the_page_itself_without_a_worker(browser: Browser, served: Site) -> None:
+    page = open_page(browser, served)
+    steps = attempt(
+        page,
+        BATCH
+        + """
+        const trainer = await Trainer.load("/bundle/", { worker: false, backend: given.backend });
+        await trainer.trainBatch(x, y);
+        return [(await trainer.trainBatch(x, y)).step, trainer.device.backend];""",
+        GIVEN | {"backend": "webgpu"},
+    )
+    assert steps == [2, "webgpu"]
+    page.close()
+
+
+def test_a_lost_gpu_is_an_error_and_the_page_loads_again(
+    playwright: Playwright, served: Site
+) -> None:
+    with chromium(playwright) as own:
+        page = open_page(own, served)
+        load(page, "webgpu")
+        attempt(page, BATCH + "await trainer.trainBatch(x, y);", GIVEN)
+        own.new_browser_cdp_session().send("Browser.crashGpuProcess")
+        name, message = failure(
+            page, BATCH + "for (let i = 0; i < 1000; i++) await trainer.trainBatch(x, y);", GIVEN
+        )
+        assert name == "DeviceLostError", message
+        name, _ = failure(page, "return trainer.exportWeights();")
+        assert name == "DeviceLostError"
+        attempt(page, "await trainer.dispose();")
+        load(page, "wasm")
+        assert attempt(page, BATCH + "return (await trainer.trainBatch(x, y)).step;", GIVEN) == 1
