@@ -1,6 +1,6 @@
 """Transcendental functions on four float lanes.
 
-Largest errors over all floats, against float64 (tests/codegen/test_wasm_scalar_ops.py): exp, log 1
+Largest errors over all floats, against float64 (tests/codegen/wasm/test_scalar_ops.py): exp, log 1
 ulp; tanh, sin, cos 2 (|x| < 1e6, beyond that the argument reduction loses digits); erf 3.  NaN,
 infinities, denormals and overflow give what PyTorch gives.
 
