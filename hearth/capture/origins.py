@@ -48,14 +48,16 @@ def _sequence() -> int:
 class Origins:
     """Tells the current origin, and writes it on every FX node that is created from now on."""
 
-    def __init__(self, modules: Mapping[torch.nn.Module, str]) -> None:
+    def __init__(self, modules: Mapping[torch.nn.Module, str], place: str | None = None) -> None:
+        """`modules` names the modules; `place`, if given, is the origin of everything."""
         self._modules = {id(module): name for module, name in modules.items()}
+        self._place = place
         self._of_sequence: dict[int, str] = {}
-        self.current = UNKNOWN
+        self.current = place or UNKNOWN
 
     def enter(self) -> int:
         """Note the calling line; returns autograd's sequence number for `leave`."""
-        self._set(self._here())
+        self._set(self._place or self._here())
         return _sequence()
 
     def leave(self, sequence: int, origin: str) -> None:
@@ -75,6 +77,16 @@ class Origins:
             node.register_prehook(lambda _, origin=origin: self._set(f"{origin}, gradient"))
             stack.extend(parent for parent, _ in node.next_functions)
 
+    def of(self, error: BaseException) -> str:
+        """The user's innermost line in the traceback of an error, else the current origin."""
+        found, trace = self.current, error.__traceback__
+        while trace is not None:
+            frame = trace.tb_frame
+            if _is_users(frame.f_code.co_filename):
+                found = self._describe(frame, trace.tb_lineno, self._module(frame))
+            trace = trace.tb_next
+        return found
+
     def _set(self, origin: str) -> None:
         self.current = origin
         fx_traceback.set_stack_trace([origin])
@@ -83,15 +95,18 @@ class Origins:
         module: str | None = None
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
-            if module is None and frame.f_code.co_name == "forward":
-                module = self._modules.get(id(frame.f_locals.get("self")))
+            module = module or self._module(frame)
             if _is_users(frame.f_code.co_filename):
-                return self._describe(frame, module)
+                return self._describe(frame, frame.f_lineno, module)
             frame = frame.f_back
         return UNKNOWN
 
-    def _describe(self, frame: FrameType, module: str | None) -> str:
-        if module is None and frame.f_code.co_name == "forward":
-            module = self._modules.get(id(frame.f_locals.get("self")))
-        place = f"{_short(frame.f_code.co_filename)}:{frame.f_lineno} in {frame.f_code.co_name}"
+    def _module(self, frame: FrameType) -> str | None:
+        """The name of the module whose forward this frame is."""
+        if frame.f_code.co_name != "forward":
+            return None
+        return self._modules.get(id(frame.f_locals.get("self")))
+
+    def _describe(self, frame: FrameType, line: int, module: str | None) -> str:
+        place = f"{_short(frame.f_code.co_filename)}:{line} in {frame.f_code.co_name}"
         return f"{place} (module {module})" if module else place

@@ -89,15 +89,17 @@ def capture(
     inputs: Sequence[TracedInput],
     modules: Mapping[torch.nn.Module, str] | None = None,
     rewrites: Mapping[Any, Callable[..., Any]] = REWRITES,
+    place: str | None = None,
 ) -> AtenGraph:
     """Trace `function(name → tensor, tracing)` into one graph that holds for every batch size.
 
-    `modules` names the modules for origins.  The inputs with the roles "seed" and "step" feed
+    `modules` names the modules for origins, or `place` is the origin of every operation.  The inputs with the roles "seed" and "step" feed
     the random operations.  Raises `CaptureError` or `UnsupportableError`.
     """
     batches = BATCH_SIZES if any(i.batched for i in inputs) else BATCH_SIZES[:1]
     graphs = [
-        canonicalize(_trace(function, inputs, batch, modules or {}, rewrites)) for batch in batches
+        canonicalize(_trace(function, inputs, batch, Origins(modules or {}, place), rewrites))
+        for batch in batches
     ]
     return unify(graphs, batches)
 
@@ -106,14 +108,14 @@ def _trace(
     function: Traced,
     inputs: Sequence[TracedInput],
     batch: int,
-    modules: Mapping[torch.nn.Module, str],
+    origins: Origins,
     rewrites: Mapping[Any, Callable[..., Any]],
 ) -> AtenGraph:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with mode:
         fakes = [torch.empty(i.at(batch), dtype=i.dtype) for i in inputs]
     nothing = torch.empty(0)
-    tracing = Tracing(Origins(modules), Streams(nothing, nothing))
+    tracing = Tracing(origins, Streams(nothing, nothing))
     names = [i.name for i in inputs]
 
     def flat(*tensors: torch.Tensor) -> list[torch.Tensor]:
@@ -178,7 +180,7 @@ def _explained(origins: Origins) -> Iterator[None]:
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
         raise UnsupportableError(
             "the step depends on values that are only known when it runs",
-            where=origins.current,
+            where=origins.of(error),
             why="a compiled step performs the same operations for every batch",
             remedy="replace branches on tensor values, .item() and boolean indexing by torch.where",
         ) from error
@@ -186,7 +188,7 @@ def _explained(origins: Origins) -> Iterator[None]:
         first = next((line for line in str(error).splitlines() if line.strip()), "")
         raise CaptureError(
             f"the step cannot be traced: {type(error).__name__}: {first}",
-            where=origins.current,
+            where=origins.of(error),
             remedy="run the same step in PyTorch at this shape; if it works there, report this",
         ) from error
 

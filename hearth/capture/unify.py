@@ -60,7 +60,8 @@ class _Unifier:
     def _same_structure(self) -> None:
         for column in zip(*(g.nodes for g in self.graphs), strict=False):
             if len({(n.target, len(n.results)) for n in column}) > 1:
-                raise self._differs(column[0].origin, [n.target for n in column])
+                places = dict.fromkeys(n.origin for n in column)
+                raise self._differs(" or ".join(places), [n.target for n in column])
         if len({len(g.nodes) for g in self.graphs}) > 1:
             raise self._differs("", [f"{len(g.nodes)} operations" for g in self.graphs])
 

@@ -75,7 +75,8 @@ def capture_optimizer(step: TrainStep, with_gradient: Sequence[str]) -> Optimize
         return outputs
 
     with untouched(), _as_if_compiling():
-        graph = capture(body, inputs, rewrites=_TENSOR_SCALARS)
+        place = f"optimizer {type(step.optimizer).__name__}"
+        graph = capture(body, inputs, rewrites=_TENSOR_SCALARS, place=place)
     return OptimizerProgram(graph, groups)
 
 

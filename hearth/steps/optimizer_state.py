@@ -72,15 +72,16 @@ def from_torch_optimizer(
     """
     by_id = {id(parameter): name for parameter, name in names.items()}
     tensors: dict[str, torch.Tensor] = {}
-    steps = [0]
+    counts = []
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             if value is None:
                 continue
             tensor = value.detach() if isinstance(value, torch.Tensor) else torch.tensor(value)
             tensors[f"{key}/{by_id[id(parameter)]}"] = tensor
-            steps.append(int(tensor) if key == "step" else 1)
-    return tensors, max(steps)
+            if key == "step":
+                counts.append(int(tensor))
+    return tensors, max(counts, default=1 if tensors else 0)
 
 
 def _tensor(value: Any) -> torch.Tensor:

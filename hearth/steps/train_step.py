@@ -111,15 +111,15 @@ def state_entries(step: TrainStep) -> tuple[StateEntry, ...]:
 def untouched(*objects: object) -> Iterator[None]:
     """Restore modules (attributes, parameters, buffers, modes) and the RNG state on exit."""
     modules = [m for o in objects if isinstance(o, nn.Module) for m in o.modules()]
-    saved = [
-        (m, dict(m.__dict__), *(dict(m.__dict__[table]) for table in _TABLES)) for m in modules
+    saved: list[tuple[nn.Module, dict[str, Any], list[dict[str, Any]]]] = [
+        (m, dict(m.__dict__), [dict(m.__dict__[name]) for name in _TABLES]) for m in modules
     ]
     random = torch.get_rng_state()
     try:
         yield
     finally:
         torch.set_rng_state(random)
-        for module, attributes, *tables in saved:
+        for module, attributes, tables in saved:
             module.__dict__.clear()
             module.__dict__.update(attributes)
             for name, table in zip(_TABLES, tables, strict=True):

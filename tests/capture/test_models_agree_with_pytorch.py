@@ -174,7 +174,7 @@ def make(name: str) -> tuple[TrainStep, Any, Any]:
     torch.manual_seed(0)
     model, sample, loss, target = CASES[name]
     network = model()
-    held = [p for p in network.parameters()]
+    held = list(network.parameters())
     step = TrainStep(network, loss=loss, optimizer=torch.optim.SGD(held, lr=0.1))
     return step, sample, target
 

@@ -10,7 +10,9 @@ from hearth.capture.decompositions.registry import aten, rule
 
 Tensor = torch.Tensor
 _GELU_SLOPE, _GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715
-_SIXTH = 0.1666666716337204  # 1/6 in float32, which PyTorch uses in this gradient for float64 as well
+_SIXTH = (
+    0.1666666716337204  # 1/6 in float32, which PyTorch uses in this gradient for float64 as well
+)
 
 
 @rule(aten.sigmoid_backward.default)
