@@ -81,6 +81,10 @@ def _is_root() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
 def _playwright_download() -> str:
     from playwright.sync_api import sync_playwright
 
@@ -88,8 +92,19 @@ def _playwright_download() -> str:
         return playwright.chromium.executable_path
 
 
+def _main() -> None:
+    try:
+        found = find_browser()
+    except BackendError:
+        from playwright.sync_api import sync_playwright  # takes a second to start
+
+        with sync_playwright() as playwright:
+            found = find_browser(playwright.chromium.executable_path)
+    sys.stdout.write(found + "\n")
+
+
 if __name__ == "__main__":
     try:
-        sys.stdout.write(find_browser(_playwright_download()) + "\n")
+        _main()
     except BackendError as problem:
         sys.exit(str(problem))
