@@ -91,10 +91,9 @@ def in_domain(name: str, dtypes: tuple[str, ...], columns: list[Array]) -> Array
         if dtypes[0] == FLOAT32:
             ok &= np.isfinite(columns[0]) & np.isfinite(columns[1])
             with np.errstate(all="ignore"):
-                # The expansion of fmod is exact up to one ulp of its dividend.
                 ok &= np.abs(columns[0] / columns[1]) < (2**20 if name == "floor_div" else 4)
-        elif name != "floor_div":
-            ok &= columns[0] != -(2**31)  # the expansion takes its absolute value
+        elif name != "floor_div":  # the expansions take absolute values
+            ok &= (columns[0] != -(2**31)) & (columns[1] != -(2**31))
     if name in ("sin", "cos", "tan"):
         ok &= ~(np.abs(columns[0]) > 1e6)  # where the argument reduction ends
     return ok
@@ -107,7 +106,8 @@ def limits(name: str, columns: list[Array], exact: Array) -> Array:
     with np.errstate(all="ignore"):
         if name == "pow":  # exp(y log x): the error of the logarithm grows with the exponent
             limit += 2 * np.nan_to_num(np.abs(np.log(np.abs(exact))), posinf=0)
-        if name == "gelu":  # x/2 (1 + erf): the sum cancels on the far left
+        # fmod is exact up to one ulp of x; x/2 (1 + erf) cancels on the far left.
+        if name in ("gelu", "fmod", "remainder"):
             limit += np.nan_to_num(np.abs(columns[0] / exact), posinf=0)
     return limit
 
