@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hearth.ir.dtype import FLOAT32, numpy_dtype
-from hearth.ir.scalar import SCALAR_OPS, Apply, Const, Expr, apply, const, rewrite
+from hearth.ir.scalar import SCALAR_OPS, Apply, Const, Expr, apply, rewrite
 
 
 def simplify(roots: Iterable[Expr]) -> list[Expr]:
@@ -137,7 +137,7 @@ def _one_minus_power(expr: Expr) -> Expr:
 
 
 def _power(expr: Expr) -> Expr:
-    """x**2 .. x**4, x**0.5, x**-1, and c**y = exp(y·log c) with log c in float64."""
+    """x**2 .. x**4, x**0.5 (PyTorch's own is sqrt), x**-1, and c**y = exp(y·log c)."""
     log_base = _log_of_constant_base(expr)
     if not isinstance(expr, Apply) or expr.op != "pow":
         return expr
@@ -157,16 +157,10 @@ def _power(expr: Expr) -> Expr:
             square = apply("mul", x, x)
             return apply("mul", square, square)
         case 0.5 if x.dtype == FLOAT32:
-            return _square_root(x)
+            return apply("sqrt", x)
         case -1 if x.dtype == FLOAT32:
             return apply("div", 1.0, x)
     return expr
-
-
-def _square_root(x: Expr) -> Expr:
-    """pow(-inf, 0.5) is inf and pow(-0, 0.5) is +0, unlike sqrt."""
-    positive = apply("add", x, 0.0)  # -0 + 0 is +0
-    return apply("where", apply("eq", x, -math.inf), const(math.inf), apply("sqrt", positive))
 
 
 def _log_of_constant_base(expr: Expr) -> float | None:

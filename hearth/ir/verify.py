@@ -43,15 +43,15 @@ REDUCE_KINDS = ("sum", "max", "min", "prod", "argmax", "argmin")
 
 def verify(graph: Graph, after: str) -> Graph:
     """The same graph, or `InternalError` naming the stage that made it, the node and its origin."""
-    for says, holds in GRAPH_RULES:
-        if not holds(graph):
-            raise InternalError(f"after {after}: a graph must have {says}")
     for node in graph.nodes:
         for rule in RULES:
             if isinstance(node.op, rule.op) and not _holds(rule, node):
                 raise InternalError(
                     f"after {after}: {_describe(node)}: {rule.says}", where=node.origin
                 )
+    for says, holds in GRAPH_RULES:
+        if not holds(graph):
+            raise InternalError(f"after {after}: a graph must have {says}")
     return graph
 
 
@@ -247,7 +247,7 @@ RULES: tuple[Rule, ...] = (
          lambda n: all(is_well_typed(e) for e in _expressions(n) if isinstance(e, Apply))),
     Rule(Reduce, "its kind is known", lambda n: _op(n).kind in REDUCE_KINDS),
     Rule(Reduce, "its axes are sorted, different and exist",
-         lambda n: list(_op(n).axes) == sorted(set(_op(n).axes) & set(range(len(n.shape))))),
+         lambda n: list(_op(n).axes) == sorted(set(_op(n).axes) & set(range(len(_x(n).shape))))),
     Rule(Reduce, "reduced axes have extent 1 and the others stay",
          lambda n: n.shape == _reduced_shape(n)),
     Rule(Reduce, "a position is int32, anything else has the type of the input",
