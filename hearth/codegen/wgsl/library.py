@@ -50,14 +50,8 @@ fn exponential(x: f32) -> f32 {
   return select(scale_by_power(p * r * r + r + 1.0, i32(n)), x, is_nan(x));
 }
 
-fn logarithm(x: f32) -> f32 {
-  let is_tiny = x < 1.17549435e-38;
-  let bits = bitcast<u32>(select(x, x * 8388608.0, is_tiny));
-  var exponent = f32(i32(bits >> 23u) - 126) - select(0.0, 23.0, is_tiny);
-  var m = bitcast<f32>((bits & 0x007fffffu) | 0x3f000000u);
-  let is_low = m < 0.70710678;
-  exponent -= select(0.0, 1.0, is_low);
-  m = select(m, m + m, is_low) - 1.0;
+// log(1 + m) for |m| < 0.42 or so, plus `exponent` times log 2.
+fn logarithm_series(m: f32, exponent: f32) -> f32 {
   let z = m * m;
   var p = 7.0376836292e-2;
   p = p * m - 1.1514610310e-1;
@@ -69,7 +63,24 @@ fn logarithm(x: f32) -> f32 {
   p = p * m - 2.4999993993e-1;
   p = p * m + 3.3333331174e-1;
   let tail = p * m * z - exponent * 2.12194440e-4 - 0.5 * z;
-  let finite = m + tail + exponent * 0.693359375;
+  return m + tail + exponent * 0.693359375;
+}
+
+// log(1 + x).  Goldberg's correction of 1 + x does not survive compilers that reassociate.
+fn logarithm_of_sum(x: f32) -> f32 {
+  let is_near = x > -0.29289 && x < 0.41421;
+  return select(logarithm(x + 1.0), logarithm_series(x, 0.0), is_near);
+}
+
+fn logarithm(x: f32) -> f32 {
+  let is_tiny = x < 1.17549435e-38;
+  let bits = bitcast<u32>(select(x, x * 8388608.0, is_tiny));
+  var exponent = f32(i32(bits >> 23u) - 126) - select(0.0, 23.0, is_tiny);
+  var m = bitcast<f32>((bits & 0x007fffffu) | 0x3f000000u);
+  let is_low = m < 0.70710678;
+  exponent -= select(0.0, 1.0, is_low);
+  m = select(m, m + m, is_low) - 1.0;
+  let finite = logarithm_series(m, exponent);
   let all = bitcast<u32>(x);
   let is_special = all >= 0x7f800000u || x == 0.0;
   let pole = select(from_bits(0x7fc00000u), from_bits(0xff800000u), x == 0.0);
@@ -125,11 +136,22 @@ fn sine_of_quadrant(x: f32, shift: i32) -> f32 {
 
 fn sine(x: f32) -> f32 {
   let value = sine_of_quadrant(x, 0);
-  return select(value, -value, x < 0.0);
+  return select(value, -value, (bitcast<u32>(x) >> 31u) == 1u);
 }
 
 fn cosine(x: f32) -> f32 {
   return sine_of_quadrant(x, 1);
+}
+
+// Float to integer: what is out of range saturates, NaN becomes 0.
+fn saturate_i32(x: f32) -> i32 {
+  let finite = i32(select(x, 0.0, is_nan(x)));
+  return select(finite, 2147483647, x >= 2147483648.0);
+}
+
+fn saturate_u32(x: f32) -> u32 {
+  let finite = u32(select(x, 0.0, is_nan(x)));
+  return select(finite, 4294967295u, x >= 4294967296.0);
 }
 
 fn floor_quotient(a: i32, b: i32) -> i32 {

@@ -24,7 +24,7 @@ SPELLING: dict[str, str] = {
     "div": "{0} / {1}",
     "floor_div.int32": "floor_quotient({0}, {1})",
     "floor_div.uint32": "{0} / max({1}, 1u)",
-    "floor_div.float32": "floor({0} / select({1}, 1.0, {1} == 0.0))",
+    "floor_div.float32": "floor({0} / {1})",
     "neg": "-{0}",
     "neg.uint32": "0u - {0}",
     "abs": "abs({0})",
@@ -37,6 +37,7 @@ SPELLING: dict[str, str] = {
     "sqrt": "sqrt({0})",
     "exp": "exponential({0})",
     "log": "logarithm({0})",
+    "log1p": "logarithm_of_sum({0})",
     "sin": "sine({0})",
     "cos": "cosine({0})",
     "floor": "floor({0})",
@@ -46,6 +47,7 @@ SPELLING: dict[str, str] = {
     "is_nan": "is_nan({0})",
     "eq": "{0} == {1}",
     "ne": "{0} != {1}",
+    "ne.float32": "!({0} == {1})",  # naga compiles `!=` so that it is false for NaN
     "lt": "{0} < {1}",
     "le": "{0} <= {1}",
     "gt": "{0} > {1}",
@@ -73,8 +75,11 @@ SPELLING: dict[str, str] = {
     "random": "philox({0}, {1}, {2}, {3}, {4})",
     "to_float32": "f32({0})",
     "to_int32": "i32({0})",
+    "to_int32.float32": "saturate_i32({0})",
     "to_uint32": "u32({0})",
+    "to_uint32.float32": "saturate_u32({0})",
     "to_bool": "bool({0})",
+    "to_bool.float32": "!({0} == 0.0)",
 }
 
 SPELLED = frozenset(key.partition(".")[0] for key in SPELLING)
