@@ -8,24 +8,84 @@ from typing import Any
 
 import numpy as np
 
-from hearth.ir.graph import Graph
+from hearth.ir.dim import Dim, product
+from hearth.ir.dtype import BOOL, STORED_AS
+from hearth.ir.graph import Graph, Input
 from hearth.ir.reference import run
+from hearth.passes.pipeline import run_passes
+from hearth.schedule.reference import run_kernel
+from hearth.schedule.schedule import Buffer, Schedule, StatePlace, schedule
 
 Array = Any
+Run = Callable[[Graph, Mapping[str, Array], int], dict[str, Array]]
 
 
 @dataclass(frozen=True)
 class Target:
-    """`run(graph, feeds, batch)` gives the outputs by name; `epsilon` bounds one rounding."""
+    """`run(graph, feeds, batch)` gives the outputs by name; floats have this NumPy type."""
 
     name: str
-    epsilon: float
-    run: Callable[[Graph, Mapping[str, Array], int], dict[str, Array]]
+    floats: type[np.floating[Any]]
+    run: Run
+
+    @property
+    def epsilon(self) -> float:
+        return float(np.finfo(self.floats).eps)
+
+
+def run_scheduled(graph: Graph, feeds: Mapping[str, Array], batch: int) -> dict[str, Array]:
+    """Passes, schedule, and the kernels themselves executed by NumPy in float32."""
+    optimized = run_passes(graph)
+    names = [n.op.name for n in graph.inputs if isinstance(n.op, Input)]
+    places: dict[str, StatePlace] = {}
+    end = 0
+    for name, table in graph.constants.items():
+        places[name] = StatePlace(end, 4 * table.size)
+        end += -(-4 * table.size // 256) * 256
+    plan = schedule(optimized, graph.inputs, places)
+    memory = _Memory(plan, end, batch)
+    for name, table in graph.constants.items():
+        shape = tuple(Dim.of(n) for n in table.shape)
+        memory.view(Buffer(_device_type(table), shape, places[name]))[:] = table.ravel()
+    for name in names:
+        memory.view(plan.inputs[name])[:] = feeds[name].ravel()
+    for step in plan.steps:
+        run_kernel(step.kernel, [memory.view(b) for b in step.buffers], batch)
+    return {name: memory.read(buffer) for name, buffer in plan.outputs.items()}
+
+
+def _device_type(table: Array) -> str:
+    return {"f": "float32", "b": "bool"}.get(table.dtype.kind, "int32")
+
+
+class _Memory:
+    """State and slots; slots begin with garbage, for nothing may rely on what they held."""
+
+    def __init__(self, plan: Schedule, state_bytes: int, batch: int) -> None:
+        self.batch = batch
+        self.state = np.zeros(state_bytes, np.uint8)
+        self.slots = [
+            np.full(max(s.at(batch) for s in sizes), 0xAB, np.uint8) for sizes in plan.slots
+        ]
+
+    def view(self, buffer: Buffer) -> Array:
+        size, place = 4 * product(buffer.shape).at(self.batch), buffer.place
+        if isinstance(place, StatePlace):
+            region = self.state[place.offset : place.offset + size]
+        else:
+            region = self.slots[place.slot][:size]
+        return region.view(STORED_AS[buffer.dtype])
+
+    def read(self, buffer: Buffer) -> Array:
+        shape = tuple(e.at(self.batch) for e in buffer.shape)
+        elements = self.view(buffer).reshape(shape)
+        return elements.astype(np.bool_) if buffer.dtype == BOOL else elements.copy()
 
 
 TARGETS = {
     target.name: target
     for target in [
-        Target("reference", 2.0**-52, lambda g, feeds, batch: run(g, feeds, batch, np.float64)),
+        Target("reference", np.float64, lambda g, f, b: run(g, f, b, np.float64)),
+        Target("kernels", np.float32, run_scheduled),
     ]
 }
