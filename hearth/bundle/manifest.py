@@ -21,6 +21,7 @@ FileDtype = Literal["float32", "int64", "int32", "bool", "uint32"]
 DeviceDtype = Literal["float32", "int32", "uint32", "bool"]
 StateRole = Literal["parameter", "buffer", "optimizer", "constant", "seed", "step", "workspace"]
 InputRole = Literal["input", "target", "hyper"]
+WasmFeature = Literal["simd128", "relaxed-simd", "threads"]
 OutputRole = Literal["loss", "output", "metric", "gradient", "norm"]
 
 
@@ -138,7 +139,7 @@ class Optimizer:
 @dataclass(frozen=True, slots=True)
 class WasmVariant:
     file: str
-    features: tuple[Literal["simd128", "relaxed-simd", "threads"], ...]
+    features: tuple[WasmFeature, ...]
 
 
 @dataclass(frozen=True, slots=True)

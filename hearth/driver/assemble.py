@@ -1,6 +1,6 @@
 """Programs side by side: one list of kernels and one of buffers for the whole bundle.
 
-Kernels of equal text are one kernel: the forward pass of `train` and of `gradients` is shipped once.
+Kernels of equal text are one: the forward pass of `train` and of `gradients` is shipped once.
 """
 
 from __future__ import annotations
@@ -8,18 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from hearth.codegen.wasm import Call
 from hearth.ir.dim import Dim
 from hearth.ir.kernel import Kernel
 from hearth.ir.printer import format_kernel
 from hearth.schedule.schedule import Buffer, Schedule, StatePlace
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One kernel launch: indices into `Assembly.kernels` and `Assembly.buffers`."""
-
-    kernel: int
-    buffers: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hearth.bundle.manifest import Wasm, WasmVariant, Wgsl, Workgroups
+from hearth.bundle.manifest import Wasm, WasmFeature, WasmVariant, Wgsl, Workgroups
 from hearth.codegen.wasm import emit_module
 from hearth.codegen.wgsl import emit_kernel
 from hearth.driver.assemble import Assembly
@@ -15,7 +15,7 @@ BACKENDS = ("webgpu", "wasm")
 WGSL_FILE = "kernels.wgsl"
 
 # In the order of preference: a runtime takes the first whose features it has.
-WASM_VARIANTS = {
+WASM_VARIANTS: dict[str, tuple[WasmFeature, ...]] = {
     "program.relaxed.threads.wasm": ("simd128", "relaxed-simd", "threads"),
     "program.threads.wasm": ("simd128", "threads"),
     "program.relaxed.wasm": ("simd128", "relaxed-simd"),

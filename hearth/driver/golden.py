@@ -37,7 +37,7 @@ def golden_step(
     after = oracle.weights
     tensors: dict[str, Array] = {f"input/{i}": x for i, x in enumerate(given)}
     tensors |= {f"target/{i}": y for i, y in enumerate(wanted)}
-    tensors["loss"] = np.float32(before.loss).reshape(())
+    tensors["loss"] = np.asarray(before.loss, np.float32)
     for name in trained:
         tensors[f"gradient/{name}"] = sampled(before.gradients[name])
         tensors[f"parameter/{name}"] = sampled(after[name])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils import _pytree as pytree
 
 from hearth.capture.random import replay_random
 from hearth.steps.train_step import TrainStep
@@ -104,4 +105,4 @@ class Oracle:
 
 
 def _flat(outputs: Any) -> list[torch.Tensor]:
-    return list(torch.utils._pytree.tree_leaves(outputs))
+    return list(pytree.tree_leaves(outputs))

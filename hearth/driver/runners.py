@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def _webgpu(path: Path, **options: Any) -> Runner:
     return BundleRunner(bundle, WebgpuDevice(bundle), **options)
 
 
-def _chromium(backend: str) -> Any:
+def _chromium(backend: str) -> Callable[..., Runner]:
     def open_browser(path: Path, **options: Any) -> Runner:
         from hearth.runtime.chromium import ChromiumTrainer
 
@@ -58,7 +59,7 @@ def _chromium(backend: str) -> Any:
     return open_browser
 
 
-RUNNERS = {
+RUNNERS: dict[str, Callable[..., Runner]] = {
     "reference": _reference,
     "wasm": _wasm,
     "webgpu": _webgpu,

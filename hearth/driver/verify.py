@@ -1,8 +1,8 @@
-"""`hearth.verify`: random cases of a bundle against PyTorch float64, with PyTorch's own error beside.
+"""`hearth.verify`: a bundle against PyTorch float64, with PyTorch float32's own error beside it.
 
-Each case perturbs the weights, draws a batch, and compares the outputs, the loss and every gradient,
-then the weights after ten training steps.  An error is relative to the tensor's largest element.
-The bound for every tensor is
+Each random case perturbs the weights, draws a batch, and compares the outputs, the loss and every
+gradient, then the weights after ten training steps.  An error is relative to the tensor's largest
+element.  The bound for every tensor is
 
     error(ours) <= 4 · error(PyTorch float32) + 1e-6
 
@@ -235,13 +235,17 @@ class _Case:
         rng = np.random.default_rng((self.case, draw)) if draw is not None else None
         oracle = Oracle(self.step, dtype)
         oracle.load_weights({k: _rounded(v, rng) for k, v in self.weights.items()})
-        data = [tuple(tuple(_rounded(a, rng) for a in part) for part in b) for b in self.data]
+        data = [
+            (tuple(_rounded(x, rng) for x in inputs), tuple(_rounded(y, rng) for y in targets))
+            for inputs, targets in self.data
+        ]
         if kind == "once":
-            result = oracle.gradients(*data[0], seed=self.case)
+            inputs, targets = data[0]
+            result = oracle.gradients(inputs, targets, self.case)
             trained = {n: result.gradients[n] for n in self.step.trainable}
             return _named(result.loss, result.outputs, trained)
-        for batch in data:
-            oracle.train(*batch, seed=self.case)
+        for inputs, targets in data:
+            oracle.train(inputs, targets, self.case)
         return {("weight", name): value for name, value in oracle.weights.items()}
 
 
@@ -288,15 +292,16 @@ def _named(
 
 
 def _scale(expected: Array) -> float:
-    return max(float(np.abs(expected).max(initial=0.0)), np.finfo(np.float32).tiny)
+    return max(float(np.abs(expected).max(initial=0.0)), float(np.finfo(np.float32).tiny))
 
 
 def _rounded(array: Array, rng: np.random.Generator | None) -> Array:
     """Moved by about one float32 rounding of its scale, where a generator is given."""
     if rng is None or array.dtype.kind != "f":
         return array
-    wide = array.astype(np.float64)
-    return wide + ROUNDING * np.abs(wide).max(initial=0.0) * rng.uniform(-1, 1, wide.shape)
+    wide: Array = array.astype(np.float64)
+    moved: Array = wide + ROUNDING * np.abs(wide).max(initial=0.0) * rng.uniform(-1, 1, wide.shape)
+    return moved
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """Integer index arithmetic of kernels: linear forms over loop variables.
 
-An `Index` is `constant + Σ coefficient · atom`, always in canonical form, with coefficients that may
-depend on B.  An atom is a loop variable, a floor division or remainder of an index by an extent
-(what reshapes leave behind), or a value that a kernel computes (gather).  `floor_div` and `mod`
-simplify with the known ranges of the loop variables, so most reshapes disappear.
+An `Index` is `constant + Σ coefficient · atom` in canonical form; coefficients may depend on B.
+An atom is a loop variable, a floor division or remainder of an index by an extent (what reshapes
+leave behind), or a value that a kernel computes (gather).  `floor_div` and `mod` simplify with the
+known ranges of the loop variables, so most reshapes disappear.
 
 Values of divisions of negative numbers are unspecified: they occur only under a failing guard.
 """
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 from hearth.ir.dim import Dim, Shape, strides_of
 from hearth.ir.scalar import Expr
+
+ZERO = Dim()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ Atom = Axis | FloorDiv | Mod | Value
 @dataclass(frozen=True, eq=False, slots=True)
 class Index:
     terms: tuple[tuple[Atom, Dim], ...] = ()
-    constant: Dim = Dim()
+    constant: Dim = ZERO
 
     def __eq__(self, other: object) -> bool:
         """Equality of linear forms: the order of terms does not matter."""
@@ -224,7 +226,7 @@ def _substitute_atom(atom: Atom, replace: Callable[[Atom], Index | None]) -> Ind
 
 
 def _split(index: Index, divisor: Dim) -> tuple[Index, Index]:
-    """index == whole·divisor + rest, with as much as possible in `whole`."""
+    """Find index == whole·divisor + rest, with as much as possible in `whole`."""
     whole, rest = Index(), Index()
     for atom, coefficient in index.terms:
         quotient = coefficient.divided_by(divisor)
@@ -239,9 +241,9 @@ def _split(index: Index, divisor: Dim) -> tuple[Index, Index]:
 
 
 def _coarser(index: Index, divisor: Dim) -> Iterator[tuple[Dim, Index]]:
-    """Units u that divide the divisor with index == u·high + low and 0 <= low < u.
+    """Units u that divide the divisor, where index == u·high + low and 0 <= low < u.
 
-    Then index // divisor == high // (divisor / u), with smaller numbers: (28·i + j) // 56 is i // 2.
+    Then index // divisor == high // (divisor / u): (28·i + j) // 56 is i // 2.
     """
     for _, unit in index.terms:
         if unit == divisor or divisor.divided_by(unit) is None or unit == Dim.of(1):

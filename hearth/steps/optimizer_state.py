@@ -15,7 +15,7 @@ _JSON = (bool, int, float, str, type(None))
 
 
 def describe_optimizer(
-    optimizer: torch.optim.Optimizer, names: Mapping[torch.Tensor, str]
+    optimizer: torch.optim.Optimizer, names: Mapping[Any, str]
 ) -> dict[str, Any]:
     """The manifest's `optimizer` object: class, groups of learning rate, parameters and options.
 
@@ -64,7 +64,7 @@ def to_torch_state_dict(
 
 
 def from_torch_optimizer(
-    optimizer: torch.optim.Optimizer, names: Mapping[torch.Tensor, str]
+    optimizer: torch.optim.Optimizer, names: Mapping[Any, str]
 ) -> tuple[dict[str, torch.Tensor], int]:
     """The state an optimizer already has, as KEY/PARAMETER tensors, and its step count.
 
