@@ -34,6 +34,7 @@ class Partial:
         """Take in an element, or another partial result."""
         if self.position is None:
             template = row(FOLDS[self.kind].combine, self.dtype)
+            assert template is not None
             body.line(f"{self.value} = {template.format(self.value, value)};")
             return
         assert position is not None

@@ -154,10 +154,23 @@ fn saturate_u32(x: f32) -> u32 {
   return select(finite, 4294967295u, x >= 4294967296.0);
 }
 
+// Integer division by zero counts as division by one.
+fn nonzero(divisor: i32) -> i32 {
+  return select(divisor, 1, divisor == 0);
+}
+
 fn floor_quotient(a: i32, b: i32) -> i32 {
-  let divisor = select(b, 1, b == 0);
-  let quotient = a / divisor;
-  return quotient - select(0, 1, a - quotient * divisor != 0 && (a < 0) != (divisor < 0));
+  let quotient = a / nonzero(b);
+  return quotient - select(0, 1, a % nonzero(b) != 0 && (a < 0) != (b < 0));
+}
+
+fn floor_rest(a: i32, b: i32) -> i32 {
+  return a - floor_quotient(a, b) * nonzero(b);
+}
+
+fn floor_of_ratio(a: f32, b: f32) -> f32 {
+  let has_no_rest = (bitcast<u32>(a) & 0x7fffffffu) == 0x7f800000u && b != 0.0;
+  return select(floor(a / b), from_bits(0x7fc00000u), has_no_rest);
 }
 
 // The upper 32 bits of a product.

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hearth.codegen.wgsl.spelling import SPELLED
+from hearth.codegen.wgsl.spelling import row
 from hearth.ir.dim import Dim, Shape, product
 from hearth.ir.dtype import numpy_dtype
 from hearth.ir.index import Axis, FloorDiv, Index, Mod, Value, atom_index, axis, substitute
@@ -27,7 +27,7 @@ from hearth.ir.kernel import (
     Stage,
     Store,
 )
-from hearth.ir.scalar import SCALAR_OPS, Apply, Const, Expr, expand, rewrite, walk
+from hearth.ir.scalar import SCALAR_OPS, Apply, Const, Expr, walk
 
 ExprRule = Callable[[Expr], Expr]
 
@@ -35,12 +35,18 @@ ExprRule = Callable[[Expr], Expr]
 def spell(kernel: Kernel) -> Kernel:
     """Expand what WGSL cannot write, and fold constants (WGSL refuses `1.0 / 0.0`)."""
 
-    def rule(expr: Expr) -> Expr:
-        if isinstance(expr, Apply) and expr.op not in SPELLED:
-            return rewrite(expand([expr], SPELLED), _folded)[0]
-        return _folded(expr)
+    def spelling(_: Shape) -> Renaming:
+        def rule(expr: Expr) -> Expr:
+            if not isinstance(expr, Apply) or row(expr.op, expr.args[-1].dtype):
+                return _folded(expr)
+            expansion = SCALAR_OPS[expr.op].expansion
+            assert expansion is not None, f"{expr.op}: neither spelled nor expandable"
+            return names.expr(expansion(*expr.args))
 
-    return map_kernel(kernel, lambda _: Renaming({}, rule))
+        names = Renaming({}, rule)
+        return names
+
+    return map_kernel(kernel, spelling)
 
 
 def merge_axes(kernel: Kernel) -> Kernel:

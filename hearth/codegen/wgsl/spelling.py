@@ -24,7 +24,11 @@ SPELLING: dict[str, str] = {
     "div": "{0} / {1}",
     "floor_div.int32": "floor_quotient({0}, {1})",
     "floor_div.uint32": "{0} / max({1}, 1u)",
-    "floor_div.float32": "floor({0} / {1})",
+    "floor_div.float32": "floor_of_ratio({0}, {1})",
+    "fmod.int32": "{0} % nonzero({1})",
+    "fmod.uint32": "{0} % max({1}, 1u)",
+    "remainder.int32": "floor_rest({0}, {1})",
+    "remainder.uint32": "{0} % max({1}, 1u)",
     "neg": "-{0}",
     "neg.uint32": "0u - {0}",
     "abs": "abs({0})",
@@ -82,12 +86,10 @@ SPELLING: dict[str, str] = {
     "to_bool.float32": "!({0} == 0.0)",
 }
 
-SPELLED = frozenset(key.partition(".")[0] for key in SPELLING)
 
-
-def row(op: str, dtype: str) -> str:
-    """The template of an op whose last operand has this type."""
-    return SPELLING.get(f"{op}.{dtype}") or SPELLING[op]
+def row(op: str, dtype: str) -> str | None:
+    """The template of an op whose last operand has this type, or None: expand it."""
+    return SPELLING.get(f"{op}.{dtype}") or SPELLING.get(op)
 
 
 def literal(value: float | bool, dtype: str) -> str:

@@ -129,6 +129,7 @@ class _Writer:
 
     def apply(self, expr: Apply) -> Term:
         template = row(expr.op, expr.args[-1].dtype)
+        assert template is not None, f"{expr.op} was not expanded"
         terms = [self.done[a] for a in expr.args]
         depth = max((t.depth for t in terms), default=0)
         terms = [self.body.hoist(t, depth) for t in terms]
