@@ -79,10 +79,10 @@ class BundleRunner:
     def learning_rate(self, value: float | Sequence[float]) -> None:
         count = len(self._rates)
         rates = (value,) * count if isinstance(value, int | float) else tuple(value)
-        if len(rates) != count or not all(np.isfinite(rate) for rate in rates):
+        if len(rates) != count or not all(0 <= rate < np.inf for rate in rates):
             raise InvalidInputError(
                 f"learning_rate {value!r} does not fit",
-                why=f"the optimizer has {count} parameter groups, each takes one finite number",
+                why=f"the optimizer has {count} parameter groups, each takes one number from 0 up",
             )
         self._rates = tuple(float(rate) for rate in rates)
 

@@ -1,0 +1,44 @@
+"""A small training step for the command line: three classes of points in the plane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+import hearth
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(2, 8)
+        self.out = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.tanh(self.hidden(x)))
+
+
+class Fancy(Small):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.matrix_exp(super().forward(x)[:, None] * torch.eye(3)).sum(1)
+
+
+def small() -> Any:
+    torch.manual_seed(0)
+    return step(Small())
+
+
+def unsupported() -> Any:
+    return step(Fancy())
+
+
+def wrong() -> int:
+    return 3
+
+
+def step(model: nn.Module) -> Any:
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    train_step = hearth.TrainStep(model, loss=nn.CrossEntropyLoss(), optimizer=optimizer)
+    return train_step, torch.zeros(2, 2), torch.zeros(2, dtype=torch.long)

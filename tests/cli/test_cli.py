@@ -1,0 +1,238 @@
+"""The command line: what each command prints and leaves behind, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import hearth
+from hearth.cli import main
+from tests.cli.small_step import Small
+
+STEP = Path(__file__).with_name("small_step.py")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small") / "dist"
+    assert main(["compile", f"{STEP}:small", "-o", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 200)
+    centres = np.array([[0, 2], [2, -1], [-2, -1]], "f4")
+    x = (centres[labels] + 0.3 * random.normal(size=(200, 2))).astype("f4")
+    path = tmp_path_factory.mktemp("data") / "points.npz"
+    np.savez(path, x=x, y=labels)
+    return path
+
+
+def test_check_accepts_a_supported_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", f"{STEP}:small"]) == 0
+    assert "every operator is supported" in capsys.readouterr().out
+
+
+def test_check_lists_what_is_missing_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", f"{STEP}:unsupported"]) == 1
+    printed = capsys.readouterr().out
+    assert "matrix_exp" in printed
+    assert "small_step.py:" in printed
+
+
+def test_compile_writes_a_bundle(bundle: Path) -> None:
+    names = {path.name for path in bundle.iterdir()}
+    assert {"manifest.json", "weights.safetensors", "hearth.js", "kernels.wgsl"} <= names
+
+
+def test_compile_for_one_backend(tmp_path: Path) -> None:
+    target = ["compile", f"{STEP}:small", "-o", str(tmp_path), "--backends", "wasm"]
+    assert main(target) == 0
+    assert not (tmp_path / "kernels.wgsl").exists()
+    assert "wgsl" not in json.loads((tmp_path / "manifest.json").read_text())
+
+
+def test_inspect_prints_kernels_bytes_dispatches_and_memory(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(bundle), "--batch", "7"]) == 0
+    printed = capsys.readouterr().out
+    size = (bundle / "weights.safetensors").stat().st_size
+    assert "51 parameters in 4 tensors" in printed
+    assert f"weights.safetensors  {size:>20,}".split()[1] in printed
+    assert "dispatches" in printed
+    assert "for a batch of 7" in printed
+    assert "hidden.weight" in printed
+
+
+def test_inspect_prints_the_text_of_one_kernel(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = json.loads((bundle / "manifest.json").read_text())["kernels"][0]["name"]
+    assert main(["inspect", str(bundle), "--kernel", name]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"// kernel: {name}\n")
+    assert "@compute" in printed
+    assert printed.count("// kernel: ") == 1
+
+
+@pytest.mark.wasm
+def test_verify_passes_for_a_bundle_and_for_a_function(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = ["--step", f"{STEP}:small"]
+    assert main(["verify", str(bundle), *step, "--runner", "wasm", "--cases", "3"]) == 0
+    assert main(["verify", f"{STEP}:small", "--runner", "wasm", "--cases", "2"]) == 0
+    assert "3 random cases against PyTorch float64" in capsys.readouterr().out
+
+
+@pytest.mark.wasm
+def test_verify_fails_for_weights_of_another_model(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", f"{STEP}:small", "--runner", "wasm", "--cases", "1"]) == 0
+    broken = tmp_path / "step.py"
+    broken.write_text(STEP.read_text().replace("torch.tanh", "torch.sigmoid"))
+    step = ["--step", f"{broken}:small", "--cases", "1"]
+    assert main(["verify", str(bundle), *step, "--runner", "wasm"]) == 1
+    assert "FAILED" in capsys.readouterr().out
+
+
+def accuracy(weights: dict[str, torch.Tensor], points: Path) -> float:
+    model = Small()
+    model.load_state_dict(weights)
+    with np.load(points) as data:
+        right = model(torch.from_numpy(data["x"])).argmax(1).numpy() == data["y"]
+    return float(right.mean())
+
+
+@pytest.mark.wasm
+def test_train_brings_weights_back_that_pytorch_agrees_with(
+    bundle: Path, points: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "trained.safetensors"
+    command = ["train", str(bundle), "--data", str(points), "--runner", "wasm"]
+    assert main([*command, "--epochs", "8", "--batch-size", "16", "-o", str(output)]) == 0
+    assert accuracy(hearth.load_weights(output), points) > 0.95
+    assert "accuracy" in capsys.readouterr().err
+
+
+@pytest.mark.chromium
+def test_train_drives_a_real_browser(bundle: Path, points: Path, tmp_path: Path) -> None:
+    output = tmp_path / "trained.safetensors"
+    command = ["train", str(bundle), "--data", str(points), "--batch-size", "16", "--epochs", "8"]
+    assert main([*command, "-o", str(output)]) == 0
+    assert accuracy(hearth.load_weights(output), points) > 0.95
+
+
+@pytest.mark.wasm
+def test_a_resumed_run_goes_on_where_it_stopped(bundle: Path, points: Path, tmp_path: Path) -> None:
+    command = ["train", str(bundle), "--data", str(points), "--runner", "wasm", "--epochs", "1"]
+    half, end = tmp_path / "half", tmp_path / "end"
+    assert main([*command, "--lr", "0.01", "--checkpoint", str(half), "-o", str(end)]) == 0
+    resume = ["--resume", str(half), "--checkpoint", str(end)]
+    assert main([*command, *resume, "-o", str(tmp_path / "x")]) == 0
+    first, second = hearth.load_checkpoint(half), hearth.load_checkpoint(end)
+    assert (first.step, second.step) == (3, 6)
+    assert second.optimizer["param_groups"][0]["lr"] == 0.01
+    assert second.optimizer["state"][0]["step"] == 6
+
+
+@pytest.mark.wasm
+def test_train_writes_json_weights_on_request(bundle: Path, points: Path, tmp_path: Path) -> None:
+    output = tmp_path / "trained.json"
+    command = ["train", str(bundle), "--data", str(points), "--runner", "wasm", "--epochs", "1"]
+    assert main([*command, "-o", str(output)]) == 0
+    weights = hearth.load_weights(output, like=Small().state_dict())
+    assert weights["hidden.weight"].shape == (8, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "nowhere:f"], "InvalidInputError: cannot import nowhere"),
+        (["check", "small"], "does not name a function"),
+        (["check", "none.py:f"], "there is no file none.py"),
+        (["check", f"{STEP}:none"], "has no function 'none'"),
+        (["check", f"{STEP}:wrong"], "returned int"),
+        (["compile", f"{STEP}:unsupported", "-o", "x"], "UnsupportedOpError"),
+        (["inspect", "nowhere"], "StorageError: nowhere is not a bundle"),
+        (["inspect", "{bundle}", "--kernel", "none"], "there is no kernel 'none'"),
+        (["train", "{bundle}", "--data", "none.npz"], "StorageError: cannot read none.npz"),
+        (["train", "{bundle}", "--data", "digits"], "the model takes [B, 2]"),
+        (["train", "{bundle}", "--data", "{points}", "--lr", "-1", "--runner", "wasm"],
+         "from 0 up"),
+        (["train", "{bundle}", "--data", "{points}", "--resume", "{bundle}/manifest.json",
+          "--runner", "wasm"], "BundleFormatError"),
+        (["serve", "nowhere"], "StorageError: nowhere is not a bundle"),
+    ],
+)  # fmt: skip
+def test_errors_are_messages_not_tracebacks(
+    arguments: list[str],
+    message: str,
+    bundle: Path,
+    points: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    filled = [a.format(bundle=bundle, points=points) for a in arguments]
+    assert main(filled) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["fly"], ["train"], ["inspect", "x", "--batch", "0"], ["check"]]
+)
+def test_wrong_usage_exits_with_two(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_the_module_is_the_command_and_imports_no_torch_to_say_its_version() -> None:
+    code = "import sys, hearth.cli; hearth.cli._parser(); sys.exit('torch' in sys.modules)"
+    for command in (["-m", "hearth", "--version"], ["-c", code]):
+        result = subprocess.run(
+            [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stderr
+
+
+def test_serve_serves_the_bundle_isolated_and_stops_on_interrupt(
+    bundle: Path, points: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "index.html").write_text("<title>mine</title>")
+    command = [sys.executable, "-u", "-m", "hearth", "serve", str(bundle), "--port", "0"]
+    command += ["--page", str(tmp_path), "--data", str(points)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ}
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[0]
+        with urllib.request.urlopen(f"{url}bundle/manifest.json", timeout=10) as answer:
+            assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+            assert json.load(answer)["format"] == "hearth-bundle"
+        with urllib.request.urlopen(f"{url}data/index.json", timeout=10) as answer:
+            index = json.load(answer)
+        with urllib.request.urlopen(f"{url}data/{index['train']['x']}", timeout=10) as answer:
+            assert len(answer.read()) == 160 * 2 * 4
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{url}bundle/build.pickle", timeout=10)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
