@@ -82,7 +82,7 @@ NAN_AT[1, 2] = np.nan
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        (good(3)[:1] + good(3)[2:], "1 inputs given, the program takes 2 (image, pair)"),
+        (good(3)[:1], "1 inputs given, the program takes 2 (image, pair)"),
         ([], "0 inputs given"),
         (good(3)[:3], "1 targets given, the program takes 2 (label, mask)"),
         (changed(0, np.ones((3, 5), "f4")), "'image' has shape [3, 5], the model takes [B, 4]"),
