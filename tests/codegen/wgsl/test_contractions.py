@@ -1,0 +1,99 @@
+"""Matrix products and convolutions on a software adapter, against float64."""
+
+from __future__ import annotations
+
+import pytest
+
+from hearth.codegen.wgsl import emit_kernel
+from hearth.codegen.wgsl.choose import BLOCKS, TILES
+from hearth.codegen.wgsl.contraction import contraction_of
+from hearth.codegen.wgsl.rewrite import spell
+from hearth.codegen.wgsl.shared_sum import emit_shared_sum
+from hearth.codegen.wgsl.tiles import emit_tiles
+from hearth.ir.dim import B, Dim
+from hearth.ir.kernel import Kernel
+from tests.codegen.wgsl.adapter import Adapter
+from tests.codegen.wgsl.cases import Case, Geometry, conv_cases, dot_cases
+
+pytestmark = pytest.mark.webgpu
+LAYOUTS = [(ta, tb) for ta in (False, True) for tb in (False, True)]
+
+DOTS = (
+    (B, 128, 784, 3), (B, 10, 128, 33), (128, 784, B, 32), (10, 128, B, 7), (300, 257, 65, 1),
+    (256, 256, 64, 1), (37, 41, 7, 1), (B * 49, 64, 100, 2), (1, 5, 9, 1), (B, 1, 300, 4),
+    (5, 4, 5003, 1), (1031, 3, 2, 1),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("m", "n", "k", "batch"), DOTS)
+@pytest.mark.parametrize(("ta", "tb"), LAYOUTS)
+def test_a_matrix_product(
+    adapter: Adapter, m: Dim | int, n: int, k: Dim | int, batch: int, ta: bool, tb: bool
+) -> None:
+    check(adapter, dot_cases(m, n, k, ta=ta, tb=tb, batch=batch))
+
+
+@pytest.mark.parametrize(("ta", "tb"), LAYOUTS)
+def test_a_batch_of_matrix_products(adapter: Adapter, ta: bool, tb: bool) -> None:
+    check(adapter, dot_cases(17, 23, 19, ta=ta, tb=tb, batch=3, lead=(B, 4)))
+
+
+@pytest.mark.parametrize("template", [*TILES, *BLOCKS], ids=str)
+@pytest.mark.parametrize(("ta", "tb"), LAYOUTS)
+def test_every_template_is_right_for_every_size(
+    adapter: Adapter, template: object, ta: bool, tb: bool
+) -> None:
+    """Sizes around the edges of a tile, with and without a remainder, whichever is chosen."""
+    for m, n, k in ((1, 1, 1), (64, 128, 16), (67, 131, 19), (9, 5, 600)):
+        for case in dot_cases(m, n, k, ta=ta, tb=tb, batch=1):
+            contraction = contraction_of(spell(case.kernel))
+            assert contraction is not None
+            emit = emit_tiles if template in TILES else emit_shared_sum
+            module = emit(contraction, template)  # type: ignore[operator]
+            case.check(adapter.run_module(module, case.buffers, 1))
+
+
+GEOMETRIES = (
+    (Geometry.plain(1, 32, (28, 28), (3, 3)), 3),
+    (Geometry.plain(32, 64, (13, 13), (3, 3)), 2),
+    (Geometry.plain(6, 16, (14, 14), (5, 5)), 4),
+    (Geometry.plain(1, 6, (28, 28), (5, 5), padding=2), 2),
+    (Geometry.plain(16, 24, (7, 7), (1, 1)), 5),
+    (Geometry(4, 8, (9, 11), (3, 2), (2, 1), (1, 2), (1, 1)), 3),
+    (Geometry(6, 8, (9, 11), (3, 3), (2, 2), (1, 1), (2, 1), groups=2), 5),
+    (Geometry(8, 8, (9, 9), (3, 3), (1, 1), (1, 1), (1, 1), groups=8), 3),
+    (Geometry(8, 32, (9, 9), (3, 3), (2, 2), (1, 1), (1, 1), groups=4), 1),
+    (Geometry(3, 5, (50,), (7,), (3,), (2,), (2,)), 4),
+    (Geometry(16, 16, (31,), (3,), (1,), (1,), (1,)), 2),
+    (Geometry(2, 3, (4, 5, 6), (2, 2, 2), (1, 2, 1), (1, 0, 1), (1, 1, 1)), 2),
+    (Geometry(2, 3, (1, 1), (1, 1), (1, 1), (0, 0), (1, 1)), 1),
+)
+
+
+@pytest.mark.parametrize(("geometry", "batch"), GEOMETRIES, ids=str)
+def test_a_convolution_and_its_gradients(adapter: Adapter, geometry: Geometry, batch: int) -> None:
+    check(adapter, conv_cases(geometry, B, batch))
+
+
+def test_a_long_weight_gradient_is_accurate(adapter: Adapter) -> None:
+    """A sum over 16 images of 26 x 26: as exact as the sum of its parts."""
+    check(adapter, conv_cases(Geometry.plain(2, 8, (28, 28), (3, 3)), B, 16)[2:])
+
+
+def test_kernels_of_the_examples_use_templates() -> None:
+    """Large products must not fall back to loops unnoticed."""
+    kernels = [
+        *(c.kernel for c in dot_cases(B, 128, 784, ta=False, tb=True, batch=1)),
+        *(c.kernel for c in conv_cases(Geometry.plain(32, 64, (26, 26), (3, 3)), B, 1)),
+    ]
+    assert all(is_template(kernel) for kernel in kernels)
+
+
+def is_template(kernel: Kernel) -> bool:
+    head = emit_kernel(kernel).source.splitlines()[0]
+    return " x " in head
+
+
+def check(adapter: Adapter, cases: list[Case]) -> None:
+    for case in cases:
+        case.check(adapter.run(case.kernel, case.buffers, case.batch))
