@@ -29,14 +29,17 @@ __version__ = "0.1.0"
 _HOMES = {
     "TrainStep": "hearth.steps.train_step",
     "check": "hearth.driver.check",
+    "compile": "hearth.driver.compile",
     "compile_function": "hearth.driver.compile",
-    "open_runner": "hearth.driver.runners",
-    "verify": "hearth.driver.verify",
     "load_checkpoint": "hearth.weights_io",
     "load_weights": "hearth.weights_io",
+    "open_runner": "hearth.driver.runners",
     "save_checkpoint": "hearth.weights_io",
     "save_weights": "hearth.weights_io",
+    "verify": "hearth.driver.verify",
 }
+# Inside its module a function called `compile` would hide the built-in one.
+_NAMES_AT_HOME = {"compile": "compile_step"}
 
 __all__ = [
     "BackendError",
@@ -49,17 +52,23 @@ __all__ = [
     "NumericalInstabilityError",
     "OutOfMemoryError",
     "StorageError",
+    "TrainStep",
     "UnsupportableError",
     "UnsupportedOpError",
+    "check",
     "compile",
-    *_HOMES,
+    "compile_function",
+    "load_checkpoint",
+    "load_weights",
+    "open_runner",
+    "save_checkpoint",
+    "save_weights",
+    "verify",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "compile":  # the module must not shadow the built-in for itself
-        return import_module("hearth.driver.compile").compile_step
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'hearth' has no attribute {name!r}")
-    return getattr(import_module(home), name)
+    return getattr(import_module(home), _NAMES_AT_HOME.get(name, name))

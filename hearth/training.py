@@ -89,9 +89,7 @@ def train_bundle(
         console = Console(stderr=True)
         console.print(f"{opened.device}\n{dataset.name}: {len(dataset.train)} to train on")
         if resume is not None:
-            run = decode_checkpoint(read_file(resume), str(resume))
-            opened.load_state(state_of(opened_bundle.manifest, run))
-            opened.learning_rate = [g.learning_rate for g in run.description.groups]
+            _resume(opened, opened_bundle.manifest, resume)
         if learning_rate is not None:
             opened.learning_rate = learning_rate
         with training_bar(epochs * -(-len(dataset.train) // batch_size)) as bar:
@@ -162,6 +160,12 @@ def _trained_program(manifest: Manifest) -> Program:
             why="a bundle made with compile_function has no training step",
         )
     return manifest.programs["train"]
+
+
+def _resume(runner: Runner, manifest: Manifest, checkpoint: str | Path) -> None:
+    run = decode_checkpoint(read_file(checkpoint), str(checkpoint))
+    runner.load_state(state_of(manifest, run))
+    runner.learning_rate = [group.learning_rate for group in run.description.groups]
 
 
 def _save(

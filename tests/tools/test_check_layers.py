@@ -31,6 +31,8 @@ def test_the_tree_keeps_the_rule() -> None:
         ("ir/graph.py", "from hearth.passes.fold import fold\n", "ir imports hearth.passes.fold"),
         ("ir/graph.py", "from hearth import passes\n", "ir imports hearth.passes"),
         ("lowering/dot.py", "from torch import ops\n", "lowering imports torch"),
+        ("lowering/dot.py", "import hearth.capture.trace\n", "imports hearth.capture.trace"),
+        ("capture/trace.py", "from hearth.steps import flat\n", "capture imports hearth.steps"),
         ("bundle/read.py", "import hearth.runtime.wasm\n", "bundle imports hearth.runtime.wasm"),
         ("runtime/wasm.py", "import hearth.build\n", "runtime imports hearth.build"),
         ("cli.py", "import requests\n", "cli imports requests"),
@@ -50,7 +52,8 @@ def test_a_planted_breach_is_found(tmp_path: Path, file: str, text: str, message
     [
         ("codegen/wgsl.py", "import numpy\nfrom hearth.ir.dim import Dim\nfrom . import layout\n"),
         ("codegen/wgsl.py", "from hearth.errors import InternalError\nimport json\n"),
-        ("build.py", "import torch\nimport hearth.codegen.wgsl\n"),
+        ("lowering/dot.py", "from hearth.capture.graph import Node\n"),
+        ("driver/build.py", "import torch\nimport hearth.codegen.wgsl\n"),
         ("__init__.py", "from hearth.errors import HearthError\n"),
     ],
 )
