@@ -33,7 +33,7 @@ from hearth.ir.graph import (
     WindowSpec,
     WindowTranspose,
 )
-from hearth.ir.scalar import Expr
+from hearth.ir.scalar import Expr, Scalar
 
 ONE = Dim.of(1)
 
@@ -107,7 +107,7 @@ def pad(
     x: Node,
     low: Sequence[Dim | int],
     high: Sequence[Dim | int],
-    fill: float | int | bool,
+    fill: Scalar,
     origin: str = "",
 ) -> Node:
     """Surround with `fill`; negative amounts cut."""
@@ -118,7 +118,7 @@ def pad(
     return Node(Pad(before, fill), (x,), shape, x.dtype, origin)
 
 
-def window(x: Node, spec: WindowSpec, fill: float | int | bool, *, ceil: bool = False,
+def window(x: Node, spec: WindowSpec, fill: Scalar, *, ceil: bool = False,
            origin: str = "") -> Node:  # fmt: skip
     lead, spatial = _split_spatial(x, spec.rank)
     positions = tuple(
@@ -132,7 +132,7 @@ def window(x: Node, spec: WindowSpec, fill: float | int | bool, *, ceil: bool = 
 
 
 def window_transpose(x: Node, spec: WindowSpec, spatial: Sequence[Dim | int],
-                     fill: float | int | bool, origin: str = "") -> Node:  # fmt: skip
+                     fill: Scalar, origin: str = "") -> Node:  # fmt: skip
     lead, _ = _split_spatial(x, spec.rank)
     shape = (*lead, *shape_of(spatial), *shape_of(spec.kernel))
     return Node(WindowTranspose(spec, fill), (x,), shape, x.dtype, origin)

@@ -84,7 +84,7 @@ class Pad:
 
 @dataclass(frozen=True, slots=True)
 class WindowSpec:
-    """Sliding windows over the last axes: output position o, tap k reads `o*stride + k*dilation - padding`."""
+    """Windows over the last axes: position o, tap k reads `o*stride + k*dilation - padding`."""
 
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
@@ -125,7 +125,7 @@ class Gather:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """[*batch, M, K] · [*batch, K, N] -> [*batch, M, N]; a flag says that an operand comes transposed."""
+    """[*batch, M, K] · [*batch, K, N] -> [*batch, M, N]; a flag marks a transposed operand."""
 
     transpose_a: bool = False
     transpose_b: bool = False
@@ -154,7 +154,7 @@ class Conv:
 
 @dataclass(frozen=True, slots=True)
 class ConvInputGrad:
-    """(g [N, Co, *out], w [Co, Ci/groups, *kernel]) -> [N, Ci, *in]; also transposed convolution."""
+    """(g [N, Co, *out], w [Co, Ci/groups, *kernel]) -> [N, Ci, *in]: transposed convolution."""
 
     spec: ConvSpec
 

@@ -45,7 +45,7 @@ Guard = InRange | Divisible
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Load(Expr):
-    """One element of a kernel parameter, or `fill` where a guard fails (memory is not touched then)."""
+    """One element of a kernel parameter, or `fill` where a guard fails (then nothing is read)."""
 
     param: int
     index: Index
@@ -135,7 +135,7 @@ Template = DotTemplate | ConvTemplate
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """A buffer that the kernel touches.  Elements it reads may be ones it writes only at equal indices."""
+    """A buffer that the kernel touches; it reads and writes one element only at equal indices."""
 
     dtype: str
     size: Dim  # elements

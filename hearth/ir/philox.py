@@ -30,7 +30,7 @@ def philox_4x32(counter: tuple[Array, ...], key: tuple[Array, Array]) -> list[Ar
 
 
 def random_words(key0: Array, key1: Array, step: Array, stream: Array, index: Array) -> Array:
-    """The uint32 word of element `index`: lane `index & 3` of counter (index >> 2, stream, step, 0).
+    """The word of element `index`: lane `index & 3` of counter (index >> 2, stream, step, 0).
 
     >>> random_words(*(np.uint32(v) for v in (0, 0, 0, 0)), np.arange(2, dtype=np.uint32)).tolist()
     [1713891541, 3781805453]

@@ -113,9 +113,7 @@ def format_index(index: Index) -> str:
 
 
 def _format_stage(stage: Accumulate | Store, first: int, number: int) -> list[str]:
-    values = (
-        [r.value for r in stage.reductions] if isinstance(stage, Accumulate) else [stage.value]
-    )
+    values = [r.value for r in stage.reductions] if isinstance(stage, Accumulate) else [stage.value]
     lets, texts = format_expressions(values, _kernel_leaf)
     if isinstance(stage, Accumulate):
         body = [

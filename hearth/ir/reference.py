@@ -21,7 +21,6 @@ from hearth.ir.graph import (
     Constant,
     Conv,
     ConvInputGrad,
-    ConvSpec,
     ConvWeightGrad,
     Dot,
     Expand,
@@ -41,9 +40,13 @@ from hearth.ir.graph import (
     WindowSpec,
     WindowTranspose,
 )
+from hearth.ir.reference_convolution import conv, conv_input_grad, conv_weight_grad
 from hearth.ir.scalar import SCALAR_OPS, Apply, Arg, BatchValue, Const, Coord, Expr, Scalar, walk
 
+Extents = tuple[int, ...]
 Array = Any  # np.ndarray; NumPy's own stubs lose the element type on every operator
+
+Rule = Callable[[Any, list[Array], Extents, int], Array]  # (op, inputs, extents, batch size)
 
 
 def run(
@@ -60,21 +63,21 @@ def run(
     values: dict[Node, Array] = {}
     with np.errstate(all="ignore"):
         for node in graph.nodes:
-            dtype = numpy_dtype(node.dtype, float_dtype)
+            dtype, extents = numpy_dtype(node.dtype, float_dtype), _extents(node.shape, batch)
             match node.op:
                 case Input(name=name):
-                    value = _fed(name, feeds, node, batch)
+                    value = _fed(name, feeds, extents)
                 case Constant(name=name):
                     value = graph.constants[name]
                 case Pointwise(expr=expr):
-                    leaf = _leaves([values[i] for i in node.inputs], node.shape, batch)
+                    leaf = _leaves([values[i] for i in node.inputs], extents, batch)
                     elements = evaluate(expr, leaf, float_dtype)
-                    value = np.broadcast_to(elements, _extents(node.shape, batch))
+                    value = np.broadcast_to(elements, extents)
                 case _:
                     inputs = [values[source] for source in node.inputs]
-                    value = _RULES[type(node.op)](node.op, inputs, node, batch)
+                    value = _RULES[type(node.op)](node.op, inputs, extents, batch)
             values[node] = np.asarray(value).astype(dtype, copy=False)
-            assert values[node].shape == _extents(node.shape, batch), f"{node.op}: wrong shape"
+            assert values[node].shape == extents, f"{node.op}: wrong shape"
     return {output.name: values[output.node] for output in graph.outputs}
 
 
@@ -101,25 +104,23 @@ def evaluate(
     return values[id(expr)]
 
 
-def _fed(name: str, feeds: Mapping[str, Array], node: Node, batch: int) -> Array:
+def _fed(name: str, feeds: Mapping[str, Array], expected: Extents) -> Array:
     if name not in feeds:
         raise InvalidInputError(f"input {name!r} is missing")
-    array, expected = np.asarray(feeds[name]), _extents(node.shape, batch)
+    array = np.asarray(feeds[name])
     if array.shape != expected:
         raise InvalidInputError(f"input {name!r} has shape {array.shape}, expected {expected}")
     return array
 
 
-def _extents(shape: Shape, batch: int) -> tuple[int, ...]:
+def _extents(shape: Shape, batch: int) -> Extents:
     return tuple(extent.at(batch) for extent in shape)
 
 
 # ---------------------------------------------------------------- elements
 
 
-def _leaves(inputs: list[Array], shape: Shape, batch: int) -> Callable[[Expr], Array]:
-    extents = _extents(shape, batch)
-
+def _leaves(inputs: list[Array], extents: Extents, batch: int) -> Callable[[Expr], Array]:
     def leaf(expr: Expr) -> Array:
         match expr:
             case Arg(position=position):
@@ -136,7 +137,7 @@ def _leaves(inputs: list[Array], shape: Shape, batch: int) -> Callable[[Expr], A
     return leaf
 
 
-def _reduce(op: Reduce, inputs: list[Array], _: Node, __: int) -> Array:
+def _reduce(op: Reduce, inputs: list[Array], _: Extents, __: int) -> Array:
     (x,) = inputs
     match op.kind:
         case "sum":
@@ -159,20 +160,19 @@ def _reduce(op: Reduce, inputs: list[Array], _: Node, __: int) -> Array:
 # ---------------------------------------------------------------- views
 
 
-def _reshape(_: Reshape, inputs: list[Array], node: Node, batch: int) -> Array:
-    return inputs[0].reshape(_extents(node.shape, batch))
+def _reshape(_: Reshape, inputs: list[Array], extents: Extents, __: int) -> Array:
+    return inputs[0].reshape(extents)
 
 
-def _permute(op: Permute, inputs: list[Array], _: Node, __: int) -> Array:
+def _permute(op: Permute, inputs: list[Array], _: Extents, __: int) -> Array:
     return inputs[0].transpose(op.order)
 
 
-def _expand(_: Expand, inputs: list[Array], node: Node, batch: int) -> Array:
-    return np.broadcast_to(inputs[0], _extents(node.shape, batch))
+def _expand(_: Expand, inputs: list[Array], extents: Extents, __: int) -> Array:
+    return np.broadcast_to(inputs[0], extents)
 
 
-def _slice(op: Slice, inputs: list[Array], node: Node, batch: int) -> Array:
-    extents = _extents(node.shape, batch)
+def _slice(op: Slice, inputs: list[Array], extents: Extents, batch: int) -> Array:
     picks = [
         start.at(batch) + step * np.arange(n)
         for start, step, n in zip(op.start, op.step, extents, strict=True)
@@ -180,28 +180,30 @@ def _slice(op: Slice, inputs: list[Array], node: Node, batch: int) -> Array:
     return _pick(inputs[0], picks, None)
 
 
-def _pad(op: Pad, inputs: list[Array], node: Node, batch: int) -> Array:
-    extents = _extents(node.shape, batch)
+def _pad(op: Pad, inputs: list[Array], extents: Extents, batch: int) -> Array:
     picks = [np.arange(n) - low.at(batch) for low, n in zip(op.low, extents, strict=True)]
     return _pick(inputs[0], picks, op.fill)
 
 
-def _window(op: Window, inputs: list[Array], node: Node, batch: int) -> Array:
+def _window(op: Window, inputs: list[Array], extents: Extents, _: int) -> Array:
     spec, (x,) = op.spec, inputs
-    lead, positions = x.ndim - spec.rank, _extents(node.shape, batch)[-2 * spec.rank :]
+    lead, positions = x.ndim - spec.rank, extents[-2 * spec.rank :]
     picks = [
         o * s + k * d - p
         for (o, k), s, d, p in zip(
-            _position_and_tap(spec, positions), spec.stride, spec.dilation, spec.padding,
+            _position_and_tap(spec, positions),
+            spec.stride,
+            spec.dilation,
+            spec.padding,
             strict=True,
         )
     ]
     return _pick_spatial(x, picks, lead, op.fill)
 
 
-def _window_transpose(op: WindowTranspose, inputs: list[Array], node: Node, batch: int) -> Array:
+def _window_transpose(op: WindowTranspose, inputs: list[Array], extents: Extents, _: int) -> Array:
     spec, (x,) = op.spec, inputs
-    lead, spatial = x.ndim - spec.rank, _extents(node.shape, batch)[-2 * spec.rank :]
+    lead, spatial = x.ndim - spec.rank, extents[-2 * spec.rank :]
     picks = []
     for axis, (i, k) in enumerate(_position_and_tap(spec, spatial)):
         offset = i + spec.padding[axis] - k * spec.dilation[axis]
@@ -243,110 +245,32 @@ def _pick(x: Array, picks: list[Array], fill: Scalar | None) -> Array:
     return np.where(inside, x[tuple(clipped)], x.dtype.type(fill))
 
 
-def _gather(op: Gather, inputs: list[Array], _: Node, __: int) -> Array:
+def _gather(op: Gather, inputs: list[Array], _: Extents, __: int) -> Array:
     x, index = inputs
     assert ((index >= 0) & (index < x.shape[op.axis])).all(), "gather: an index is out of range"
-    kept = tuple(
-        slice(None) if axis == op.axis else slice(n) for axis, n in enumerate(index.shape)
-    )
+    kept = tuple(slice(None) if axis == op.axis else slice(n) for axis, n in enumerate(index.shape))
     return np.take_along_axis(x[kept], index.astype(np.int64), op.axis)
 
 
-# ---------------------------------------------------------------- contractions
-
-
-def _dot(op: Dot, inputs: list[Array], _: Node, __: int) -> Array:
+def _dot(op: Dot, inputs: list[Array], _: Extents, __: int) -> Array:
     a, b = inputs
     a = a.swapaxes(-1, -2) if op.transpose_a else a
     b = b.swapaxes(-1, -2) if op.transpose_b else b
     return np.matmul(a, b)
 
 
-def _taps(spec: ConvSpec, kernel: tuple[int, ...], out: tuple[int, ...]) -> Any:
-    """For each tap, its index and the padded input elements that the positions `out` read."""
-    for tap in itertools.product(*(range(k) for k in kernel)):
-        starts = [t * d for t, d in zip(tap, spec.dilation, strict=True)]
-        read = tuple(
-            slice(a, a + (n - 1) * s + 1, s)
-            for a, n, s in zip(starts, out, spec.stride, strict=True)
-        )
-        yield tap, (..., *read)
-
-
-def _padded_extents(spec: ConvSpec, spatial: Sequence[int], kernel: tuple[int, ...],
-                    out: Sequence[int]) -> list[int]:  # fmt: skip
-    """Large enough for the padding and for the last tap of the last position."""
-    return [
-        max(n + 2 * p, (o - 1) * s + (k - 1) * d + 1)
-        for n, p, o, s, k, d in zip(
-            spatial, spec.padding, out, spec.stride, kernel, spec.dilation, strict=True
-        )
-    ]
-
-
-def _pad_spatial(x: Array, spec: ConvSpec, extents: Sequence[int]) -> Array:
-    amounts = [
-        (p, e - n - p) for n, p, e in zip(x.shape[2:], spec.padding, extents, strict=True)
-    ]
-    return np.pad(x, [(0, 0), (0, 0), *amounts])
-
-
-def _grouped(x: Array, groups: int, axis: int) -> Array:
-    """Channels split as [groups, channels / groups]."""
-    return x.reshape(*x.shape[:axis], groups, -1, *x.shape[axis + 1 :])
-
-
-def _conv(op: Conv, inputs: list[Array], node: Node, batch: int) -> Array:
-    (x, w), spec = inputs, op.spec
-    shape = _extents(node.shape, batch)
-    out, kernel = shape[2:], w.shape[2:]
-    padded = _pad_spatial(x, spec, _padded_extents(spec, x.shape[2:], kernel, out))
-    total = np.zeros((shape[0], spec.groups, w.shape[0] // spec.groups, *out), x.dtype)
-    weight = _grouped(w, spec.groups, 0)
-    for tap, read in _taps(spec, kernel, out):
-        taken = _grouped(padded[read], spec.groups, 1)
-        total += np.einsum("ngi...,goi->ngo...", taken, weight[(..., *tap)])
-    return total.reshape(shape)
-
-
-def _conv_input_grad(op: ConvInputGrad, inputs: list[Array], node: Node, batch: int) -> Array:
-    (g, w), spec = inputs, op.spec
-    shape = _extents(node.shape, batch)
-    kernel, spatial = w.shape[2:], shape[2:]
-    extents = _padded_extents(spec, spatial, kernel, g.shape[2:])
-    total = np.zeros((*shape[:2], *extents), g.dtype)
-    grad, weight = _grouped(g, spec.groups, 1), _grouped(w, spec.groups, 0)
-    for tap, read in _taps(spec, kernel, g.shape[2:]):
-        part = np.einsum("ngo...,goi->ngi...", grad, weight[(..., *tap)])
-        total[read] += part.reshape(*shape[:2], *g.shape[2:])
-    crop = [slice(p, p + n) for p, n in zip(spec.padding, spatial, strict=True)]
-    return total[(slice(None), slice(None), *crop)]
-
-
-def _conv_weight_grad(op: ConvWeightGrad, inputs: list[Array], node: Node, batch: int) -> Array:
-    (g, x), spec = inputs, op.spec
-    shape = _extents(node.shape, batch)
-    kernel, out = shape[2:], g.shape[2:]
-    padded = _pad_spatial(x, spec, _padded_extents(spec, x.shape[2:], kernel, out))
-    total = np.zeros(shape, g.dtype)
-    grad = _grouped(g, spec.groups, 1).reshape(g.shape[0], spec.groups, -1, *out)
-    flat = grad.reshape(*grad.shape[:3], -1)
-    for tap, read in _taps(spec, kernel, out):
-        taken = _grouped(padded[read], spec.groups, 1)
-        taken = taken.reshape(*taken.shape[:3], -1)
-        part = np.einsum("ngop,ngip->goi", flat, taken)
-        total[(..., *tap)] = part.reshape(shape[:2])
-    return total
-
-
-def _pack(op: Pack, inputs: list[Array], node: Node, batch: int) -> Array:
-    packed = np.zeros(_extents(node.shape, batch), inputs[0].dtype)
+def _pack(op: Pack, inputs: list[Array], extents: Extents, _: int) -> Array:
+    packed = np.zeros(extents, inputs[0].dtype)
     for offset, part in zip(op.offsets, inputs, strict=True):
         packed[offset : offset + part.size] = part.reshape(-1)
     return packed
 
 
-_RULES: dict[type[Op], Callable[[Any, list[Array], Node, int], Array]] = {
+def _without_batch(rule: Callable[[Any, list[Array], Extents], Array]) -> Rule:
+    return lambda op, inputs, extents, _: rule(op, inputs, extents)
+
+
+_RULES: dict[type[Op], Rule] = {
     Reduce: _reduce,
     Reshape: _reshape,
     Permute: _permute,
@@ -357,8 +281,8 @@ _RULES: dict[type[Op], Callable[[Any, list[Array], Node, int], Array]] = {
     WindowTranspose: _window_transpose,
     Gather: _gather,
     Dot: _dot,
-    Conv: _conv,
-    ConvInputGrad: _conv_input_grad,
-    ConvWeightGrad: _conv_weight_grad,
+    Conv: _without_batch(conv),
+    ConvInputGrad: _without_batch(conv_input_grad),
+    ConvWeightGrad: _without_batch(conv_weight_grad),
     Pack: _pack,
 }

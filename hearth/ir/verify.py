@@ -12,7 +12,7 @@ from typing import Any
 from hearth.errors import HearthError, InternalError
 from hearth.ir.build import ONE, broadcast, window_positions
 from hearth.ir.dim import Dim, Shape, product, shape_of
-from hearth.ir.dtype import BOOL, DTYPES, FLOAT32, INT32, UINT32
+from hearth.ir.dtype import BOOL, DTYPES, FLOAT32, INT32
 from hearth.ir.graph import (
     Constant,
     Conv,
@@ -36,7 +36,8 @@ from hearth.ir.graph import (
     Window,
     WindowTranspose,
 )
-from hearth.ir.scalar import SAME, SCALAR_OPS, Apply, Arg, BatchValue, Const, Coord, Expr, walk
+from hearth.ir.scalar import Apply, Arg, BatchValue, Const, Coord, Expr, walk
+from hearth.ir.scalar_types import is_well_typed
 
 REDUCE_KINDS = ("sum", "max", "min", "prod", "argmax", "argmin")
 
@@ -75,38 +76,6 @@ def _describe(node: Node) -> str:
 
 
 # ---------------------------------------------------------------- scalar expressions
-
-_ARITHMETIC = ("add", "sub", "mul", "div", "floor_div", "fmod", "remainder", "neg", "abs",
-               "maximum", "minimum", "sign", "pow", "lt", "le", "gt", "ge")  # fmt: skip
-_INTEGER_ONLY = ("bit_and", "bit_or", "bit_xor", "shift_left", "shift_right")
-_LOGICAL = ("and", "or", "not")
-_ANY = ("eq", "ne")
-_UNSIGNED = ("mul_high", "random")
-
-
-def operands_allowed(op: str) -> tuple[str, ...]:
-    """The element types that an op takes (`where` looks at its last two operands only)."""
-    if op.startswith("to_") or op in (*_ANY, "where"):
-        return DTYPES
-    if op in _LOGICAL:
-        return (BOOL,)
-    if op in _INTEGER_ONLY:
-        return (INT32, UINT32)
-    if op in _UNSIGNED:
-        return (UINT32,)
-    return (FLOAT32, INT32, UINT32) if op in _ARITHMETIC else (FLOAT32,)
-
-
-def is_well_typed(expr: Apply) -> bool:
-    row = SCALAR_OPS.get(expr.op)
-    if row is None or len(expr.args) != row.arity:
-        return False
-    types = [a.dtype for a in expr.args]
-    if expr.op == "where" and types.pop(0) != BOOL:
-        return False
-    result = types[-1] if row.result == SAME else row.result
-    one_type = len(set(types)) == 1
-    return one_type and types[0] in operands_allowed(expr.op) and expr.dtype == result
 
 
 def _is_legal_leaf(expr: Expr, node: Node) -> bool:

@@ -1,4 +1,4 @@
-"""Matrix products.  A transposed operand is a view here; `passes/absorb_transposes.py` absorbs it."""
+"""Matrix products; a transposed operand is a view, which `passes/absorb_transposes.py` absorbs."""
 
 from __future__ import annotations
 

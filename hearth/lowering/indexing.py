@@ -39,8 +39,6 @@ def _index_add(site: AtenNode, g: Node, indices: Node, _: Operand) -> Node:
     index = build.reshape(indices, (1, count, 1), site.origin)
     is_here = apply("eq", cast(Arg(indices.dtype, 1), INT32), Coord(INT32, 0))
     chosen = apply("where", is_here, Arg(g.dtype, 0), const(0, g.dtype))
-    spread = build.pointwise(
-        chosen, source, index, shape=(rows, count, rest), origin=site.origin
-    )
+    spread = build.pointwise(chosen, source, index, shape=(rows, count, rest), origin=site.origin)
     total = build.reduce("sum", spread, (1,), site.origin)
     return build.reshape(total, site.shape, site.origin)

@@ -44,6 +44,4 @@ def _position(site: AtenNode, x: Node, axis: int | None, _: bool) -> Node:
     numbers = typed(x, INT32 if x.dtype == BOOL else x.dtype, site.origin)
     kind = "argmax" if "argmax" in site.target else "argmin"
     axes = tuple(range(len(x.shape))) if axis is None else (axis,)
-    return build.reshape(
-        build.reduce(kind, numbers, axes, site.origin), site.shape, site.origin
-    )
+    return build.reshape(build.reduce(kind, numbers, axes, site.origin), site.shape, site.origin)

@@ -16,8 +16,8 @@ from hearth.ir import build
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import BOOL, DEVICE_DTYPE, FLOAT32, INT32, UINT32
 from hearth.ir.graph import Node
-from hearth.ir.scalar import BatchValue, Expr, apply, cast, const
 from hearth.ir.scalar import Arg as Argument
+from hearth.ir.scalar import BatchValue, Expr, apply, cast, const
 
 Operand = Any  # Node | Dim | BatchScalar | int | float | bool | str | None | tuple of them
 Rule = Callable[..., Node | tuple[Node, ...]]

@@ -52,7 +52,7 @@ def test_a_kernel_shows_its_loops_and_what_each_stage_computes() -> None:
         Param(FLOAT32, Dim.of(15), is_read=True, is_written=False),
         Param(FLOAT32, 3 * B, is_read=False, is_written=True),
     )
-    template = DotTemplate(0, 1, Dim.of(1), B, Dim.of(3), Dim.of(5), False, True)  # noqa: FBT003
+    template = DotTemplate(0, 1, Dim.of(1), B, Dim.of(3), Dim.of(5), False, True)
     kernel = Kernel("dot_relu", params, shape_of((B, 3)), (product, store), template, "model.py:4")
     assert format_kernel(kernel) == (
         "kernel dot_relu: 3*B points  # model.py:4\n"

@@ -18,7 +18,8 @@ from hearth.ir.simplify import simplify
 X, Y, N, M = Arg(FLOAT32, 0), Arg(FLOAT32, 1), Arg(INT32, 2), Arg(BOOL, 3)
 SPECIAL = np.array([0.0, -0.0, 1.0, -1.5, 3e38, 1e-40, np.inf, -np.inf, np.nan, 0.3], np.float32)
 ARGUMENTS: list[Any] = [
-    SPECIAL, SPECIAL[::-1].copy(), np.array([0, 1, -1, 7, 2**31 - 1, -(2**31), 3, 4, 5, 6], np.int32),
+    SPECIAL, SPECIAL[::-1].copy(),
+    np.array([0, 1, -1, 7, 2**31 - 1, -(2**31), 3, 4, 5, 6], np.int32),
     np.arange(10) % 3 == 0,
 ]  # fmt: skip
 

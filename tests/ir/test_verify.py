@@ -78,7 +78,8 @@ BROKEN: dict[str, list[Node]] = {
         node(Pack("flat", (0, 3)), (value(3), value(3, dtype=INT32)), (6,)),
     ],
     "its inputs broadcast to its shape": [
-        pointwise(F32, X, shape=(B, 5)), pointwise(F32, X, shape=(3,)), pointwise(F32, X, shape=(B, 1)),
+        pointwise(F32, X, shape=(B, 5)), pointwise(F32, X, shape=(3,)),
+        pointwise(F32, X, shape=(B, 1)),
     ],
     "its expression has its element type": [pointwise(F32, X, dtype=INT32)],
     "an argument, coordinate or constant of its expression exists": [
@@ -162,8 +163,10 @@ BROKEN: dict[str, list[Node]] = {
         node(ConvWeightGrad(SPEC), (value(3, 6, 5, 5, name="g"), IMAGE), (6, 4, 3, 3)),
     ],
     "its parts lie in order, apart, and inside": [
-        node(Pack("flat", (0, 2)), (value(3), value(3)), (6,)), node(Pack("flat", (0, 3)), (value(3), value(3)), (5,)),
-        node(Pack("flat", (3, 0)), (value(3), value(3)), (6,)), node(Pack("flat", (0,)), (value(3), value(3)), (6,)),
+        node(Pack("flat", (0, 2)), (value(3), value(3)), (6,)),
+        node(Pack("flat", (0, 3)), (value(3), value(3)), (5,)),
+        node(Pack("flat", (3, 0)), (value(3), value(3)), (6,)),
+        node(Pack("flat", (0,)), (value(3), value(3)), (6,)),
         node(Pack("flat", (0,)), (X,), (6,)),
     ],
 }  # fmt: skip

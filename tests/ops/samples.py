@@ -6,6 +6,7 @@ two can be confused; "B" is the batch.  A rule without a row here fails the suit
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -116,14 +117,14 @@ for _name in ("abs", "neg", "sign"):
     add(f"aten.{_name}.default", "", getattr(torch, _name), floats("B", 5))
     add(f"aten.{_name}.default", "of int", getattr(torch, _name), ints("B", 5))
 for _name in ("floor", "ceil", "round", "trunc"):
-    add(f"aten.{_name}.default", "", getattr(torch, _name), floats("B", 5))
-    add(f"aten.{_name}.default", "halves", lambda x, f=getattr(torch, _name): f(x / 2),
-        ties("B", 5))  # fmt: skip
+    _function = getattr(torch, _name)
+    add(f"aten.{_name}.default", "", _function, floats("B", 5))
+    add(f"aten.{_name}.default", "halves", lambda x, f=_function: f(x / 2), ties("B", 5))
 add("aten.relu.default", "", torch.relu, floats("B", 5))
 add("aten.relu.default", "of NaN", lambda x: torch.relu(torch.log(x)), floats("B", 5))
 add("aten.relu.default", "of int", torch.relu, ints("B", 5))
 add("aten.threshold_backward.default", "", gradient(torch.relu), floats("B", 5))
-add("aten.isnan.default", "", lambda x: torch.isnan(torch.log(x)), floats("B", 5))
+add("aten.isnan.default", "", lambda x: torch.log(x).isnan(), floats("B", 5))
 add("aten.isinf.default", "", lambda x: torch.isinf(torch.log(x.round())), ties("B", 5))
 add("aten.logical_not.default", "of bool", torch.logical_not, bools("B", 5))
 add("aten.logical_not.default", "of float", torch.logical_not, ties("B", 5))
@@ -146,12 +147,10 @@ for _name in ("add", "mul", "maximum", "minimum"):
     _overload = "default" if _name in ("maximum", "minimum") else "Tensor"
     add(f"aten.{_name}.{_overload}", "of bool", getattr(torch, _name), bools("B", 5), bools(5))
 for _name in ("fmod", "remainder"):
-    add(f"aten.{_name}.Tensor", "of int", getattr(torch, _name), ints("B", 5),
-        ints(5, low=1))  # fmt: skip
-    add(f"aten.{_name}.Tensor", "by a negative int", lambda x, f=getattr(torch, _name): f(x, -4),
-        ints("B", 5))  # fmt: skip
-    add(f"aten.{_name}.Tensor", "by a number", lambda x, f=getattr(torch, _name): f(x, -0.7),
-        floats("B", 5))  # fmt: skip
+    _function = getattr(torch, _name)
+    add(f"aten.{_name}.Tensor", "of int", _function, ints("B", 5), ints(5, low=1))
+    add(f"aten.{_name}.Tensor", "by -4", lambda x, f=_function: f(x, -4), ints("B", 5))
+    add(f"aten.{_name}.Tensor", "by a number", lambda x, f=_function: f(x, -0.7), floats("B", 5))
 add("aten.add.Tensor", "a number", lambda x: x + 2, floats("B", 5))
 add("aten.add.Tensor", "alpha", lambda x, y: torch.add(x, y, alpha=0.3), floats("B", 5), floats(5))
 add("aten.add.Tensor", "int and float", lambda x, y: x + y, ints("B", 5), floats(5))
@@ -199,7 +198,7 @@ for _dtype in (torch.int64, torch.int32, torch.int16, torch.int8, torch.bool):
 add("hearth.cast", "wraps around in small integers",
     lambda x: ((x * 97).to(torch.int8) * 3, (x * 97).to(torch.uint8), (x * 9999).to(torch.int16)),
     ints("B", 5))  # fmt: skip
-add("hearth.index_range", "", lambda x, y: F.cross_entropy(x, y), floats("B", 5),
+add("hearth.index_range", "", F.cross_entropy, floats("B", 5),
     ints("B", low=0, high=5))  # fmt: skip
 add("hearth.index_range", "ignored", lambda x, y: F.cross_entropy(x, y, ignore_index=2),
     floats("B", 5), ints("B", low=0, high=5))  # fmt: skip
@@ -212,8 +211,8 @@ for _axes in ((0,), (1,), (-1,), (0, 2), (0, 1, 2)):
         _kwargs = {"dim": _axes, "keepdim": _keep}
         for _name, _op in (("sum", "sum.dim_IntList"), ("amax", "amax.default"),
                            ("amin", "amin.default")):  # fmt: skip
-            add(f"aten.{_op}", _label, lambda x, f=getattr(torch, _name), k=_kwargs: f(x, **k),
-                floats("B", 3, 5))  # fmt: skip
+            _function = functools.partial(getattr(torch, _name), **_kwargs)
+            add(f"aten.{_op}", _label, _function, floats("B", 3, 5))
 add("aten.sum.dim_IntList", "of int", torch.sum, ints("B", 5))
 add("aten.sum.dim_IntList", "of bool", lambda x: x.sum(1), bools("B", 5))
 add("aten.sum.dim_IntList", "a mean", lambda x: x.mean(), floats("B", 5))
@@ -265,7 +264,7 @@ add("aten.constant_pad_nd.default", "", lambda x: F.pad(x, (1, 2)), floats("B", 
 add("aten.constant_pad_nd.default", "with a value", lambda x: F.pad(x, (0, 1, 2, 0), value=-3.5),
     floats("B", 3, 5))  # fmt: skip
 add("aten.constant_pad_nd.default", "negative", lambda x: F.pad(x, (-1, 2)), floats("B", 5))
-add("aten.full.default", "", lambda x: torch.full_like(x, 2.5), floats("B", 5))
+add("aten.full.default", "", lambda x: torch.full((x.shape[0], 5), 2.5), floats("B", 5))
 add("aten.full.default", "of int", lambda x: torch.ones(3, dtype=torch.int64) * x, ints("B", 3))
 add("hearth.iota", "", lambda x: x * torch.arange(5), floats("B", 5))
 add("hearth.iota", "start and step", lambda x: x * torch.arange(3, 18, 3), floats("B", 5))

@@ -11,7 +11,6 @@ import torch
 from hearth.capture.graph import AtenGraph
 from hearth.ir.reference import run
 from hearth.lowering.lower import Lowered, lower
-from hearth.steps.optimizer import capture_optimizer
 from hearth.steps.programs import capture_evaluate, capture_gradients
 from tests.capture.eager import feeds, run_eager
 from tests.capture.interpreter import Interpreter

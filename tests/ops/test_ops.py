@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ def target(request: pytest.FixtureRequest) -> Target:
     return request.param
 
 
-@lru_cache(maxsize=None)
+@cache
 def captured(sample: Sample) -> AtenGraph:
     """In float64, so that constants and literals are exact too."""
     tensors = sample.draw(7, seed=0)
@@ -55,7 +55,7 @@ def captured(sample: Sample) -> AtenGraph:
     return capture(body, [*inputs, *RANDOM_INPUTS])
 
 
-@lru_cache(maxsize=None)
+@cache
 def lowered(sample: Sample) -> Lowered:
     return lower(captured(sample))
 

@@ -73,7 +73,8 @@ def test_a_function_of_two_floats_is_pytorchs(op: str) -> None:
     a, b = (v.astype(np.float64) for v in pairs(SPECIAL))
     if op in ("maximum", "minimum"):  # which zero wins is not defined
         a, b = a + 0.0, b + 0.0
-    ours, want = value(op, FLOAT32, a, b), FLOAT_BINARY[op](torch.from_numpy(a), torch.from_numpy(b))
+    ours = value(op, FLOAT32, a, b)
+    want = FLOAT_BINARY[op](torch.from_numpy(a), torch.from_numpy(b))
     if op == "remainder":  # the sign of a zero remainder differs between NumPy and PyTorch
         ours, want = ours + 0.0, want + 0.0
     if op == "floor_div":
