@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hearth.ir.dtype import FLOAT32
+from hearth.ir.dtype import BOOL, FLOAT32
 
 Scalar = float | int | bool
 Array = Any  # np.ndarray of any dtype; NumPy's own stubs lose it on every operator
@@ -82,7 +82,9 @@ SCALAR_OPS: dict[str, ScalarOp] = {}  # filled by scalar.py, once, when it is im
 
 
 def const(value: Scalar, dtype: str = FLOAT32) -> Const:
-    return Const(dtype, value)
+    """A number as Python's own type for the element type."""
+    kinds: dict[str, type[Scalar]] = {FLOAT32: float, BOOL: bool}
+    return Const(dtype, kinds.get(dtype, int)(value))
 
 
 def apply(op: str, *args: Expr | Scalar) -> Expr:
@@ -95,7 +97,7 @@ def apply(op: str, *args: Expr | Scalar) -> Expr:
     assert len(args) == row.arity, f"{op} takes {row.arity} operands, got {len(args)}"
     typed = [a for a in args if isinstance(a, Expr)]
     last = typed[-1].dtype if typed else FLOAT32
-    operands = tuple(a if isinstance(a, Expr) else Const(last, a) for a in args)
+    operands = tuple(a if isinstance(a, Expr) else const(a, last) for a in args)
     return Apply(operands[-1].dtype if row.result == SAME else row.result, op, operands)
 
 

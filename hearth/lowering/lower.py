@@ -43,15 +43,6 @@ from hearth.lowering import (  # noqa: F401 (each fills the table of rules)
 from hearth.lowering.rules import RULES, Operand, number
 
 STATE_ROLES = frozenset(("parameter", "buffer", "optimizer", "constant", "seed", "step"))
-_FAMILIES = {
-    "elementwise.py": "an element by itself",
-    "reduction.py": "a reduction",
-    "layout.py": "a view or a creation",
-    "contraction.py": "a matrix product",
-    "convolution.py": "a convolution",
-    "pooling.py": "a pooling",
-    "indexing.py": "a lookup",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +116,7 @@ def _sources(aten: AtenGraph, constants: dict[str, Any]) -> dict[Value, Node]:
 def _constant(value: Value, array: Any, constants: dict[str, Any]) -> Node:
     """A table, or a number where all its elements are the same."""
     dtype = DEVICE_DTYPE[value.dtype]
-    first = array.reshape(-1)[0].item()
+    first = array.flat[0].item() if array.size else 0
     if array.size == 1 or (array == first).all():
         return build.pointwise(number(first, dtype, value.name), shape=value.shape)
     # Floats keep their precision here, for the float64 reference; the bundle stores float32.
@@ -140,7 +131,15 @@ def _constant(value: Value, array: Any, constants: dict[str, Any]) -> Node:
 def _apply_rule(site: AtenNode, values: Mapping[Value, Node]) -> tuple[Node, ...]:
     operands = [_operand(a, values) for a in site.args]
     named = {name: _operand(a, values) for name, a in site.kwargs.items()}
-    result = RULES[site.target](site, *operands, **named)
+    try:
+        result = RULES[site.target](site, *operands, **named)
+    except ValueError as error:  # a kernel, stride or group count that depends on the batch size
+        raise UnsupportedOpError(
+            f"{site.target} cannot be lowered: {error}",
+            where=site.origin,
+            why="only plain extents may depend on the batch size",
+            remedy="keep the batch in dimension 0 of this operation",
+        ) from error
     nodes = result if isinstance(result, tuple) else (result,)
     for node, value in zip(nodes, site.results, strict=True):
         if node.shape != value.shape or node.dtype != DEVICE_DTYPE[value.dtype]:
@@ -158,9 +157,12 @@ def _operand(argument: Argument, values: Mapping[Value, Node]) -> Operand:
 
 
 def _hint(target: str) -> str:
+    """The supported operations with the nearest names, and the file where a rule would belong."""
     near = difflib.get_close_matches(target, RULES, n=3, cutoff=0.6)
-    known = f"nearest supported: {', '.join(near)}; " if near else ""
-    return f"{known}add a rule to hearth/lowering ({', '.join(_FAMILIES)})"
+    if not near:
+        return "add a rule to a family in hearth/lowering"
+    file = RULES[near[0]].__module__.replace(".", "/") + ".py"
+    return f"nearest supported: {', '.join(near)}; add a rule to {file}"
 
 
 def _unsupported(gaps: list[Gap]) -> UnsupportedOpError:

@@ -74,3 +74,18 @@ def test_integers_that_need_64_bits_are_refused() -> None:
         lower(with_constant(np.array([1, 2**40]), "int64"))
     with pytest.raises(UnsupportedOpError, match="does not fit in 32 bits"):
         lower(with_constant(np.array([-(2**31) - 1]), "int64"))
+
+
+def test_geometry_that_depends_on_the_batch_size_is_refused_with_its_line() -> None:
+    image = Value("image", shape_of((2, 3, B, 7)), "float32")
+    pooled = [Value(n, shape_of((2, 3, B, 3)), t) for n, t in (("v", "float32"), ("i", "int64"))]
+    args = (image, (2, 2), (2, 2), (0, 0), (1, 1), False)
+    target = "aten.max_pool2d_with_indices.default"
+    node = AtenNode(0, target, args, {}, tuple(pooled), "model.py:9")
+    inputs, outputs = (
+        (AtenInput("input/0", "input", image),),
+        (AtenOutput("y", "output", pooled[0]),),
+    )
+    with pytest.raises(UnsupportedOpError, match="depends on the batch size") as caught:
+        lower(AtenGraph(inputs, (node,), outputs))
+    assert "model.py:9" in str(caught.value)
