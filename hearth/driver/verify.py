@@ -137,7 +137,7 @@ def verify(
     """
     if cases < 1:
         raise InvalidInputError(f"cases is {cases}", remedy="ask for at least one case")
-    with _folder(bundle) as path:
+    with _folder(bundle, runtime=runner.startswith("chromium")) as path:
         opened = open_runner(path, runner, **options)
         try:
             step = step or _step_of(bundle, path)
@@ -305,12 +305,12 @@ def _rounded(array: Array, rng: np.random.Generator | None) -> Array:
 
 
 @contextmanager
-def _folder(bundle: str | Path | Compiled) -> Iterator[Path]:
+def _folder(bundle: str | Path | Compiled, runtime: bool) -> Iterator[Path]:
     if not isinstance(bundle, Compiled):
         yield Path(bundle)
         return
     with TemporaryDirectory(prefix="hearth-verify-") as folder:
-        bundle.save(folder)
+        bundle.save(folder, runtime=runtime)
         yield Path(folder)
 
 

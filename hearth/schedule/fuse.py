@@ -149,6 +149,8 @@ def _may_follow(group: Group, node: Node) -> bool:
 def _are_scalars(group: Group, node: Node) -> bool:
     """Single numbers share a kernel even where they have nothing to do with each other."""
     one = Dim.of(1)
+    if isinstance(node.op, Reduce):
+        return False
     return group.frame.points == one and not group.frame.inner and product(node.shape) == one
 
 
