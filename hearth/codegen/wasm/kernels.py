@@ -1,7 +1,4 @@
-"""One kernel as one function: `(batch, thread, threads, scratch, pointers…)`.
-
-A kernel with a template that this target knows goes there, every other one becomes loops.
-"""
+"""One kernel as one function: `(batch, thread, threads, scratch, pointers…)`."""
 
 from __future__ import annotations
 
@@ -43,10 +40,6 @@ class Target:
         return Target(module, Maths(module, relaxed), threads)
 
 
-def kernel_function(target: Target, kernel: Kernel) -> KernelFunction:
-    return loop_function(target, kernel)
-
-
 def loop_function(target: Target, kernel: Kernel) -> KernelFunction:
     plan = LoopPlan.of(kernel)
     f = new_function(kernel)
@@ -57,9 +50,8 @@ def loop_function(target: Target, kernel: Kernel) -> KernelFunction:
         f.return_if(thread)
     elif target.has_threads and axis is not None:
         unit = VECTOR_UNIT if axis == plan.vector_axis else 1
-        start, end = part(f, emitter.levels.dim(plan.kernel.axes[axis]), unit, thread, threads)
-        f.return_if(op("i32.ge_s", start, end))
-        emitter.ranges = {axis: (start, end)}
+        extent = emitter.levels.dim(plan.kernel.axes[axis])
+        emitter.ranges = {axis: split(f, extent, unit, thread, threads)}
         emitter.aligned = frozenset((axis,))
     emitter.emit()
     return KernelFunction(target.module.add(f), 0, axis is None)
@@ -72,6 +64,14 @@ def new_function(kernel: Kernel) -> Function:
 def parameters(f: Function) -> list[Operand]:
     """batch, thread, threads, scratch, then one pointer per kernel parameter."""
     return [f.param(i) for i in range(len(f.param_types))]
+
+
+def split(f: Function, extent: Operand, unit: int, thread: Operand,
+          threads: Operand) -> tuple[Operand, Operand]:  # fmt: skip
+    """This thread's range of an extent; a thread without work returns at once."""
+    start, end = part(f, extent, unit, thread, threads)
+    f.return_if(op("i32.ge_s", start, end))
+    return start, end
 
 
 def _split_axis(plan: LoopPlan) -> int | None:

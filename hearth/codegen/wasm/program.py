@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hearth.codegen.wasm.assembler import Function, Operand, i32, op
-from hearth.codegen.wasm.kernels import KernelFunction, Target, kernel_function
+from hearth.codegen.wasm.kernels import KernelFunction, Target
 from hearth.codegen.wasm.module import Module
 from hearth.codegen.wasm.opcodes import I32
+from hearth.codegen.wasm.templates import kernel_function
 from hearth.codegen.wasm.threads import barrier
 from hearth.ir.kernel import Kernel
 

@@ -9,7 +9,7 @@ import pytest
 
 from hearth.ir.dtype import BOOL, FLOAT32, INT32, STORED_AS, UINT32
 from hearth.ir.scalar import SCALAR_OPS, Const, apply
-from hearth.ir.verify import operands_allowed
+from hearth.ir.scalar_types import operands_allowed
 from tests.codegen.wgsl.adapter import Adapter
 from tests.codegen.wgsl.cases import SMALLEST_NORMAL, SPECIAL, assert_close, map_kernel
 

@@ -1,0 +1,252 @@
+"""Matrix products: blocks of the result in scratch memory, then the epilogue on each block.
+
+    for each batch item, block of columns, block of rows:
+        for each block of k:   pack what needs it, then all tiles
+        epilogue
+
+Threads divide the batch, the rows, or, where rows are few, the columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from hearth.codegen.wasm.assembler import Function, Local, Operand, i32, op, select
+from hearth.codegen.wasm.epilogue import Epilogue, axis_of, flatten_leading, plain_output
+from hearth.codegen.wasm.kernels import KernelFunction, Target, new_function, parameters, split
+from hearth.codegen.wasm.levels import Levels
+from hearth.codegen.wasm.microkernels import PANEL, pack_panels
+from hearth.codegen.wasm.normalize import Canonical
+from hearth.codegen.wasm.tiles import dot_block, pack_rows, splat_block
+from hearth.codegen.wasm.vectorize import TYPICAL_BATCH
+from hearth.ir.dim import Dim
+from hearth.ir.dtype import ELEMENT_BYTES
+from hearth.ir.kernel import DotTemplate, Kernel
+
+Block = tuple[Operand, Operand]  # where it begins, how long it is
+
+DOT_FROM_K = 32  # shorter rows spend their time in the final sums
+WHOLE_K, BLOCK_K = 1024, 512
+WHOLE_DOT_K, BLOCK_DOT_K = 4096, 2048
+WHOLE_N, BLOCK_N = 1024, 512
+BLOCK_ELEMENTS, BLOCK_ROWS = 1 << 16, 30  # rows: a multiple of both tile heights
+PACKED_B_BYTES, PACKED_B_ROWS = 600_000, 48
+SERIAL_PRODUCTS = 1 << 16
+
+
+@dataclass(frozen=True)
+class GemmPlan:
+    """How one product is blocked; sizes in elements."""
+
+    m: Dim
+    n: Dim
+    k: Dim
+    batch: Dim
+    transpose_a: bool
+    transpose_b: bool
+    is_dot: bool  # rows times rows, else columns of B at a time
+    packs_a: bool
+    packs_b: bool
+    block_m: int
+    block_n: int
+    block_k: int
+    has_single_k: bool
+    has_single_n: bool
+    output: int | None  # written directly, without an epilogue
+
+    @staticmethod
+    def of(kernel: Kernel, t: DotTemplate) -> GemmPlan:
+        m, n, k = (d.at(TYPICAL_BATCH) for d in (t.m, t.n, t.k))
+        # A matrix of one row or column is its own transpose.
+        transpose_a = t.transpose_a and t.m != Dim.of(1)
+        transpose_b = t.transpose_b or t.n == Dim.of(1)
+        is_dot = transpose_b and not transpose_a and t.k.is_static and k >= DOT_FROM_K
+        whole_k, block_k = (WHOLE_DOT_K, BLOCK_DOT_K) if is_dot else (WHOLE_K, BLOCK_K)
+        has_single_k = t.k.is_static and k <= whole_k
+        has_single_n = t.n.is_static and n <= WHOLE_N
+        is_large = n * k * ELEMENT_BYTES > PACKED_B_BYTES and m >= PACKED_B_ROWS
+        is_far = transpose_a and k >= 256 and m >= 512
+        block_n = -(-n // PANEL) * PANEL if has_single_n else BLOCK_N
+        rows = BLOCK_ELEMENTS // block_n // BLOCK_ROWS * BLOCK_ROWS
+        is_whole = is_dot or all(c % PANEL == 0 for c in t.n.coefficients)
+        return GemmPlan(
+            t.m, t.n, t.k, t.batch, transpose_a, transpose_b, is_dot,
+            packs_a=not is_dot and (is_far or (not transpose_a and not t.k.is_static)),
+            packs_b=not is_dot and (transpose_b or is_large),
+            block_m=max(BLOCK_ROWS, min(8 * BLOCK_ROWS, rows)),
+            block_n=block_n,
+            block_k=k if has_single_k else block_k,
+            has_single_k=has_single_k,
+            has_single_n=has_single_n,
+            output=plain_output(kernel) if is_whole else None,
+        )  # fmt: skip
+
+    @property
+    def scratch_elements(self) -> tuple[int, int, int]:
+        """Of the block of sums, of packed A and of packed B."""
+        sums = 0 if self.output is not None else self.block_m * self.block_n
+        a = self.block_m * self.block_k if self.packs_a else 0
+        b = 0 if self.is_dot else self.block_k * (self.block_n if self.packs_b else PANEL)
+        return sums, a, b
+
+
+def gemm_function(target: Target, kernel: Kernel, template: DotTemplate) -> KernelFunction:
+    """The kernel as a blocked product; its stages after the sum become the epilogue."""
+    plan = GemmPlan.of(kernel, template)
+    emitter = _Emitter(target, kernel, template, plan)
+    is_serial = emitter.emit()
+    scratch = ELEMENT_BYTES * sum(plan.scratch_elements)
+    return KernelFunction(target.module.add(emitter.f), scratch, is_serial)
+
+
+class _Emitter:
+    def __init__(self, target: Target, kernel: Kernel, template: DotTemplate,
+                 plan: GemmPlan) -> None:  # fmt: skip
+        self.target, self.maths, self.plan = target, target.maths, plan
+        self.f = new_function(kernel)
+        self.batch, self.thread, self.threads, scratch, *self.pointers = parameters(self.f)
+        self.a, self.b = self.pointers[template.a], self.pointers[template.b]
+        self.levels = Levels(self.f, Canonical(), _no_values)
+        for size in (plan.m, plan.n, plan.k):  # computed once, before any loop or condition
+            self.levels.dim(size)
+        for size in (plan.m, plan.n, plan.k, plan.m * plan.k, plan.k * plan.n):
+            self._bytes(size)
+        sums, packed_a, _ = plan.scratch_elements
+        self.sums = scratch
+        self.packed_a = self.f.local(scratch + sums * ELEMENT_BYTES)
+        self.packed_b = self.f.local(scratch + (sums + packed_a) * ELEMENT_BYTES)
+        self.epilogue: Epilogue | None = None
+        if plan.output is None:
+            flat = flatten_leading(kernel, len(kernel.axes) - 2, plan.batch)
+            where = axis_of(flat, 1) * plan.block_n + axis_of(flat, 2)
+            size = Dim.of(plan.block_m * plan.block_n)
+            self.epilogue = Epilogue.of(self.maths, flat, where, size, aligned=(2,))
+
+    def emit(self) -> bool:
+        """Emits everything; whether only thread 0 works."""
+        p, f = self.plan, self.f
+        items: Block = (i32(0), self.levels.dim(p.batch))
+        rows: Block = (i32(0), self.levels.dim(p.m))
+        columns: Block = (i32(0), self.levels.dim(p.n))
+        sizes = [d.at(TYPICAL_BATCH) for d in (p.batch, p.m, p.n)]
+        products = sizes[0] * sizes[1] * sizes[2] * p.k.at(TYPICAL_BATCH)
+        is_serial = products < SERIAL_PRODUCTS
+        if self.target.has_threads:
+            if is_serial:
+                f.return_if(self.thread)
+            elif sizes[0] >= 4:
+                items = split(f, items[1], 1, self.thread, self.threads)
+            elif sizes[1] >= 24 or sizes[2] < 64:
+                rows = split(f, rows[1], 1, self.thread, self.threads)
+            else:
+                columns = split(f, columns[1], PANEL, self.thread, self.threads)
+        self._items(items, rows, columns)
+        return is_serial
+
+    def _items(self, items: Block, rows: Block, columns: Block) -> None:
+        p, f = self.plan, self.f
+        with blocks(f, items, 1, is_single=p.batch == Dim.of(1)) as (item, _):
+            a = f.local(self.a + item * self._bytes(p.m * p.k))
+            b = f.local(self.b + item * self._bytes(p.k * p.n))
+            with (
+                blocks(f, columns, p.block_n, is_single=p.has_single_n) as column_block,
+                blocks(f, rows, p.block_m, is_single=_fits(p.m, p.block_m)) as row_block,
+            ):
+                c, c_step = self._result(item, row_block, column_block)
+                whole = (i32(0), self.levels.dim(p.k))
+                with blocks(f, whole, p.block_k, is_single=p.has_single_k) as k_block:
+                    adds = op("i32.ne", k_block[0], 0) if not p.has_single_k else i32(0)
+                    emit = self._dot if p.is_dot else self._splat
+                    emit(a, b, c, c_step, row_block, column_block, k_block, f.local(adds))
+                self._store(item, row_block, column_block)
+
+    def _result(self, item: Operand, rows: Block, columns: Block) -> tuple[Local, Operand]:
+        p, f = self.plan, self.f
+        if p.output is None:
+            return f.local(self.sums), i32(p.block_n * ELEMENT_BYTES)
+        row = item * self.levels.dim(p.m) + rows[0]
+        element = row * self.levels.dim(p.n) + columns[0]
+        return f.local(self.pointers[p.output] + element * ELEMENT_BYTES), self._bytes(p.n)
+
+    def _store(self, item: Operand, rows: Block, columns: Block) -> None:
+        if self.epilogue is None:
+            return
+        f, p = self.f, self.plan
+        ranges = [(item, item + 1), *((at, at + length) for at, length in (rows, columns))]
+        # The epilogue counts rows and columns from the start of the whole matrix.
+        origin = self.sums - (rows[0] * p.block_n + columns[0]) * ELEMENT_BYTES
+        self.epilogue.call(f, self.batch, ranges, self.pointers, origin)
+
+    def _dot(self, a: Operand, b: Operand, c: Operand, c_step: Operand, rows: Block,
+             columns: Block, ks: Block, adds: Operand) -> None:  # fmt: skip
+        size = self.plan.k.static
+        block = dot_block(self.maths, size * ELEMENT_BYTES, has_rest=size % 4 != 0)
+        left = a + (rows[0] * size + ks[0]) * ELEMENT_BYTES
+        right = b + (columns[0] * size + ks[0]) * ELEMENT_BYTES
+        arguments = (left, right, c, rows[1], columns[1], ks[1], c_step, adds)
+        self.f.perform(self.f.call(block, *arguments))
+
+    def _splat(self, a: Operand, b: Operand, c: Operand, c_step: Operand, rows: Block,
+               columns: Block, ks: Block, adds: Operand) -> None:  # fmt: skip
+        p, f = self.plan, self.f
+        row_step, a_step = self._bytes(p.k), i32(ELEMENT_BYTES)
+        if p.transpose_a:
+            row_step, a_step = i32(ELEMENT_BYTES), self._bytes(p.m)
+        left = f.local(a + rows[0] * row_step + ks[0] * a_step)
+        if p.packs_a:
+            pack = pack_rows(self.maths)
+            f.perform(f.call(pack, left, self.packed_a, rows[1], ks[1], row_step, a_step))
+            left = f.local(self.packed_a)
+        block = splat_block(self.maths, None if p.packs_a else row_step.constant)
+
+        def multiply(right: Operand, target: Operand, panels: Operand, panel_step: Operand,
+                     b_step: Operand) -> None:  # fmt: skip
+            f.perform(f.call(block, left, right, target, rows[1], panels, ks[1], row_step, a_step,
+                             panel_step, b_step, c_step, adds))  # fmt: skip
+
+        k_step, column_step = self._bytes(p.n), i32(ELEMENT_BYTES)
+        if p.transpose_b:
+            k_step, column_step = i32(ELEMENT_BYTES), self._bytes(p.k)
+        right = f.local(b + ks[0] * k_step + columns[0] * column_step)
+        whole = f.local(i32(0) if p.packs_b else op("i32.div_u", columns[1], PANEL))
+        if not p.packs_b:
+            multiply(right, c, whole, i32(PANEL * ELEMENT_BYTES), k_step)
+        if not p.packs_b and all(x % PANEL == 0 for x in p.n.coefficients):
+            return
+        rest = f.local(columns[1] - whole * PANEL)
+        with f.if_(rest):
+            moved = right + whole * PANEL * column_step
+            pack = pack_panels(self.maths)
+            f.perform(f.call(pack, moved, self.packed_b, ks[1], rest, k_step, column_step))
+            panels = op("i32.div_u", rest + (PANEL - 1), PANEL)
+            width = PANEL * ELEMENT_BYTES
+            multiply(self.packed_b, c + whole * width, panels, ks[1] * width, i32(width))
+
+    def _bytes(self, size: Dim) -> Operand:
+        return self.levels.dim(size * ELEMENT_BYTES)
+
+
+@contextmanager
+def blocks(f: Function, whole: Block, size: int, *, is_single: bool) -> Iterator[Block]:
+    """Divides [begin, end) into blocks; `is_single` where it is known to be one."""
+    begin, end = whole
+    if is_single:
+        yield begin, f.local(end - begin)
+        return
+    at = f.local(begin)
+    with f.loop():
+        left = f.local(end - at)
+        length = f.local(select(op("i32.lt_s", left, size), left, i32(size)))
+        yield at, length
+        f.increment(at, size)
+        f.repeat_if(op("i32.lt_s", at, end))
+
+
+def _fits(extent: Dim, size: int) -> bool:
+    return Dim.of(size).is_at_least(extent)
+
+
+def _no_values(*_: object) -> Operand:
+    raise AssertionError("sizes gather nothing")

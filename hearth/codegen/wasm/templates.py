@@ -1,0 +1,20 @@
+"""Which kernels have a faster way than loops."""
+
+from __future__ import annotations
+
+from hearth.codegen.wasm.epilogue import has_epilogue_only
+from hearth.codegen.wasm.gemm import gemm_function
+from hearth.codegen.wasm.kernels import KernelFunction, Target, loop_function
+from hearth.ir.kernel import DotTemplate, Kernel
+
+
+def kernel_function(target: Target, kernel: Kernel) -> KernelFunction:
+    """A kernel with a template that this target knows goes there; every other becomes loops."""
+    template = kernel.template
+    if template is not None and has_epilogue_only(kernel):
+        match template:
+            case DotTemplate():
+                return gemm_function(target, kernel, template)
+            case _:
+                pass
+    return loop_function(target, kernel)
