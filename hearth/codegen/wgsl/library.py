@@ -110,8 +110,9 @@ fn reduce_angle(x: f32) -> vec2<f32> {
   let skip = u32(max(e - 2, 0));
   let shift = u32(max(2 - e, 0));
   let w0 = mantissa * (two_over_pi(skip) >> shift);
-  let w1 = two_over_pi(skip + 32u) >> shift | (two_over_pi(skip) << (31u - shift) << 1u);
-  let w2 = two_over_pi(skip + 64u) >> shift | (two_over_pi(skip + 32u) << (31u - shift) << 1u);
+  let w1 = (two_over_pi(skip + 32u) >> shift) | ((two_over_pi(skip) << (31u - shift)) << 1u);
+  let w2 = (two_over_pi(skip + 64u) >> shift)
+         | ((two_over_pi(skip + 32u) << (31u - shift)) << 1u);
   let middle = mantissa * w1;
   let carry = mul_high(mantissa, w2);
   let fraction = middle + carry;
