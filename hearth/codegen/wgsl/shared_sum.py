@@ -64,54 +64,51 @@ class _SharedSum:
         ]
 
     def run(self) -> None:
-        body, lanes = self.body, self.block.lanes
+        """Long sums go in blocks of steps, so that their error does not grow with their length."""
+        body, lanes, count = self.body, self.block.lanes, len(self.names)
+        body.declarations.append(f"var<workgroup> partial: array<vec4<f32>, {lanes * count}>;")
         depth = product(self.contraction.depth)
-        limit = body.dim(depth).text
-        self.zero("c")
-        if depth.is_static and depth.static <= 2 * BLOCK_STEPS * lanes:
-            with body.range_loop("thread", limit, lanes) as k:
-                self.multiply(k, "c")
+        limit, steps = body.dim(depth).text, BLOCK_STEPS * lanes
+        if depth.is_static and depth.static <= 2 * steps:
+            self.add_range("thread", limit)
         else:
-            with body.range_loop("thread", limit, BLOCK_STEPS * lanes) as start:
-                self.zero("d")
-                end = body.let(Term(f"min({start.text} + {BLOCK_STEPS * lanes}u, {limit})",
-                                    start.depth), "end")  # fmt: skip
-                with body.range_loop(start.text, end.text, lanes) as k:
-                    self.multiply(k, "d")
-                for name in self.names:
-                    body.line(f"{name} += {_renamed(name, 'd')};")
+            with body.range_loop("thread", limit, steps) as start:
+                end = Term(f"min({start.text} + {steps}u, {limit})", start.depth)
+                self.add_range(start.text, body.let(end, "end").text)
         self.combine()
         self.finish()
 
-    def zero(self, letter: str) -> None:
+    def add_range(self, start: str, limit: str) -> None:
+        """Add this thread's share of a range of the sum to its part of `partial`."""
+        body, count = self.body, len(self.names)
         for name in self.names:
-            self.body.line(f"var {_renamed(name, letter)} = vec4<f32>();")
+            body.line(f"var {name} = vec4<f32>();")
+        with body.range_loop(start, limit, self.block.lanes) as k:
+            self.multiply(k)
+        # Workgroup memory starts as zeros.
+        for i, name in enumerate(self.names):
+            body.line(f"partial[thread * {count}u + {i}u] += {name};")
 
-    def multiply(self, k: Term, letter: str) -> None:
+    def multiply(self, k: Term) -> None:
         body, places, block = self.body, self.places, self.block
         rows, columns = self.contraction.rows, self.contraction.columns
         a = [load_quad(body, rows, [places.axes(row=p, depth=k) for p in quad])
              for quad in self.rows]  # fmt: skip
         b = [load_quad(body, columns, [places.axes(column=p, depth=k) for p in quad])
              for quad in self.columns]  # fmt: skip
-        for letter_and_quads in (("a", a), ("b", b)):
-            for i, quad in enumerate(letter_and_quads[1]):
-                body.line(f"let {letter_and_quads[0]}{i} = {quad};")
+        for letter, quads in (("a", a), ("b", b)):
+            for i, quad in enumerate(quads):
+                body.line(f"let {letter}{i} = {quad};")
         for i in range(block.all_rows):
             for j in range(block.all_columns // 4):
-                body.line(f"{letter}{i}_{j} += a{i // 4}.{COMPONENTS[i % 4]} * b{j};")
+                body.line(f"c{i}_{j} += a{i // 4}.{COMPONENTS[i % 4]} * b{j};")
 
     def combine(self) -> None:
         """The tree; afterwards the first `len(names)` vectors of `partial` are the results."""
         body, lanes, count = self.body, self.block.lanes, len(self.names)
-        body.declarations.append(f"var<workgroup> partial: array<vec4<f32>, {lanes * count}>;")
-        for i, name in enumerate(self.names):
-            body.line(f"partial[thread * {count}u + {i}u] = {name};")
         body.line("workgroupBarrier();")
         # All threads add: each step halves a run of lanes * count vectors.
-        with (
-            body.block(f"for (var half = {lanes * count // 2}u; half >= {count}u; half /= 2u)"),
-        ):
+        with body.block(f"for (var half = {lanes * count // 2}u; half >= {count}u; half /= 2u)"):
             with body.range_loop("thread", "half", lanes) as at:
                 body.line(f"partial[{at.text}] += partial[{at.text} + half];")
             body.line("workgroupBarrier();")
@@ -125,7 +122,3 @@ class _SharedSum:
                 Term(f"first_column + {i.text} % {block.all_columns}u", i.depth), "column"
             )
             write_results(self.places, row, column, f"partial[{i.text} / 4u][{i.text} % 4u]")
-
-
-def _renamed(name: str, letter: str) -> str:
-    return letter + name[1:]
