@@ -28,7 +28,7 @@ from hearth.codegen.wasm.opcodes import F32, V128
 from hearth.codegen.wasm.spelling import LOADS, Speller
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import BOOL, ELEMENT_BYTES, FLOAT32
-from hearth.ir.index import Axis, Index, Value
+from hearth.ir.index import Atom, Axis, Index, Value, atom_index, substitute
 from hearth.ir.kernel import Accumulator, Divisible, Guard, IndexValue, InRange, Load, Param
 from hearth.ir.scalar import Apply, BatchValue, Const, Expr, walk
 
@@ -140,14 +140,16 @@ class Expressions:
     # ------------------------------------------------------------ indices
 
     def lane_index(self, index: Index, lane: int) -> Index:
-        """The index at the vector axis plus `lane`."""
+        """The index at the vector axis plus `lane`; gathered values have their lanes already."""
 
-        def rule(axis: Axis) -> Index | None:
-            if axis.position != self.vector_axis:
-                return None
-            return axis_index(axis.position, axis.extent) + lane
+        def rule(atom: Atom) -> Index | None:
+            if isinstance(atom, Value):
+                return atom_index(atom)
+            if isinstance(atom, Axis) and atom.position == self.vector_axis:
+                return axis_index(atom.position, atom.extent) + lane
+            return None
 
-        return self.canonical.index(index, rule)
+        return substitute(index, rule)
 
     def index_lanes(self, index: Index) -> Operand:
         """The values of an index in four lanes."""
