@@ -65,10 +65,10 @@ def uniform(
 
 
 def _uniform_meta(
-    seed: torch.Tensor,  # noqa: ARG001 (the signature is the operator's)
-    step: torch.Tensor,  # noqa: ARG001
+    seed: torch.Tensor,
+    step: torch.Tensor,
     size: Sequence[int],
-    stream: int,  # noqa: ARG001
+    stream: int,
 ) -> torch.Tensor:
     return torch.empty(size, dtype=torch.float32, device="meta")
 

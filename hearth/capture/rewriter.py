@@ -89,6 +89,17 @@ class Call:
 
 
 Form = Callable[["Rewriter", Call], "Argument | None"]
+FORMS: dict[str, Form] = {}
+
+
+def form(*targets: str) -> Callable[[Form], Form]:
+    """Register the canonical form of these operations; it returns None to leave a call alone."""
+
+    def register(function: Form) -> Form:
+        FORMS.update(dict.fromkeys(targets, function))
+        return function
+
+    return register
 
 
 @dataclass

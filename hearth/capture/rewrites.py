@@ -101,14 +101,25 @@ def _adaptive_max_pool2d(
     return F.max_pool2d(input, (height // out[0], width // out[1]))
 
 
+@_rewrite(F.adaptive_max_pool1d, torch.adaptive_max_pool1d)
+def _adaptive_max_pool1d(
+    input: torch.Tensor,  # noqa: A002
+    output_size: Any,
+    return_indices: bool = False,
+) -> Any:
+    size = output_size[0] if isinstance(output_size, (tuple, list)) else output_size
+    pooled = _adaptive_max_pool2d(input.unsqueeze(-2), (1, size), return_indices)
+    return pooled if pooled is NotImplemented else pooled.squeeze(-2)
+
+
 @_rewrite(F.avg_pool2d)
 def _avg_pool2d(
     input: torch.Tensor,  # noqa: A002
     kernel_size: Any,
     stride: Any = None,
     padding: Any = 0,
-    ceil_mode: bool = False,  # noqa: ARG001
-    count_include_pad: bool = True,  # noqa: ARG001
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Any:
     kernel = _pair(kernel_size)

@@ -93,8 +93,9 @@ def capture(
 ) -> AtenGraph:
     """Trace `function(name → tensor, tracing)` into one graph that holds for every batch size.
 
-    `modules` names the modules for origins, or `place` is the origin of every operation.  The inputs with the roles "seed" and "step" feed
-    the random operations.  Raises `CaptureError` or `UnsupportableError`.
+    `modules` names the modules for origins, or `place` is the origin of every operation.  The
+    inputs with the roles "seed" and "step" feed the random operations.  Raises `CaptureError` or
+    `UnsupportableError`.
     """
     batches = BATCH_SIZES if any(i.batched for i in inputs) else BATCH_SIZES[:1]
     graphs = [

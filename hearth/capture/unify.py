@@ -157,17 +157,23 @@ def solve_integer(values: Sequence[int], batches: Sequence[int]) -> Dim | int | 
 
 
 def solve_float(values: Sequence[float], batches: Sequence[int]) -> BatchScalar | None:
-    """Scale * n(B) or scale / n(B), with n one of a*B + b (a, b integers), B, B**2; else None."""
+    """A factor times n(B) or over n(B), with n(B) an integer a*B + b or c*B**2; else None.
+
+    For b = 0 any factor is found, otherwise 1/1, 1/2, ... 1/8 or the reciprocal of these.
+    """
     if any(v == 0 or not np.isfinite(v) for v in values):
         return None
     inverse = [1 / v for v in values]
     one = Dim.of(1)
     for whole, turned in ((values, False), (inverse, True)):
-        exact = solve_integer([round(v) for v in whole], batches)
-        for candidate in (exact, B, B * B):
+        candidates = [
+            (solve_integer([round(v * part) for v in whole], batches), 1 / part)
+            for part in range(1, 9)
+        ]
+        candidates += [(n, whole[0] / n.at(batches[0])) for n in (B, B * B)]
+        for candidate, scale in candidates:
             if not isinstance(candidate, Dim):
                 continue
-            scale = 1.0 if candidate is exact else whole[0] / candidate.at(batches[0])
             found = (
                 BatchScalar(_clean(1 / scale), one, candidate)
                 if turned

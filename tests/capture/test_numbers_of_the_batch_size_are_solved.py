@@ -47,7 +47,7 @@ def test_scaled_forms_hold_at_every_batch_size(scale: float, a: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "function", [lambda n: n**0.5, lambda n: 1 / (n + 0.5), lambda n: 0.3 * n + 1]
+    "function", [lambda n: n**0.5, lambda n: 1 / (n + 0.3), lambda n: 0.3 * n + 1]
 )
 def test_other_floats_are_refused(function: object) -> None:
     assert callable(function)

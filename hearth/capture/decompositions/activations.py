@@ -140,7 +140,7 @@ def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
 
 
 @rule(aten.leaky_relu_backward.default)
-def leaky_relu_backward(g: Tensor, x: Tensor, slope: float, is_result: bool) -> Tensor:  # noqa: ARG001
+def leaky_relu_backward(g: Tensor, x: Tensor, slope: float, is_result: bool) -> Tensor:
     return torch.where(x > 0, g, g * slope)
 
 
@@ -158,6 +158,16 @@ def elu_backward(
     else:
         negative = g * (input_scale * alpha * scale) * torch.exp(x * input_scale)
     return torch.where(x <= 0, negative, g * scale)
+
+
+@rule(aten.hardshrink.default)
+def hardshrink(x: Tensor, lambd: float = 0.5) -> Tensor:
+    return torch.where((x >= -lambd) & (x <= lambd), 0.0, x)
+
+
+@rule(aten.hardshrink_backward.default, aten.softshrink_backward.default)
+def shrink_backward(g: Tensor, x: Tensor, lambd: float) -> Tensor:
+    return torch.where((x >= -lambd) & (x <= lambd), 0.0, g)
 
 
 @rule(aten.native_dropout_backward.default)

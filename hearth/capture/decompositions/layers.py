@@ -39,10 +39,6 @@ operator(
     "bool ceil_mode, bool count_include_pad, int? divisor) -> Tensor",
     lambda g, x_shape, *_: g.new_empty(x_shape),
 )
-operator(
-    "index_add(Tensor g, Tensor indices, int size) -> Tensor",
-    lambda g, indices, size: g.new_empty((size, *g.shape[1:])),  # noqa: ARG005
-)
 
 
 @rule(aten.convolution.default)
@@ -70,7 +66,7 @@ def convolution_backward(
     g: Tensor,
     x: Tensor,
     w: Tensor,
-    bias_sizes: Ints | None,  # noqa: ARG001
+    bias_sizes: Ints | None,
     stride: Ints,
     padding: Ints,
     dilation: Ints,
@@ -101,7 +97,7 @@ def max_pool_backward(
     stride: Ints,
     padding: Ints,
     dilation: Ints,
-    ceil_mode: bool,  # noqa: ARG001
+    ceil_mode: bool,
     indices: Tensor,
 ) -> Any:
     shape = (kernel, stride or kernel, padding, dilation)
@@ -127,31 +123,9 @@ def _pair(value: Ints) -> Ints:
     return [value[0], value[0]] if len(value) == 1 else value
 
 
-@rule(aten.embedding.default)
-def embedding(
-    weight: Tensor,
-    indices: Tensor,
-    padding_index: int = -1,  # noqa: ARG001
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,  # noqa: ARG001
-) -> Any:
-    if scale_grad_by_freq:
-        return NotImplemented
-    indices = torch.ops.hearth.index_range(indices, weight.shape[0], None)
-    rows = torch.index_select(weight, 0, indices.reshape(-1))
-    return rows.reshape(*indices.shape, weight.shape[1])
-
-
-@rule(aten.embedding_dense_backward.default)
-def embedding_backward(
-    g: Tensor, indices: Tensor, size: int, padding_index: int, scale_grad_by_freq: bool
-) -> Any:
-    if scale_grad_by_freq:
-        return NotImplemented
-    if padding_index >= 0:
-        g = torch.where((indices == padding_index).unsqueeze(-1), 0.0, g)
-    flat = g.reshape(-1, g.shape[-1])
-    return torch.ops.hearth.index_add(flat, indices.reshape(-1), size)
+@rule(aten.hypot.default)
+def hypot(a: Tensor, b: Tensor) -> Tensor:
+    return torch.sqrt(a * a + b * b)
 
 
 def _scaled(x: Tensor, factor: Scalar) -> Tensor:
@@ -241,7 +215,9 @@ def vector_norm(
         return torch.abs(x).sum(axes, keepdim)
     if order == math.inf:
         return torch.amax(torch.abs(x), axes, keepdim)
-    return NotImplemented
+    if order <= 0:
+        return NotImplemented
+    return torch.pow(torch.pow(torch.abs(x), order).sum(axes, keepdim), 1 / order)
 
 
 @rule(aten.square.default)

@@ -159,5 +159,5 @@ def log_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @rule(aten.log_sigmoid_backward.default)
-def log_sigmoid_backward(g: Tensor, x: Tensor, buffer: Tensor) -> Tensor:  # noqa: ARG001
+def log_sigmoid_backward(g: Tensor, x: Tensor, buffer: Tensor) -> Tensor:
     return g * torch.sigmoid(-x)

@@ -66,8 +66,8 @@ def batch_norm_without_statistics(
     x: Tensor,
     weight: Optional,
     bias: Optional,
-    training: bool,  # noqa: ARG001
-    momentum: float,  # noqa: ARG001
+    training: bool,
+    momentum: float,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return _batch_statistics(x, weight, bias, eps)[:3]
@@ -80,7 +80,7 @@ def batch_norm_eval(
     bias: Optional,
     running_mean: Tensor,
     running_var: Tensor,
-    momentum: float,  # noqa: ARG001
+    momentum: float,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     shape, rstd = channel_shape(x), torch.rsqrt(running_var + eps)
@@ -276,7 +276,7 @@ def safe_softmax(x: Tensor, axis: int, dtype: torch.dtype | None = None) -> Tens
 
 
 @rule(aten._softmax_backward_data.default)
-def softmax_backward(g: Tensor, y: Tensor, axis: int, dtype: torch.dtype) -> Tensor:  # noqa: ARG001
+def softmax_backward(g: Tensor, y: Tensor, axis: int, dtype: torch.dtype) -> Tensor:
     weighted = g * y
     return weighted - y * weighted.sum([axis], True)
 
@@ -289,5 +289,5 @@ def log_softmax(x: Tensor, axis: int, half_to_float: bool) -> Tensor:
 
 
 @rule(aten._log_softmax_backward_data.default)
-def log_softmax_backward(g: Tensor, y: Tensor, axis: int, dtype: torch.dtype) -> Tensor:  # noqa: ARG001
+def log_softmax_backward(g: Tensor, y: Tensor, axis: int, dtype: torch.dtype) -> Tensor:
     return g - torch.exp(y) * g.sum([axis], True)

@@ -1,0 +1,5 @@
+"""The canonical forms, one function per family of spellings; importing this fills the registry."""
+
+from hearth.capture.forms import lookups, pointwise, views
+
+__all__ = ["lookups", "pointwise", "views"]

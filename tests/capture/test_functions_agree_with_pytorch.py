@@ -1,0 +1,122 @@
+"""Functions of torch, forward and gradient, captured and computed in float64, equal PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from hearth.capture.opset import CORE_OPS
+from hearth.steps.programs import capture_gradients
+from hearth.steps.train_step import TrainStep
+from tests.capture.eager import feeds, largest_error, run_eager
+
+Function = Callable[[torch.Tensor], torch.Tensor]
+ROW, IMAGE = (12,), (2, 8, 8)
+
+
+class Scaled(nn.Module):
+    def __init__(self, function: Function, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.scale, self.function = nn.Parameter(torch.rand(shape) + 0.5), function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x * self.scale)
+
+
+def positive(function: Function) -> Function:
+    return lambda x: function(x.abs() + 0.5)
+
+
+CHOSEN = torch.tensor([1, -3, 1])
+ROWS: dict[str, Function] = {
+    **{f.__name__: f for f in (F.celu, F.selu, F.glu, F.hardshrink, F.softshrink, F.tanhshrink)},
+    **{f.__name__: f for f in (F.softsign, torch.sin, torch.cos, torch.tan, torch.atan)},
+    **{f.__name__: f for f in (torch.asinh, torch.erf, torch.exp2, torch.expm1, torch.frac)},
+    **{f.__name__: positive(f) for f in (torch.log2, torch.log10, torch.log1p, torch.sqrt)},
+    **{f.__name__: positive(f) for f in (torch.rsqrt, torch.reciprocal)},
+    "cube": lambda x: x**3,
+    "power": positive(lambda x: x**2.5),
+    "power of itself": positive(lambda x: x**x),
+    "exponential of 2": lambda x: 2**x,
+    "fmod": lambda x: torch.fmod(x, 0.7),
+    "remainder": lambda x: torch.remainder(x, 0.7),
+    "atan2": lambda x: torch.atan2(x, x + 1),
+    "hypot": lambda x: torch.hypot(x, x + 1),
+    "xlogy": positive(lambda x: torch.xlogy(x, x)),
+    "logaddexp": lambda x: torch.logaddexp(x, x * 2),
+    "largest": lambda x: x.max(1)[0],
+    "smallest kept": lambda x: x.min(1, keepdim=True)[0] * x,
+    "largest of all": lambda x: x.max() * x,
+    "norm": lambda x: x.norm(dim=1),
+    "norm 1": lambda x: x.norm(p=1, dim=1),
+    "norm 3": lambda x: x.norm(p=3, dim=1),
+    "normalize": F.normalize,
+    "variance": lambda x: x.var(1),
+    "variance over the batch": lambda x: x.var(0),
+    "cosine similarity": lambda x: F.cosine_similarity(x, x.flip(1) + 1),
+    "einsum": lambda x: torch.einsum("bi,bj->bij", x, x),
+    "similarity of samples": lambda x: (x @ x.T).softmax(1) @ x,
+    "matrices": lambda x: x.reshape(-1, 3, 4) @ x.reshape(-1, 4, 3),
+    "repeat": lambda x: x.repeat(1, 2),
+    "repeat rows": lambda x: x.repeat(2, 3, 1),
+    "repeat interleave": lambda x: x.repeat_interleave(2, 1),
+    "chosen columns": lambda x: x[:, CHOSEN],
+    "chosen grid": lambda x: x.reshape(-1, 3, 4)[:, torch.tensor([[0, 2], [2, 1]])],
+    "index select": lambda x: x.index_select(1, CHOSEN.abs()),
+    "gather": lambda x: x.gather(1, (torch.arange(len(x)) % 12)[:, None].expand(len(x), 3)),
+    "steps": lambda x: x[:, 1::3],
+    "chunks": lambda x: torch.cat(x.chunk(5, 1)[::-1], 1),
+    "attention": lambda x: F.scaled_dot_product_attention(
+        *[x.reshape(-1, 2, 3, 2)] * 3, is_causal=True
+    ),
+    "adaptive max 1d": lambda x: F.adaptive_max_pool1d(x[:, None], 4),
+    "average 1d": lambda x: F.avg_pool1d(x[:, None], 3, 2),
+    "any and all": lambda x: x * (x > 0).any(1, keepdim=True) * (x < 9).all(),
+    "alpha dropout": lambda x: F.alpha_dropout(x, 0.3),
+    "bernoulli": lambda x: x * torch.bernoulli(torch.sigmoid(x.detach())),
+    "kl": lambda x: F.kl_div(
+        F.log_softmax(x, 1), torch.full_like(x, 1 / 12), reduction="batchmean"
+    ),
+    "triplet": lambda x: F.triplet_margin_loss(x, x + 1, x.flip(1)),
+    "binary cross entropy": lambda x: F.binary_cross_entropy(x.sigmoid(), torch.ones_like(x) * 0.3),
+}
+IMAGES: dict[str, Function] = {
+    "lower triangle": lambda x: x.tril(),
+    "roll": lambda x: x.roll(2, -1),
+    "pixel shuffle": lambda x: F.pixel_shuffle(x.reshape(-1, 4, 4, 8), 2),
+    "circular": lambda x: F.pad(x, (1, 1, 1, 1), mode="circular"),
+    "power average": lambda x: F.lp_pool2d(x.abs(), 2, 2),
+    "average without padding": lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+    "average, ceiling": lambda x: F.avg_pool2d(x, 3, 2, ceil_mode=True),
+    "average, divisor": lambda x: F.avg_pool2d(x, 2, divisor_override=3),
+    "adaptive average": lambda x: F.adaptive_avg_pool2d(x, (3, 5)),
+    "adaptive average, same": lambda x: F.adaptive_avg_pool2d(x, (None, 4)),
+    "maximum, ceiling": lambda x: F.max_pool2d(x, 3, 2, 1, ceil_mode=True),
+    "maximum, dilated": lambda x: F.max_pool2d(x, 2, 1, 0, 2),
+    "adaptive maximum": lambda x: F.adaptive_max_pool2d(x, 4),
+    "bilinear": lambda x: F.interpolate(x, (5, 11), mode="bilinear", align_corners=True),
+    "nearest": lambda x: F.interpolate(x, (5, 11)),
+    "channel dropout": lambda x: F.dropout2d(x, 0.3),
+    "instance norm": F.instance_norm,
+    "pixel classes": lambda x: F.cross_entropy(x, torch.zeros(len(x), 8, 8, dtype=torch.long)),
+}
+CASES = {**{k: (f, ROW) for k, f in ROWS.items()}, **{k: (f, IMAGE) for k, f in IMAGES.items()}}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_function_and_its_gradient_equal_pytorch(name: str) -> None:
+    function, shape = CASES[name]
+    torch.manual_seed(1)
+    model = Scaled(function, shape)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    step = TrainStep(model, lambda o, y: (o * o).mean() + y.mean(), optimizer)
+    graph = capture_gradients(step, torch.randn(4, *shape), torch.zeros(4))
+    assert {n.target for n in graph.nodes} <= set(CORE_OPS)
+    for batch in (2, 5):
+        x, y = torch.randn(batch, *shape), torch.zeros(batch)
+        expected = run_eager(step, (x,), (y,))
+        assert largest_error(graph, batch, feeds(step, (x,), (y,)), expected) <= 1e-12
