@@ -131,11 +131,12 @@ def _train(options: argparse.Namespace) -> int:
 
 def _inspect(options: argparse.Namespace) -> int:
     from hearth.bundle.read import read_bundle
-    from hearth.inspection import describe, kernel_source
+    from hearth.inspection import describe, kernel_source, wasm_source
 
     bundle = read_bundle(options.bundle)
     if options.kernel is not None:
-        print(kernel_source(bundle, options.kernel), end="")
+        source = wasm_source if options.target == "wasm" else kernel_source
+        print(source(bundle, options.kernel), end="")
     else:
         print(describe(bundle, options.batch))
     return 0
@@ -184,7 +185,8 @@ def _parser() -> argparse.ArgumentParser:
     inspect = _command(commands, "inspect", _inspect, "print kernels, bytes, dispatches, memory")
     inspect.add_argument("bundle", metavar="BUNDLE")
     inspect.add_argument("--batch", type=_positive, default=64, help="batch size (64)")
-    inspect.add_argument("--kernel", metavar="NAME", help="print the WGSL of one kernel")
+    inspect.add_argument("--kernel", metavar="NAME", help="print the code of one kernel")
+    inspect.add_argument("--target", choices=BACKENDS, default=BACKENDS[0], help="of --kernel")
 
     serve = _command(commands, "serve", _serve, "serve a bundle with the headers threads need")
     serve.add_argument("bundle", metavar="BUNDLE")

@@ -6,12 +6,13 @@ Every figure comes from the manifest and the files; nothing is run.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import prod
 
 from hearth.bundle.manifest import Kernel, Manifest, Program
 from hearth.bundle.memory import ELEMENT_BYTES, buffer_bytes, plan_memory
 from hearth.bundle.read import Bundle
+from hearth.codegen.wasm.decode import decode_module
 from hearth.errors import InvalidInputError
 
 Row = Sequence[str]
@@ -28,15 +29,30 @@ def describe(bundle: Bundle, batch: int) -> str:
 
 def kernel_source(bundle: Bundle, name: str) -> str:
     """The WGSL of one kernel, as the bundle ships it."""
-    names = [k.name for k in bundle.manifest.kernels]
-    if name not in names:
-        raise InvalidInputError(
-            f"there is no kernel {name!r}", remedy=f"the kernels are: {', '.join(names)}"
-        )
     if bundle.manifest.wgsl is None:
-        raise InvalidInputError("this bundle was compiled without WebGPU: it has no kernel text")
-    text = bundle.file(bundle.manifest.wgsl.file).decode()
-    return split_kernels(text)[name]
+        raise InvalidInputError(
+            "this bundle was compiled without WebGPU", remedy="--target wasm prints WebAssembly"
+        )
+    modules = split_kernels(bundle.file(bundle.manifest.wgsl.file).decode())
+    _check_name(name, modules, "kernel")
+    return modules[name]
+
+
+def wasm_source(bundle: Bundle, name: str) -> str:
+    """The text form of one kernel or program in the bundle's first WebAssembly module."""
+    if bundle.manifest.wasm is None:
+        raise InvalidInputError("this bundle was compiled without WebAssembly")
+    file = bundle.manifest.wasm.variants[0].file
+    module = decode_module(bundle.file(file))
+    _check_name(name, dict.fromkeys(f.name for f in module.functions), "function")
+    return module.text(name) + "\n"
+
+
+def _check_name(name: str, known: Collection[str], kind: str) -> None:
+    if name not in known:
+        raise InvalidInputError(
+            f"there is no {kind} {name!r}", remedy=f"there are: {', '.join(known)}"
+        )
 
 
 def split_kernels(text: str) -> dict[str, str]:

@@ -88,6 +88,17 @@ def test_inspect_prints_the_text_of_one_kernel(
     assert printed.count("// kernel: ") == 1
 
 
+def test_inspect_prints_webassembly_as_text(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = json.loads((bundle / "manifest.json").read_text())["kernels"][0]["name"]
+    assert main(["inspect", str(bundle), "--kernel", name, "--target", "wasm"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"(func ${name} (param i32")
+    assert "i32.load" in printed or "call $" in printed
+    assert printed.endswith("\n)\n")
+
+
 @pytest.mark.wasm
 def test_verify_passes_for_a_bundle_and_for_a_function(
     bundle: Path, capsys: pytest.CaptureFixture[str]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hearth.codegen.wasm.assembler import Code, Function, Instruction
 from hearth.codegen.wasm.opcodes import OPCODES, TYPE_CODES, signed_leb, unsigned_leb
 
-_CONTROL = {
+CONTROL = {
     "block": b"\x02\x40", "loop": b"\x03\x40", "if": b"\x04\x40", "else": b"\x05", "end": b"\x0b",
     "br_if": b"\x0d", "return": b"\x0f", "call": b"\x10", "drop": b"\x1a", "select": b"\x1b",
     "local.get": b"\x20", "local.set": b"\x21", "local.tee": b"\x22",
@@ -107,9 +107,9 @@ def _body(function: Function, indices: dict[int, int]) -> bytes:
 def _encode(instruction: Instruction, indices: dict[int, int]) -> bytes:
     name, *immediates = instruction
     if name == "call":
-        return _CONTROL[name] + unsigned_leb(indices[id(immediates[0])])
-    if name in _CONTROL:
-        return _CONTROL[name] + b"".join(unsigned_leb(i) for i in immediates)
+        return CONTROL[name] + unsigned_leb(indices[id(immediates[0])])
+    if name in CONTROL:
+        return CONTROL[name] + b"".join(unsigned_leb(i) for i in immediates)
     row = OPCODES[name]
     if not immediates:
         return row.code
