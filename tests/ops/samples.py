@@ -187,17 +187,20 @@ add("aten.pow.Scalar", "", lambda x: 0.9**x, floats("B", 7))
 add("aten.pow.Scalar", "bias correction", lambda t: 1 - 0.999**t, floats(low=1, high=99))
 add("aten.pow.Scalar", "of int", lambda x: 3**x, ints("B", 7, low=0, high=9))
 add("aten.where.self", "", torch.where, bools("B", 5), floats("B", 5), floats(5))
-add("aten.where.self", "numbers", lambda c: torch.where(c, 1.5, -2.0).double(), bools("B", 5))
+add("aten.where.self", "numbers", lambda c: torch.where(c, 1.5, -2.0), bools("B", 5))
 add("aten.where.self", "mask", lambda x, m: x.masked_fill(m, -torch.inf), floats("B", 5), bools(5))
 add("aten.where.self", "of int", lambda c, x: torch.where(c, x, 7), bools("B", 5), ints(5))
 add("aten.where.self", "of bool", torch.where, bools("B", 5), bools("B", 5), bools(5))
+for _dtype in (torch.int64, torch.int32, torch.int16, torch.int8):
+    add("hearth.cast", f"float to {_dtype}", lambda x, d=_dtype: x.to(d).long(), floats("B", 5))
 for _dtype in (torch.int64, torch.int32, torch.int16, torch.int8, torch.bool):
-    add("hearth.cast", f"float to {_dtype}", lambda x, d=_dtype: x.to(d), floats("B", 5, high=9))
-    add("hearth.cast", f"{_dtype} to float", lambda x, d=_dtype: (x > 0).to(d).double(),
+    add("hearth.cast", f"{_dtype} to float", lambda x, d=_dtype: (x > 0).to(d).to(x.dtype),
         floats("B", 5))  # fmt: skip
-add("hearth.cast", "wraps around in small integers",
-    lambda x: ((x * 97).to(torch.int8) * 3, (x * 97).to(torch.uint8), (x * 9999).to(torch.int16)),
+add("hearth.cast", "float to bool", lambda x: x.to(torch.bool), ties("B", 5))
+add("hearth.cast", "int8 wraps around", lambda x: ((x * 97).to(torch.int8) * 3).long(),
     ints("B", 5))  # fmt: skip
+add("hearth.cast", "uint8 wraps around", lambda x: (x * 97).to(torch.uint8).long(), ints("B", 5))
+add("hearth.cast", "int16 wraps around", lambda x: (x * 9999).to(torch.int16).long(), ints("B", 5))
 add("hearth.index_range", "", F.cross_entropy, floats("B", 5),
     ints("B", low=0, high=5))  # fmt: skip
 add("hearth.index_range", "ignored", lambda x, y: F.cross_entropy(x, y, ignore_index=2),

@@ -13,17 +13,15 @@ from torch.utils import _pytree as pytree
 
 from hearth.capture.graph import AtenGraph
 from hearth.capture.opset import CORE_OPS
-from hearth.capture.random import replay_random
 from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
 from hearth.lowering.lower import Lowered, lower
 from hearth.lowering.rules import RULES
 from hearth.steps.examples import RANDOM_INPUTS
+from tests.ops.oracle import assert_close, expected, representable
 from tests.ops.samples import SAMPLES, Sample
 from tests.ops.targets import TARGETS, Target
 
 SEED, STEP = 0x1234_5678_9ABC_DEF0, 3
-# Rounding grows with the length of the sums and products of a sample: none has more than 2**10.
-ROUNDINGS = 2.0**10
 
 
 @pytest.fixture(autouse=True)
@@ -60,12 +58,6 @@ def lowered(sample: Sample) -> Lowered:
     return lower(captured(sample))
 
 
-def expected(sample: Sample, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-    with replay_random(SEED, STEP):
-        result = sample.function(*tensors)
-    return [t.detach() for t in pytree.tree_leaves(result)]
-
-
 def feeds_of(tensors: list[torch.Tensor]) -> dict[str, Any]:
     words = np.array([SEED & 0xFFFFFFFF, SEED >> 32], np.uint32)
     feeds = {f"input/{k}": t.numpy() for k, t in enumerate(tensors)}
@@ -78,29 +70,11 @@ def feeds_of(tensors: list[torch.Tensor]) -> dict[str, Any]:
 def test_a_lowered_operation_computes_what_pytorch_does(
     sample: Sample, batch: int, target: Target
 ) -> None:
-    tensors = [representable(t, target) for t in sample.draw(batch, seed=batch)]
+    tensors = [representable(t, target.floats) for t in sample.draw(batch, seed=batch)]
     graph = lowered(sample).graph
     results = target.run(graph, feeds_of(tensors), batch)
-    for k, want in enumerate(expected(sample, tensors)):
-        compare(results[f"output/{k}"], want.numpy(), target)
-
-
-def representable(tensor: torch.Tensor, target: Target) -> torch.Tensor:
-    """Float64 values that the target's floats can hold."""
-    if not tensor.is_floating_point():
-        return tensor
-    return torch.from_numpy(tensor.numpy().astype(target.floats).astype(np.float64))
-
-
-def compare(ours: Any, want: Any, target: Target) -> None:
-    assert ours.shape == want.shape
-    if want.dtype.kind != "f":
-        np.testing.assert_array_equal(ours, want.astype(ours.dtype))
-        return
-    finite = np.abs(want[np.isfinite(want)])
-    scale = finite.max(initial=0.0)
-    tolerance = ROUNDINGS * target.epsilon
-    np.testing.assert_allclose(ours, want, rtol=tolerance, atol=tolerance * scale)
+    for k, want in enumerate(expected(sample, tensors, SEED, STEP)):
+        assert_close(results[f"output/{k}"], want.numpy(), target.epsilon)
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=str)
