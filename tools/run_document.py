@@ -1,7 +1,7 @@
 """Runs the Python blocks of a Markdown page and checks the `text` blocks that follow them.
 
-    python tools/run_document.py PAGE            exits 1 where a page shows what the code does not print
-    python tools/run_document.py PAGE --update   writes what the code prints into the page
+    python tools/run_document.py PAGE            exits 1 where it shows what is not printed
+    python tools/run_document.py PAGE --update   writes into it what is printed
 
 All blocks of a page share one namespace, like a session typed by hand.
 """
@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--update", action="store_true")
     options = parser.parse_args()
     shown = options.page.read_text()
-    actual = run_page(shown, str(options.page))
+    actual = run_page(shown, options.page.name)
     if options.update:
         options.page.write_text(actual)
     elif actual != shown:
