@@ -69,6 +69,9 @@ class _SharedSum:
         body.declarations.append(f"var<workgroup> partial: array<vec4<f32>, {lanes * count}>;")
         depth = product(self.contraction.depth)
         limit, steps = body.dim(depth).text, BLOCK_STEPS * lanes
+        # Workgroup memory should start as zeros, but does not where wgpu-native runs.
+        for i in range(count):
+            body.line(f"partial[thread * {count}u + {i}u] = vec4<f32>();")
         if depth.is_static and depth.static <= 2 * steps:
             self.add_range("thread", limit)
         else:
@@ -85,7 +88,6 @@ class _SharedSum:
             body.line(f"var {name} = vec4<f32>();")
         with body.range_loop(start, limit, self.block.lanes) as k:
             self.multiply(k)
-        # Workgroup memory starts as zeros.
         for i, name in enumerate(self.names):
             body.line(f"partial[thread * {count}u + {i}u] += {name};")
 
