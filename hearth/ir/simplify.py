@@ -113,12 +113,14 @@ def _logic(expr: Apply) -> Expr | None:
 
 
 def _exact_division(expr: Apply) -> Expr | None:
-    """Exactly: x / 2**k is x * 2**-k."""
+    """Exactly: x / 2**k is x * 2**-k, and x / 0 is x * inf (GPU compilers make it 0)."""
     if expr.op != "div" or expr.dtype != FLOAT32:
         return None
     value = _value(expr.args[1])
-    if value is None or value == 0 or not math.isfinite(value):
+    if value is None or not math.isfinite(value):
         return None
+    if value == 0:
+        return apply("mul", expr.args[0], math.copysign(math.inf, value))
     mantissa, exponent = math.frexp(value)
     if abs(mantissa) != 0.5 or not -125 <= exponent <= 126:
         return None
