@@ -15,12 +15,12 @@ from hearth.errors import BundleFormatError
 from hearth.ir.kernel import Kernel
 from hearth.steps.train_step import TrainStep
 
-BUILD_FILE: Final = "build.pickle"
+BUILD_SUFFIX: Final = ".build.pickle"
 
 
 @dataclass(frozen=True)
 class Build:
-    """What a bundle's developer keeps beside it; never served, never needed to train.
+    """What a bundle's developer keeps beside its folder; never shipped, never needed to train.
 
     `step` is None for functions, and where the model cannot be pickled.
     """
@@ -41,9 +41,12 @@ class Compiled:
     step: TrainStep | None
 
     def save(self, path: str | Path, *, runtime: bool = True) -> None:
-        """Write the bundle folder; `runtime` adds hearth.js and the types of this model."""
+        """Write the bundle folder, and beside it PATH.build.pickle for `verify` and `inspect`.
+
+        `runtime` adds hearth.js and the types of this model to the folder.
+        """
         write_bundle(path, self.manifest, self.files, runtime=runtime)
-        (Path(path) / BUILD_FILE).write_bytes(self._pickled())
+        build_file(path).write_bytes(self._pickled())
 
     def _pickled(self) -> bytes:
         try:
@@ -53,13 +56,19 @@ class Compiled:
             return pickle.dumps(Build(self.kernels, self.graphs, None))
 
 
+def build_file(path: str | Path) -> Path:
+    """Beside the folder and not in it: a folder is uploaded as a whole."""
+    folder = Path(path).resolve()
+    return folder.with_name(folder.name + BUILD_SUFFIX)
+
+
 def read_build(path: str | Path) -> Build:
     """The build beside a bundle.  It is a pickle: only read bundles that you compiled yourself."""
-    file = Path(path) / BUILD_FILE
+    file = build_file(path)
     if not file.is_file():
         raise BundleFormatError(
-            f"{path} has no {BUILD_FILE}",
-            why="it was copied without it, or written by another tool",
+            f"there is no {file.name} beside {path}",
+            why="the folder was moved without it, or written by another tool",
             remedy="compile the model again, or pass the training step itself",
         )
     build = pickle.loads(file.read_bytes())  # noqa: S301 (said in the docstring)
