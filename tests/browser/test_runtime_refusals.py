@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, Playwright
+from wasmtime import wat2wasm
 
+from tests.browser import least_squares as fixture
 from tests.browser.pages import (
     BATCH,
     FIXTURE,
@@ -308,3 +310,18 @@ def test_a_lost_gpu_is_an_error_and_the_page_loads_again(
         attempt(page, "await trainer.dispose();")
         load(page, "wasm")
         assert attempt(page, BATCH + "return (await trainer.trainBatch(x, y)).step;", GIVEN) == 1
+
+
+def test_a_helper_thread_that_breaks_off_does_not_hang_the_page(browser: Browser) -> None:
+    text = fixture.wat(relaxed=False, threads=True)
+    place = "(local $i i32) (local $label i32)\n"
+    assert text.count(place) == 1
+    trap = text.replace(place, place + "(if (local.get $thread) (then (unreachable)))\n")
+    with site(isolated=True) as served:
+        replace_file(served, "threads.wasm", bytes(wat2wasm(trap)))
+        page = open_page(browser, served)
+        load(page, "wasm", 3)
+        device, warnings = attempt(page, "return [trainer.device, trainer.warnings];")
+        assert (device["threads"], device["adapter"]) == (1, "simd128, relaxed-simd")
+        assert "helper thread broke off" in warnings[0]
+        page.close()

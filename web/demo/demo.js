@@ -91,13 +91,15 @@ async function train({ epochs, batchSize, learningRate }) {
       const flight = [];
       for (let first = 0; first < order.length && !stopping; first += batchSize) {
         const { x, y } = gather(split.train, order.subarray(first, first + batchSize));
-        flight.push(trainer.trainBatch(x, y).then(({ loss, step }) => {
+        const running = trainer.trainBatch(x, y).then(({ loss, step }) => {
           demo.losses.push([step, loss]);
           speed = meter();
           setProgress(++done / (epochs * stepsPerEpoch));
           emit("step", { step, loss });
           redraw();
-        }));
+        });
+        running.catch(() => {}); // the first failure ends the loop below; the others follow it
+        flight.push(running);
         if (flight.length >= STEPS_IN_FLIGHT) await flight.shift();
         if (performance.now() - glanced > GLANCE_INTERVAL_MS) {
           await Promise.all(flight.splice(0));
@@ -183,7 +185,8 @@ function bindControls() {
   field("rate").onchange = () => {
     try {
       parts().trainer.learningRate = options().learningRate; // also while it trains
-      element("error").hidden = true;
+      // It keeps its room: the page must not move under a finger that is about to press Train.
+      element("error").style.visibility = "hidden";
     } catch (error) {
       showError(error);
     }
@@ -296,6 +299,7 @@ function showError(error) {
   const { name, message } = error instanceof Error ? error : new Error(String(error));
   text("error", message);
   element("error").hidden = false;
+  element("error").style.visibility = "visible";
   if (!data) text("model", "This model cannot be trained here");
   emit("error", { name, message });
 }

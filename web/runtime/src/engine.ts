@@ -16,10 +16,10 @@ import {
 } from "./inputs.ts";
 import { isWeight, type Manifest, type OutputRole } from "./manifest.ts";
 import { openExecutor, type EngineOptions } from "./open.ts";
-import type { Bytes, TensorFile } from "./safetensors.ts";
+import type { Bytes } from "./safetensors.ts";
 import { spanOf } from "./state.ts";
 import {
-  readWeights, writeJson, writeSafetensors, writeWeights, type NameMap,
+  readWeights, writeJson, writeSafetensors, writeWeights, type NameMap, type WeightLayout,
 } from "./weights.ts";
 
 export type EngineEvent =
@@ -41,13 +41,14 @@ export type WeightFormat = "safetensors" | "json";
 
 const SCALARS: readonly OutputRole[] = ["loss", "metric", "norm"];
 
+/** A bundle on a device, on this very thread: what a `Trainer` has in its worker. */
 export class Engine {
   private tail: Promise<unknown> = Promise.resolve();
   private completed = 0;
 
   private constructor(
     private readonly executor: Executor,
-    private readonly original: TensorFile,
+    private readonly layout: WeightLayout,
     private readonly notify: (event: EngineEvent) => void,
   ) {}
 
@@ -55,10 +56,10 @@ export class Engine {
   static async load(
     source: BundleSource, options: EngineOptions, notify: (event: EngineEvent) => void,
   ): Promise<Engine> {
-    const { executor, weights } = await openExecutor(source, options, (message) => {
+    const { executor, layout } = await openExecutor(source, options, (message) => {
       notify({ kind: "warning", message });
     });
-    return new Engine(executor, weights, notify);
+    return new Engine(executor, layout, notify);
   }
 
   get manifest(): Manifest {
@@ -125,7 +126,7 @@ export class Engine {
       const image = await this.executor.device.readState(span);
       switch (format) {
         case "safetensors":
-          return writeSafetensors(this.manifest, this.original, image, span.offset);
+          return writeSafetensors(this.layout, image, span.offset);
         case "json":
           return writeJson(this.manifest, image, span.offset);
         default:

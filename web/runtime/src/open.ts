@@ -11,6 +11,7 @@ import { replayGolden } from "./golden.ts";
 import { CONSTANTS_FILE, isWeight, WEIGHTS_FILE } from "./manifest.ts";
 import { decodeSafetensors, encodeSafetensors, type TensorFile } from "./safetensors.ts";
 import { initialState } from "./state.ts";
+import { layoutOf, type WeightLayout } from "./weights.ts";
 
 export interface EngineOptions {
   backend?: BackendChoice;
@@ -24,8 +25,7 @@ export interface EngineOptions {
 
 export interface Opened {
   executor: Executor;
-  /** The weight file as it came, for exports in the same layout. */
-  weights: TensorFile;
+  layout: WeightLayout;
 }
 
 /** Loads a bundle on the best device that repeats the recorded step correctly. */
@@ -36,7 +36,7 @@ export async function openExecutor(
   const bundle = await Bundle.open(source);
   const parts = await readParts(bundle);
   const executor = await firstGood(bundle, parts, options, warn);
-  return { executor, weights: parts.weights };
+  return { executor, layout: layoutOf(bundle.manifest, parts.weights) };
 }
 
 interface Parts {

@@ -28,6 +28,7 @@ export interface TrainerOptions extends EngineOptions {
   workerUrl?: string | URL;
 }
 
+/** A compiled model that trains on this machine; `Trainer.load` makes one. */
 export class Trainer {
   /** Everything the bundle says about its model, inputs and weights. */
   readonly manifest: Manifest;

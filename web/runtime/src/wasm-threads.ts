@@ -17,9 +17,14 @@ export const THREAD_NAME = "hearth-thread";
 const STEP = 0;
 const PROGRAM = 1;
 const BATCH = 2;
-const BUSY = 3;
-const FAULT = 4;
-const WORDS = 5;
+const RUNNING = 3;
+const BUSY = 4;
+const FAULT = 5;
+const WORDS = 6;
+
+/** Words of the bundle's memory: its own barrier (spec/manifest.md, "WebAssembly"). */
+const ARRIVALS = 1088 / 4;
+const GENERATION = 1152 / 4;
 
 interface HelperStart {
   module: WebAssembly.Module;
@@ -31,6 +36,8 @@ interface HelperStart {
 }
 
 export class ThreadTeam {
+  private broken = false;
+
   private constructor(
     private readonly workers: readonly Worker[],
     private readonly control: Int32Array,
@@ -58,16 +65,21 @@ export class ThreadTeam {
   /** Runs a program on all threads; returns when all have finished. */
   run(program: string, own: ProgramFunction, batch: number): void {
     const { control, workers } = this;
+    if (this.broken) throw new BackendError("a step before this one broke off");
+    this.broken = true; // until it is over: a trap leaves the helpers at a barrier
     control[PROGRAM] = this.programs.indexOf(program);
     control[BATCH] = batch;
+    Atomics.store(control, RUNNING, 1);
     Atomics.store(control, BUSY, workers.length);
     Atomics.add(control, STEP, 1);
     Atomics.notify(control, STEP);
     own(batch, 0, workers.length + 1);
+    Atomics.store(control, RUNNING, 0);
     for (let busy = workers.length; busy > 0; busy = Atomics.load(control, BUSY)) {
       Atomics.wait(control, BUSY, busy);
     }
     if (Atomics.load(control, FAULT) !== 0) throw new BackendError("a helper thread broke off");
+    this.broken = false;
   }
 
   dispose(): void {
@@ -101,7 +113,7 @@ export function serveAsHelper(): void {
 }
 
 function loop(start: HelperStart, functions: readonly ProgramFunction[]): never {
-  const { control, thread, threads } = start;
+  const { control, memory, thread, threads } = start;
   for (let step = 0; ;) {
     Atomics.wait(control, STEP, step);
     const current = Atomics.load(control, STEP);
@@ -111,7 +123,24 @@ function loop(start: HelperStart, functions: readonly ProgramFunction[]): never 
       functions[control[PROGRAM] ?? 0]?.(control[BATCH] ?? 0, thread, threads);
     } catch {
       Atomics.store(control, FAULT, 1);
+      standIn(new Int32Array(memory.buffer), control, threads);
     }
     if (Atomics.sub(control, BUSY, 1) === 1) Atomics.notify(control, BUSY);
+  }
+}
+
+/** Arrives at every barrier in place of a call that broke off, so that the others can end. */
+function standIn(words: Int32Array, control: Int32Array, threads: number): void {
+  const running = (): boolean => Atomics.load(control, RUNNING) !== 0;
+  while (running()) {
+    const generation = Atomics.load(words, GENERATION);
+    if (Atomics.add(words, ARRIVALS, 1) + 1 === threads) {
+      Atomics.store(words, ARRIVALS, 0);
+      Atomics.store(words, GENERATION, generation + 1);
+      Atomics.notify(words, GENERATION);
+    }
+    while (running() && Atomics.load(words, GENERATION) === generation) {
+      Atomics.wait(words, GENERATION, generation, 1);
+    }
   }
 }

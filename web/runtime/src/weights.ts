@@ -16,19 +16,28 @@ import { checkedTensor, readEntry, writeEntry } from "./state.ts";
 /** Names in the file → names in the model. */
 export type NameMap = Readonly<Record<string, string>>;
 
-/** The file with the weights of `image`, in the layout of the original file. */
-export function writeSafetensors(
-  manifest: Manifest, original: TensorFile, image: Uint8Array, start: number,
-): Bytes {
-  const entries = new Map(manifest.state.filter(isWeight).map((s) => [s.name, s]));
-  const inFileOrder = [...original.tensors].sort(
-    ([, a], [, b]) => a.data.byteOffset - b.data.byteOffset,
+/** How the original weight file was laid out, without its values. */
+export interface WeightLayout {
+  head: Uint8Array;
+  /** In the order of the file. */
+  entries: readonly State[];
+}
+
+/** The layout of the bundle's weight file; BundleFormatError if it holds anything else. */
+export function layoutOf(manifest: Manifest, file: TensorFile): WeightLayout {
+  const known = new Map(manifest.state.filter(isWeight).map((s) => [s.name, s]));
+  const inFileOrder = [...file.tensors].sort(
+    ([, a], [, b]) => a.data.byteOffset - b.data.byteOffset || a.data.length - b.data.length,
   );
-  const parts = inFileOrder.map(([name, { data }]) => {
-    const entry = entries.get(name);
-    return entry ? readEntry(image, entry, start).data : data;
-  });
-  return concatenate([original.head, ...parts]);
+  const entries = inFileOrder.map(([name]) =>
+    known.get(name) ?? fail(`the model has no weight ${quote(name)}`));
+  return { head: file.head.slice(), entries };
+}
+
+/** The file with the weights of `image`, in the layout of the original file. */
+export function writeSafetensors(layout: WeightLayout, image: Uint8Array, start: number): Bytes {
+  const parts = layout.entries.map((entry) => readEntry(image, entry, start).data);
+  return concatenate([layout.head, ...parts]);
 }
 
 /** The JSON weight form as UTF-8. */
