@@ -69,22 +69,26 @@ def flatten_leading(kernel: Kernel, count: int, extent: Dim) -> Kernel:
 
 @dataclass(frozen=True)
 class Epilogue:
-    """`function(batch, start and end per axis…, pointers…, sums)` stores a block of points."""
+    """`function(batch, start and end per blocked axis…, pointers…, sums)` stores a block."""
 
     function: Function
 
     @staticmethod
-    def of(maths: Maths, kernel: Kernel, sums: Index, size: Dim,
-           aligned: Sequence[int]) -> Epilogue:  # fmt: skip
-        """`sums` is where each point's sum lies, in elements from the last parameter on."""
-        count = len(kernel.axes)
+    def of(maths: Maths, kernel: Kernel, sums: Index, size: Dim, blocked: Sequence[int],
+           aligned: Sequence[int] = ()) -> Epilogue:  # fmt: skip
+        """The stages after the first.
+
+        `sums` is where each point's sum lies, in elements from the last parameter on; the ranges of
+        `blocked` axes are parameters, those of `aligned` ones begin and end at multiples of 4.
+        """
+        count = len(blocked)
         extra = Param(FLOAT32, size, is_read=True, is_written=False)
         load = Load(FLOAT32, len(kernel.params), sums)
         stored = replace_accumulator(kernel, 0, load)
         stored = replace(stored, params=(*kernel.params, extra))
-        plan = LoopPlan.of(stored, frozenset(range(count)))
+        plan = LoopPlan.of(stored, frozenset(blocked))
         f = Function(f"{kernel.name}_epilogue", (I32,) * (1 + 2 * count + len(stored.params)))
-        ranges = {i: (f.param(1 + 2 * i), f.param(2 + 2 * i)) for i in range(count)}
+        ranges = {a: (f.param(1 + 2 * i), f.param(2 + 2 * i)) for i, a in enumerate(blocked)}
         pointers = [f.param(1 + 2 * count + i) for i in range(len(stored.params))]
         LoopEmitter(f, maths, plan, pointers, ranges, frozenset(aligned)).emit()
         return Epilogue(maths.module.add(f))

@@ -108,7 +108,7 @@ class _Emitter:
         self.f = new_function(kernel)
         self.batch, self.thread, self.threads, scratch, *self.pointers = parameters(self.f)
         self.a, self.b = self.pointers[template.a], self.pointers[template.b]
-        self.levels = Levels(self.f, Canonical(), _no_values)
+        self.levels = Levels(self.f, Canonical(), no_values)
         for size in (plan.m, plan.n, plan.k):  # computed once, before any loop or condition
             self.levels.dim(size)
         for size in (plan.m, plan.n, plan.k, plan.m * plan.k, plan.k * plan.n):
@@ -122,7 +122,7 @@ class _Emitter:
             flat = flatten_leading(kernel, len(kernel.axes) - 2, plan.batch)
             where = axis_of(flat, 1) * plan.block_n + axis_of(flat, 2)
             size = Dim.of(plan.block_m * plan.block_n)
-            self.epilogue = Epilogue.of(self.maths, flat, where, size, aligned=(2,))
+            self.epilogue = Epilogue.of(self.maths, flat, where, size, (0, 1, 2), aligned=(2,))
 
     def emit(self) -> bool:
         """Emits everything; whether only thread 0 works."""
@@ -182,7 +182,8 @@ class _Emitter:
     def _dot(self, a: Operand, b: Operand, c: Operand, c_step: Operand, rows: Block,
              columns: Block, ks: Block, adds: Operand) -> None:  # fmt: skip
         size = self.plan.k.static
-        block = dot_block(self.maths, size * ELEMENT_BYTES, has_rest=size % 4 != 0)
+        stride = size * ELEMENT_BYTES
+        block = dot_block(self.maths, stride, stride, has_rest=size % 4 != 0)
         left = a + (rows[0] * size + ks[0]) * ELEMENT_BYTES
         right = b + (columns[0] * size + ks[0]) * ELEMENT_BYTES
         arguments = (left, right, c, rows[1], columns[1], ks[1], c_step, adds)
@@ -248,5 +249,5 @@ def _fits(extent: Dim, size: int) -> bool:
     return Dim.of(size).is_at_least(extent)
 
 
-def _no_values(*_: object) -> Operand:
+def no_values(*_: object) -> Operand:
     raise AssertionError("sizes gather nothing")

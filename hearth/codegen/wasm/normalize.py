@@ -181,10 +181,9 @@ def merge_axes(kernel: Kernel, canonical: Canonical, fixed: frozenset[int]) -> K
     kernel = _drop_unit_axes(kernel, canonical, fixed)
     position = 0
     while position + 1 < len(kernel.axes):
-        pair = {position, position + 1}
-        if not pair & fixed and all(_is_joint(i, position, kernel) for i in all_indices(kernel)):
+        is_free = position > max(fixed, default=-1)  # a fixed axis keeps its position
+        if is_free and all(_is_joint(i, position, kernel) for i in all_indices(kernel)):
             kernel = _merge_outer(kernel, canonical, position)
-            assert not fixed, "positions of fixed axes would move"
         else:
             position += 1
     for number in range(len(kernel.stages)):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from hearth.codegen.wasm.conv import conv_function
 from hearth.codegen.wasm.epilogue import has_epilogue_only
 from hearth.codegen.wasm.gemm import gemm_function
 from hearth.codegen.wasm.kernels import KernelFunction, Target, loop_function
-from hearth.ir.kernel import DotTemplate, Kernel
+from hearth.ir.kernel import ConvTemplate, DotTemplate, Kernel
 
 
 def kernel_function(target: Target, kernel: Kernel) -> KernelFunction:
@@ -15,6 +16,8 @@ def kernel_function(target: Target, kernel: Kernel) -> KernelFunction:
         match template:
             case DotTemplate():
                 return gemm_function(target, kernel, template)
-            case _:
+            case ConvTemplate() if template.spec.rank <= 2:
+                return conv_function(target, kernel, template)
+            case _:  # three dimensions
                 pass
     return loop_function(target, kernel)

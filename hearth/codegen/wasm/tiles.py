@@ -92,10 +92,11 @@ def splat_block(maths: Maths, row_stride: int | None, *, indirect: bool = False)
     return maths.module.add(f)
 
 
-def dot_block(maths: Maths, stride: int, *, has_rest: bool) -> Function:
-    """All tiles of C[m, n] += A[m, k] B[n, k]^T; rows of A and B lie `stride` bytes apart.
+def dot_block(maths: Maths, a_stride: int, b_stride: int | None, *, has_rest: bool) -> Function:
+    """All tiles of C[m, n] += A[m, k] B[n, k]^T; the strides are bytes from row to row.
 
-    Parameters: a, b, c, m, n, k, the step of c per row in bytes, and whether to add to C.
+    Parameters: a, b, c, m, n, k, the step of c per row in bytes, and whether to add to C.  Without
+    `b_stride`, b is a table with the address of each row of B.
     """
     f = Function("dot_block", (I32,) * 8)
     a0, b, c0, m, n, k, c_step, adds = (f.param(i) for i in range(8))
@@ -105,12 +106,12 @@ def dot_block(maths: Maths, stride: int, *, has_rest: bool) -> Function:
         a, c = f.local(a0), f.local(c0)
         whole = (DOT_ROWS, op("i32.div_u", m, DOT_ROWS))
         for height, count in (whole, (1, op("i32.rem_u", m, DOT_ROWS))):
-            kernel = dot_kernel(maths, height, width, stride, stride, has_rest=has_rest)
+            kernel = dot_kernel(maths, height, width, a_stride, b_stride, has_rest=has_rest)
             with f.counted(count):
                 f.perform(f.call(kernel, a, b, c, vectors, rest, c_step, adds))
-                f.increment(a, height * stride)
+                f.increment(a, height * a_stride)
                 f.increment(c, c_step * height)
-        f.increment(b, width * stride)
+        f.increment(b, width * (ADDRESS_BYTES if b_stride is None else b_stride))
         f.increment(c0, width * ADDRESS_BYTES)
 
     with f.counted(op("i32.div_u", n, DOT_COLUMNS)):

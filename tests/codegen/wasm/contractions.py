@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from hearth.ir.dim import Dim, product
+from hearth.ir import build
+from hearth.ir.build import window_positions
+from hearth.ir.dim import B, Dim, product, shape_of
 from hearth.ir.dtype import FLOAT32
-from hearth.ir.expr import Expr
+from hearth.ir.expr import Arg, Expr
+from hearth.ir.graph import ConvSpec, Graph, Output
 from hearth.ir.index import axis, linearize
 from hearth.ir.kernel import (
     Accumulate,
@@ -17,6 +20,7 @@ from hearth.ir.kernel import (
     Store,
 )
 from hearth.ir.scalar import apply
+from hearth.schedule.schedule import schedule
 
 
 def dot_kernel(batch: tuple[Dim | int, ...], m: Dim | int, n: Dim | int, k: Dim | int, *,
@@ -51,3 +55,30 @@ def dot_kernel(batch: tuple[Dim | int, ...], m: Dim | int, n: Dim | int, k: Dim 
         stages.append(Store((), 2, point, total))
     template = DotTemplate(0, 1, count, m, n, k, transpose_a, transpose_b)
     return Kernel("dot", tuple(params), axes, tuple(stages), template)
+
+
+def conv_kernel(kind: str, channels: tuple[int, int], image: tuple[int, ...],
+                window: tuple[int, ...], spec: ConvSpec, *, with_epilogue: bool) -> Kernel:  # fmt: skip
+    """What the scheduler makes of a convolution (or a gradient of one), plus its square."""
+    inputs, outputs = channels
+    result = tuple(
+        window_positions(Dim.of(e), k, s, p, d)
+        for e, k, s, p, d in zip(
+            image, window, spec.stride, spec.padding, spec.dilation, strict=True
+        )
+    )
+    x = build.input_node("x", "input", shape_of((B, inputs, *image)), FLOAT32)
+    weight = shape_of((outputs, inputs // spec.groups, *window))
+    w = build.input_node("w", "input", weight, FLOAT32)
+    g = build.input_node("g", "input", shape_of((B, outputs, *result)), FLOAT32)
+    node, operands = {
+        "forward": lambda: (build.conv(x, w, spec), (x, w)),
+        "input_grad": lambda: (build.conv_input_grad(g, w, spec, image), (g, w)),
+        "weight_grad": lambda: (build.conv_weight_grad(g, x, spec, window), (g, x)),
+    }[kind]()
+    if with_epilogue:
+        value = Arg(FLOAT32, 0)
+        node = build.pointwise(apply("add", value, apply("mul", value, value)), node)
+    graph = Graph((Output("y", "output", node),))
+    (step,) = schedule(graph, list(operands), {}).steps
+    return step.kernel

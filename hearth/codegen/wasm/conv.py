@@ -1,0 +1,316 @@
+"""Convolutions and their gradients as matrix products over padded planes (see `planes.py`).
+
+    forward       sums[co, position] = w[co, ci·tap]        · x planes[ci·tap, position]
+    input_grad    sums[ci, position] = flipped w[ci, co·tap] · g planes[co·tap, position]
+    weight_grad   sums[co, ci·tap]  += g[co, position]       · x planes[ci·tap, position]
+
+Values stay in PyTorch's NCHW layout.  The sums of a block of rows of one image (of a block of
+channels, for weights) lie in scratch memory until the epilogue has stored them.  Threads divide
+the images, and for weights the output channels or groups: each sum is computed by one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hearth.codegen.wasm.assembler import Function, Operand, f32x4, i32, op
+from hearth.codegen.wasm.epilogue import Epilogue, axis_of
+from hearth.codegen.wasm.gemm import Block, blocks, no_values
+from hearth.codegen.wasm.kernels import KernelFunction, Target, new_function, parameters, split
+from hearth.codegen.wasm.levels import Levels
+from hearth.codegen.wasm.maths import Maths
+from hearth.codegen.wasm.microkernels import PANEL
+from hearth.codegen.wasm.normalize import Canonical
+from hearth.codegen.wasm.opcodes import I32
+from hearth.codegen.wasm.planes import Pair, Planes, copy_planes, fill_table
+from hearth.codegen.wasm.tiles import dot_block, splat_block
+from hearth.ir.dim import Dim
+from hearth.ir.dtype import ELEMENT_BYTES
+from hearth.ir.index import Index
+from hearth.ir.kernel import ConvTemplate, Kernel
+
+BLOCK_SUMS = 1 << 16  # elements of a block: it stays in the second-level cache
+BLOCK_PLANES = 1 << 17
+WHOLE_K, BLOCK_K = 1024, 512
+LONG_ROW = 1 << 18  # a 1-d convolution beyond this is walked along y instead of x
+
+
+@dataclass(frozen=True)
+class Shape2d:
+    """A convolution of one or two dimensions, as two: `is_column` puts a single one along y."""
+
+    groups: int
+    in_channels: int
+    out_channels: int
+    image: Pair
+    result: Pair
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    axes: tuple[int | None, int | None]  # the kernel axis along y and along x
+
+    @staticmethod
+    def of(t: ConvTemplate) -> Shape2d:
+        rank = len(t.kernel)
+        channels = max(t.in_channels, t.out_channels)
+        is_column = rank == 1 and channels * max(t.in_spatial[0], t.out_spatial[0]) > LONG_ROW
+
+        def pair(values: Sequence[int], default: int) -> Pair:
+            if rank == 2:
+                return values[0], values[1]
+            return (values[0], default) if is_column else (default, values[0])
+
+        s = t.spec
+        axes = (2, 3) if rank == 2 else (2, None) if is_column else (None, 2)
+        return Shape2d(
+            s.groups, t.in_channels, t.out_channels, pair(t.in_spatial, 1),
+            pair(t.out_spatial, 1), pair(t.kernel, 1), pair(s.stride, 1), pair(s.padding, 0),
+            pair(s.dilation, 1), axes,
+        )  # fmt: skip
+
+    @property
+    def taps(self) -> tuple[Pair, ...]:
+        """What each element of the kernel reads, relative to the first, row-major."""
+        rows, columns = self.kernel
+        dy, dx = self.dilation
+        return tuple((y * dy, x * dx) for y in range(rows) for x in range(columns))
+
+
+def conv_function(target: Target, kernel: Kernel, template: ConvTemplate) -> KernelFunction:
+    """The kernel with its convolution by planes; the spatial rank is 1 or 2."""
+    shape = Shape2d.of(template)
+    emitter: _Images | _Weights
+    if template.kind == "weight_grad":
+        emitter = _Weights(target, kernel, template, shape)
+    else:
+        emitter = _Images(target, kernel, template, shape)
+    emitter.emit()
+    scratch = ELEMENT_BYTES * sum(emitter.regions)
+    return KernelFunction(target.module.add(emitter.f), scratch, is_serial=False)
+
+
+class _Emitter:
+    """What both products share: the function, its parameters and the regions of scratch memory."""
+
+    def __init__(self, target: Target, kernel: Kernel, t: ConvTemplate,
+                 regions: Sequence[int]) -> None:  # fmt: skip
+        self.target, self.maths, self.t = target, target.maths, t
+        self.regions = [-(-size // 4) * 4 for size in regions]  # elements
+        self.f = new_function(kernel)
+        self.batch, self.thread, self.threads, scratch, *self.pointers = parameters(self.f)
+        self.a, self.b = self.pointers[t.a], self.pointers[t.b]
+        self.images = Levels(self.f, Canonical(), no_values).dim(t.batch)
+        starts = [sum(self.regions[:i]) for i in range(len(regions))]
+        self.region = [self.f.local(scratch + start * ELEMENT_BYTES) for start in starts]
+
+    def clear_end(self, region: int, count: int) -> None:
+        """Zeros in the last elements of a region: read beyond the planes, times zero."""
+        f = self.f
+        at = f.local(self.region[region] + (self.regions[region] - count) * ELEMENT_BYTES)
+        for i in range(count // 4):
+            f.store("v128.store", at, f32x4(0), 16 * i)
+
+    def split(self, extent: Operand) -> Block:
+        if not self.target.has_threads:
+            return i32(0), extent
+        return split(self.f, extent, 1, self.thread, self.threads)
+
+
+class _Images(_Emitter):
+    """Forward and input gradient: one block of rows of one image at a time."""
+
+    def __init__(self, target: Target, kernel: Kernel, t: ConvTemplate, s: Shape2d) -> None:
+        self.is_forward = t.kind == "forward"
+        self.sources = s.in_channels if self.is_forward else s.out_channels
+        self.targets = s.out_channels if self.is_forward else s.in_channels
+        self.s, self.planes = s, _image_planes(s, self.is_forward)
+        self.k = self.sources // s.groups * len(s.taps)
+        self.m = self.targets // s.groups
+        self.pitch = -(-self.planes.block_positions // PANEL) * PANEL
+        weights = 0 if self.is_forward else self.targets * self.k
+        super().__init__(target, kernel, t, (
+            self.targets * self.pitch, self.sources * self.planes.size + PANEL, self.k, weights,
+        ))  # fmt: skip
+        self.sums, self.copies, self.table, self.packed = self.region
+        sums = axis_of(kernel, 1) * self.pitch
+        for axis, step in zip(s.axes, (self.planes.width, 1), strict=True):
+            sums = sums + (axis_of(kernel, axis) * step if axis is not None else Index())
+        self.blocked = [0] + [axis for axis in s.axes[:1] if axis is not None]
+        size = Dim.of(self.targets * self.pitch)
+        self.epilogue = Epilogue.of(self.maths, kernel, sums, size, self.blocked)
+
+    def emit(self) -> None:
+        f, p = self.f, self.planes
+        images = self.split(self.images)
+        fill_table(f, p, self.table, self.sources // self.s.groups, i32(0))
+        weights = self.b
+        if not self.is_forward:
+            weights = self.packed
+            pack = _pack_weights(self.maths, self.s)
+            f.perform(f.call(pack, self.b, self.packed))
+        image_bytes = self.sources * p.source[0] * p.source[1] * ELEMENT_BYTES
+        with blocks(f, images, 1, is_single=False) as (image, _):
+            source = f.local(self.a + image * image_bytes)
+            rows = (i32(0), i32(p.positions[0]))
+            is_single = p.positions[0] <= p.block_rows
+            with blocks(f, rows, p.block_rows, is_single=is_single) as block:
+                copy = copy_planes(self.maths, p)
+                f.perform(f.call(copy, self.copies, source, self.sources, block[0]))
+                self._multiply(weights, block)
+                self._store(image, block)
+
+    def _multiply(self, weights: Operand, block: Block) -> None:
+        f, p = self.f, self.planes
+        positions = (block[1] - 1) * p.width + (p.positions[1] + PANEL - 1)
+        panels = f.local(op("i32.div_u", positions, PANEL))
+        a, b, c = f.local(weights), f.local(self.copies), f.local(self.sums)
+        with f.counted(i32(self.s.groups)):
+            ks = (i32(0), i32(self.k))
+            is_single = self.k <= WHOLE_K
+            with blocks(f, ks, BLOCK_K, is_single=is_single) as (k0, length):
+                row = self.k * ELEMENT_BYTES
+                product = splat_block(self.maths, row, indirect=True)
+                adds = i32(0) if is_single else op("i32.ne", k0, 0)
+                f.perform(f.call(
+                    product, a + k0 * ELEMENT_BYTES, b, c, self.m, panels, length, row,
+                    ELEMENT_BYTES, PANEL * ELEMENT_BYTES, self.table + k0 * ELEMENT_BYTES,
+                    self.pitch * ELEMENT_BYTES, adds,
+                ))  # fmt: skip
+            f.increment(a, self.m * self.k * ELEMENT_BYTES)
+            f.increment(b, self.sources // self.s.groups * p.size * ELEMENT_BYTES)
+            f.increment(c, self.m * self.pitch * ELEMENT_BYTES)
+
+    def _store(self, image: Operand, block: Block) -> None:
+        first, count = block
+        ranges = [(image, image + 1), (first, first + count)][: len(self.blocked)]
+        origin = self.sums - first * (self.planes.width * ELEMENT_BYTES)
+        self.epilogue.call(self.f, self.batch, ranges, self.pointers, origin)
+
+
+class _Weights(_Emitter):
+    """Weight gradient: a block of output channels at a time, summed over all images."""
+
+    def __init__(self, target: Target, kernel: Kernel, t: ConvTemplate, s: Shape2d) -> None:
+        self.s = s
+        self.channels, self.rows = s.in_channels // s.groups, s.out_channels // s.groups
+        self.k = self.channels * len(s.taps)
+        self.block = max(1, min(self.rows, BLOCK_SUMS // self.k))
+        self.planes = _weight_planes(s, self.block)
+        self.gradient = Planes(s.result, (s.result[0], self.planes.width), ((0, 0),), (0, 0),
+                               (1, 1), (1, 1), self.planes.block_rows)  # fmt: skip
+        self.slack = -(-(self.planes.width + PANEL) // 4) * 4
+        super().__init__(target, kernel, t, (
+            self.block * self.k, self.channels * self.planes.size + self.slack,
+            self.k, self.block * self.gradient.size,
+        ))  # fmt: skip
+        self.sums, self.copies, self.table, self.errors = self.region
+        inner = Index()
+        stride = 1
+        for axis in reversed(range(len(kernel.axes))):
+            inner = inner + axis_of(kernel, axis) * stride
+            stride *= kernel.axes[axis].static
+        size = Dim.of(self.block * self.k)
+        self.epilogue = Epilogue.of(self.maths, kernel, inner, size, (0,))
+
+    def emit(self) -> None:
+        f, s = self.f, self.s
+        self.clear_end(1, self.slack + 4)  # regions are rounded up by less than four elements
+        fill_table(f, self.planes, self.table, self.channels, self.copies)
+        groups: Block = (i32(0), i32(s.groups))
+        rows: Block = (i32(0), i32(self.rows))
+        if s.groups > 1:
+            groups = self.split(groups[1])
+        else:
+            rows = self.split(rows[1])
+        is_single = self.block >= self.rows
+        with (
+            blocks(f, groups, 1, is_single=s.groups == 1) as (group, _),
+            blocks(f, rows, self.block, is_single=is_single) as (row, count),
+        ):
+            first = f.local(group * self.rows + row)
+            self._images(group, first, count)
+            origin = self.sums - first * (self.k * ELEMENT_BYTES)
+            ranges = [(first, first + count)]
+            self.epilogue.call(f, self.batch, ranges, self.pointers, origin)
+
+    def _images(self, group: Operand, first: Operand, count: Operand) -> None:
+        f, s, p, g = self.f, self.s, self.planes, self.gradient
+        image, result = s.image[0] * s.image[1], s.result[0] * s.result[1]
+        x = f.local(self.b + group * (self.channels * image * ELEMENT_BYTES))
+        errors = f.local(self.a + first * (result * ELEMENT_BYTES))
+        adds = f.local(i32(0))
+        with f.counted(self.images):
+            rows = (i32(0), i32(s.result[0]))
+            is_single = s.result[0] <= p.block_rows
+            with blocks(f, rows, p.block_rows, is_single=is_single) as (row, _):
+                for planes, to, source, channels in (
+                    (p, self.copies, x, i32(self.channels)), (g, self.errors, errors, count)
+                ):  # fmt: skip
+                    f.perform(f.call(copy_planes(self.maths, planes), to, source, channels, row))
+                product = dot_block(
+                    self.maths, g.size * ELEMENT_BYTES, None, has_rest=g.size % 4 != 0
+                )
+                f.perform(f.call(product, self.errors, self.table, self.sums, count, self.k,
+                                 g.size, self.k * ELEMENT_BYTES, adds))  # fmt: skip
+                f.set(adds, i32(1))
+            f.increment(x, s.in_channels * image * ELEMENT_BYTES)
+            f.increment(errors, s.out_channels * result * ELEMENT_BYTES)
+
+
+def _image_planes(s: Shape2d, is_forward: bool) -> Planes:
+    if is_forward:
+        def of(rows: int) -> Planes:
+            return Planes(s.image, s.result, s.taps, s.padding, s.stride, (1, 1), rows)
+
+        return _blocked(of, s.result[0], s.in_channels, s.out_channels)
+    # dX is a convolution of g, spread out by the stride, with the kernel upside down.
+    last = s.taps[-1]
+    taps = tuple((last[0] - y, last[1] - x) for y, x in s.taps)
+    padding = (last[0] - s.padding[0], last[1] - s.padding[1])
+
+    def of_gradient(rows: int) -> Planes:
+        return Planes(s.result, s.image, taps, padding, (1, 1), s.stride, rows)
+
+    return _blocked(of_gradient, s.image[0], s.out_channels, s.in_channels)
+
+
+def _weight_planes(s: Shape2d, rows_of_gradient: int) -> Planes:
+    def of(rows: int) -> Planes:
+        return Planes(s.image, s.result, s.taps, s.padding, s.stride, (1, 1), rows)
+
+    return _blocked(of, s.result[0], s.in_channels // s.groups, rows_of_gradient)
+
+
+def _blocked(of: Callable[[int], Planes], rows: int, sources: int, targets: int) -> Planes:
+    """The planes with as many rows per block as the cache bears, in equal blocks."""
+
+    def fits(count: int) -> bool:
+        p = of(count)
+        is_small = targets * p.block_positions <= BLOCK_SUMS
+        return is_small and sources * p.size <= BLOCK_PLANES
+
+    most = max((count for count in range(1, rows + 1) if fits(count)), default=1)
+    number = -(-rows // most)
+    return of(-(-rows // number))
+
+
+def _pack_weights(maths: Maths, s: Shape2d) -> Function:
+    """Copies w[co, ci, tap] to [group, ci, co, tap].  Parameters: from, to."""
+    f = Function("pack_weights", (I32, I32))
+    source, target = f.param(0), f.param(1)
+    taps = len(s.taps) * ELEMENT_BYTES
+    inputs, outputs = s.in_channels // s.groups, s.out_channels // s.groups
+    with f.counted(i32(s.groups)):
+        column = f.local(source)
+        with f.counted(i32(inputs)):
+            at = f.local(column)
+            with f.counted(i32(outputs)):
+                for offset in range(0, taps, ELEMENT_BYTES):
+                    f.store("f32.store", target, op("f32.load", at, immediate=offset), offset)
+                f.increment(at, inputs * taps)
+                f.increment(target, taps)
+            f.increment(column, taps)
+        f.increment(source, outputs * inputs * taps)
+    return maths.module.add(f)
