@@ -35,7 +35,8 @@ _BATCHES_PER_CALL: Final = 64
 class ChromiumTrainer:
     """A `Runner` in a browser, and the browser's own file formats for those who want them.
 
-    `backend` is "wasm" or "webgpu"; a browser that falls back to another one is a `BackendError`.
+    `backend` is "wasm" or "webgpu"; a browser that falls back to another one is a `BackendError`,
+    unless `allow_fallback`.
     `threads` is for wasm; `software_gpu` decides about SwiftShader (by default: where there is no
     GPU).  A context manager.
     """
@@ -49,6 +50,7 @@ class ChromiumTrainer:
         seed: int = 0,
         batch_size: int = 1,
         software_gpu: bool | None = None,
+        allow_fallback: bool = False,
     ) -> None:
         opened = read_bundle(bundle)
         opened.file(RUNTIME_FILE)  # a page without it would only time out
@@ -64,7 +66,7 @@ class ChromiumTrainer:
             loaded = self._page.call("load", options=options).value
             self.warnings: tuple[str, ...] = tuple(loaded["warnings"])
             self._info = loaded["device"]
-            if self._info["backend"] != backend:
+            if self._info["backend"] != backend and not allow_fallback:
                 raise BackendError(
                     f"Chromium runs this bundle on {self._info['backend']}, not on {backend}",
                     why="; ".join(self.warnings),

@@ -1,8 +1,8 @@
 """A device that executes kernels with NumPy: slow, and the definition of what they mean.
 
 It needs the kernels themselves (not their generated code), which are kept beside a bundle for its
-developer (`DIST.build.pickle`) and never shipped.  It shares the memory plan with the real devices, so it also
-checks slots, liveness and in-place updates.
+developer (`DIST.build.pickle`) and never shipped.  It shares the memory plan with the real devices,
+so it also checks slots, liveness and in-place updates.
 """
 
 from __future__ import annotations
