@@ -23,6 +23,12 @@ def expand_sigmoid(x: Expr) -> Expr:
     return apply("div", numerator, apply("add", e, 1.0))
 
 
+def with_series(x: Expr, coefficients: tuple[float, ...]) -> Expr:
+    """X + x·z·p(z), z = x*x."""
+    z = apply("mul", x, x)
+    return apply("add", apply("mul", apply("mul", polynomial(z, coefficients), z), x), x)
+
+
 # Moshier, Cephes tanhf: tanh x = x + x·z·p(z) with z = x*x for |x| < 0.625.
 _TANH = (-3.33332819422e-1, 1.33314422036e-1, -5.37397155531e-2, 2.06390887954e-2,
          -5.70498872745e-3)  # fmt: skip
@@ -34,7 +40,7 @@ def expand_tanh(x: Expr) -> Expr:
     e = apply("exp", apply("mul", a, 2.0))
     positive = apply("sub", 1.0, apply("div", 2.0, apply("add", e, 1.0)))
     large = apply("where", apply("lt", x, 0.0), apply("neg", positive), positive)
-    return apply("where", apply("lt", a, 0.625), _with_series(x, _TANH), large)
+    return apply("where", apply("lt", a, 0.625), with_series(x, _TANH), large)
 
 
 def expand_log1p(x: Expr) -> Expr:
@@ -71,7 +77,7 @@ _ERFC_Q = (1.23033935480374942043e03, 3.43936767414372163696e03, 4.3626190901432
            1.17693950891312499305e02, 1.57449261107098347253e01, 1.0)  # fmt: skip
 
 
-def _polynomial(x: Expr, coefficients: tuple[float, ...]) -> Expr:
+def polynomial(x: Expr, coefficients: tuple[float, ...]) -> Expr:
     value: Expr = const(coefficients[-1])
     for c in reversed(coefficients[:-1]):
         value = apply("add", apply("mul", value, x), c)
@@ -81,9 +87,9 @@ def _polynomial(x: Expr, coefficients: tuple[float, ...]) -> Expr:
 def expand_erf(x: Expr) -> Expr:
     a = apply("abs", x)
     z = apply("mul", x, x)
-    small = apply("mul", x, apply("div", _polynomial(z, _ERF_P), _polynomial(z, _ERF_Q)))
+    small = apply("mul", x, apply("div", polynomial(z, _ERF_P), polynomial(z, _ERF_Q)))
     bounded = apply("minimum", a, 4.0)
-    tail = apply("div", _polynomial(bounded, _ERFC_P), _polynomial(bounded, _ERFC_Q))
+    tail = apply("div", polynomial(bounded, _ERFC_P), polynomial(bounded, _ERFC_Q))
     gauss = apply("exp", apply("neg", apply("mul", bounded, bounded)))
     large = apply("sub", const(1.0), apply("mul", gauss, tail))
     signed = apply("where", apply("lt", x, 0.0), apply("neg", large), large)
@@ -94,7 +100,7 @@ def expand_erfc(x: Expr) -> Expr:
     """1 - erf near 0; the scaled tail of Cody beyond, with exp(-a*a) by a split of a."""
     a = apply("abs", x)
     bounded = apply("minimum", a, 4.0)
-    tail = apply("div", _polynomial(bounded, _ERFC_P), _polynomial(bounded, _ERFC_Q))
+    tail = apply("div", polynomial(bounded, _ERFC_P), polynomial(bounded, _ERFC_Q))
     far = apply("where", apply("gt", a, 4.0), _erfc_far(a), tail)
     # a*a in float32 would cost |a*a| ulps in the exponential: a = head + rest, head*head exact.
     held = apply("minimum", a, 16.0)
@@ -118,11 +124,11 @@ _ERFC_FAR_Q = (2.33520497626869185443e-03, 6.05183413124413191178e-02, 5.2790510
 def _erfc_far(a: Expr) -> Expr:
     """exp(a*a)·erfc(a) for a >= 4."""
     w = apply("div", 1.0, apply("mul", a, a))
-    ratio = apply("div", _polynomial(w, _ERFC_FAR_P), _polynomial(w, _ERFC_FAR_Q))
+    ratio = apply("div", polynomial(w, _ERFC_FAR_P), polynomial(w, _ERFC_FAR_Q))
     return apply("div", apply("sub", 1.0 / math.sqrt(math.pi), apply("mul", w, ratio)), a)
 
 
-def _with_sign_of(x: Expr, magnitude: Expr, *, zero: bool = True) -> Expr:
+def with_sign_of(x: Expr, magnitude: Expr, *, zero: bool = True) -> Expr:
     """`magnitude` >= 0 with the sign of x; `zero` says that zero goes to zero, sign and all."""
     signed = apply("where", is_negative(x), apply("neg", magnitude), magnitude)
     return apply("where", apply("eq", x, 0.0), x, signed) if zero else signed
@@ -142,118 +148,6 @@ def expand_log10(x: Expr) -> Expr:
     return apply("mul", apply("log", x), 1.0 / math.log(10.0))
 
 
-def expand_tan(x: Expr) -> Expr:
-    return apply("div", apply("sin", x), apply("cos", x))
-
-
-# Polynomials of Moshier's Cephes library (single precision): atanf, asinf.
-_ATAN = (-3.33329491539e-1, 1.99777106478e-1, -1.38776856032e-1, 8.05374449538e-2)
-_ASIN = (1.6666752422e-1, 7.4953002686e-2, 4.5470025998e-2, 2.4181311049e-2, 4.2163199048e-2)
-
-
-def _with_series(x: Expr, coefficients: tuple[float, ...]) -> Expr:
-    """X + x·z·p(z), z = x*x."""
-    z = apply("mul", x, x)
-    return apply("add", apply("mul", apply("mul", _polynomial(z, coefficients), z), x), x)
-
-
-def _atan_positive(a: Expr) -> Expr:
-    """Atan for a >= 0, by reduction to |y| <= tan(pi/8)."""
-    is_large, is_middle = apply("gt", a, math.tan(3 * math.pi / 8)), apply("gt", a, 0.4142135623730)
-    middle = apply("div", apply("sub", a, 1.0), apply("add", a, 1.0))
-    near = apply("where", is_middle, middle, a)
-    y = apply("where", is_large, apply("div", -1.0, a), near)
-    offset = apply("where", is_middle, const(math.pi / 4), const(0.0))
-    offset = apply("where", is_large, const(math.pi / 2), offset)
-    return apply("add", offset, _with_series(y, _ATAN))
-
-
-def expand_atan(x: Expr) -> Expr:
-    return _with_sign_of(x, _atan_positive(apply("abs", x)))
-
-
-def expand_atan2(y: Expr, x: Expr) -> Expr:
-    a, b = apply("abs", y), apply("abs", x)
-    small, large = apply("minimum", a, b), apply("maximum", a, b)
-    quotient = apply("div", small, large)
-    quotient = apply("where", apply("eq", large, 0.0), const(0.0), quotient)
-    quotient = apply("where", apply("eq", small, math.inf), const(1.0), quotient)
-    angle = _atan_positive(quotient)
-    angle = apply("where", apply("gt", a, b), apply("sub", math.pi / 2, angle), angle)
-    angle = apply("where", is_negative(x), apply("sub", math.pi, angle), angle)
-    angle = apply("where", is_negative(y), apply("neg", angle), angle)
-    is_nan = apply("or", apply("is_nan", x), apply("is_nan", y))
-    return apply("where", is_nan, apply("add", x, y), angle)
-
-
-def _asin_small(a: Expr) -> Expr:
-    return _with_series(a, _ASIN)
-
-
-def expand_asin(x: Expr) -> Expr:
-    # Above 1/2: pi/2 - 2·asin(sqrt((1-a)/2)); beyond 1 the square root gives NaN.
-    a = apply("abs", x)
-    root = apply("sqrt", apply("mul", apply("sub", 1.0, a), 0.5))
-    upper = apply("sub", math.pi / 2, apply("mul", _asin_small(root), 2.0))
-    magnitude = apply("where", apply("gt", a, 0.5), upper, _asin_small(a))
-    return _with_sign_of(x, magnitude)
-
-
-def expand_acos(x: Expr) -> Expr:
-    a = apply("abs", x)
-    root = apply("sqrt", apply("mul", apply("sub", 1.0, a), 0.5))
-    upper = apply("mul", _asin_small(root), 2.0)
-    mirrored = apply("where", apply("lt", x, 0.0), apply("sub", math.pi, upper), upper)
-    middle = apply("sub", math.pi / 2, _asin_small(x))
-    return apply("where", apply("gt", a, 0.5), mirrored, middle)
-
-
-def expand_sinh(x: Expr) -> Expr:
-    a = apply("abs", x)
-    m = apply("expm1", apply("minimum", a, 40.0))
-    usual = apply("mul", apply("add", m, apply("div", m, apply("add", m, 1.0))), 0.5)
-    return _with_sign_of(x, apply("where", apply("gt", a, 40.0), _half_exp(a), usual))
-
-
-def expand_cosh(x: Expr) -> Expr:
-    a = apply("abs", x)
-    e = apply("exp", apply("minimum", a, 40.0))
-    usual = apply("mul", apply("add", e, apply("div", 1.0, e)), 0.5)
-    return apply("where", apply("gt", a, 40.0), _half_exp(a), usual)
-
-
-def _half_exp(a: Expr) -> Expr:
-    """exp(a) / 2 without overflow before the quotient does."""
-    e = apply("exp", apply("mul", a, 0.5))
-    return apply("mul", apply("mul", e, 0.5), e)
-
-
-def expand_asinh(x: Expr) -> Expr:
-    # log1p(a + a²/(1 + sqrt(a² + 1))); for large a log(a) + log 2.
-    a = apply("abs", x)
-    held = apply("minimum", a, 1e9)
-    square = apply("mul", held, held)
-    root = apply("add", apply("sqrt", apply("add", square, 1.0)), 1.0)
-    usual = apply("log1p", apply("add", held, apply("div", square, root)))
-    large = apply("add", apply("log", a), math.log(2.0))
-    return _with_sign_of(x, apply("where", apply("gt", a, 1e9), large, usual))
-
-
-def expand_acosh(x: Expr) -> Expr:
-    t = apply("sub", apply("minimum", x, 1e9), 1.0)
-    root = apply("sqrt", apply("mul", t, apply("add", t, 2.0)))
-    usual = apply("log1p", apply("add", t, root))
-    large = apply("add", apply("log", x), math.log(2.0))
-    value = apply("where", apply("gt", x, 1e9), large, usual)
-    return apply("where", apply("lt", x, 1.0), const(math.nan), value)
-
-
-def expand_atanh(x: Expr) -> Expr:
-    a = apply("abs", x)
-    ratio = apply("div", apply("mul", a, 2.0), apply("sub", 1.0, a))
-    return _with_sign_of(x, apply("mul", apply("log1p", ratio), 0.5))
-
-
 def expand_fmod(x: Expr, y: Expr) -> Expr:
     """The remainder with the sign of x (C's fmod); for floats exact up to one ulp of x."""
     if x.dtype != FLOAT32:
@@ -270,7 +164,7 @@ def expand_fmod(x: Expr, y: Expr) -> Expr:
     rest = apply("where", apply("eq", b, math.inf), a, rest)
     undefined = apply("or", apply("eq", a, math.inf), apply("eq", b, 0.0))
     undefined = apply("or", undefined, apply("is_nan", apply("add", a, b)))
-    return _with_sign_of(x, apply("where", undefined, const(math.nan), rest), zero=False)
+    return with_sign_of(x, apply("where", undefined, const(math.nan), rest), zero=False)
 
 
 def expand_remainder(x: Expr, y: Expr) -> Expr:

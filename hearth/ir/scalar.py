@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from hearth.ir import expansions
+from hearth.ir import expansions_trigonometric as trigonometric
 from hearth.ir.dtype import BOOL, FLOAT32, INT32, UINT32
 from hearth.ir.expr import (
     SAME,
@@ -138,17 +139,17 @@ SCALAR_OPS.update(
         ScalarOp("pow", 2, SAME, np.power, expansions.expand_pow),
         ScalarOp("sin", 1, SAME, np.sin),
         ScalarOp("cos", 1, SAME, np.cos),
-        ScalarOp("tan", 1, SAME, np.tan, expansions.expand_tan),
-        ScalarOp("asin", 1, SAME, np.arcsin, expansions.expand_asin),
-        ScalarOp("acos", 1, SAME, np.arccos, expansions.expand_acos),
-        ScalarOp("atan", 1, SAME, np.arctan, expansions.expand_atan),
-        ScalarOp("atan2", 2, SAME, np.arctan2, expansions.expand_atan2),
-        ScalarOp("sinh", 1, SAME, np.sinh, expansions.expand_sinh),
-        ScalarOp("cosh", 1, SAME, np.cosh, expansions.expand_cosh),
+        ScalarOp("tan", 1, SAME, np.tan, trigonometric.expand_tan),
+        ScalarOp("asin", 1, SAME, np.arcsin, trigonometric.expand_asin),
+        ScalarOp("acos", 1, SAME, np.arccos, trigonometric.expand_acos),
+        ScalarOp("atan", 1, SAME, np.arctan, trigonometric.expand_atan),
+        ScalarOp("atan2", 2, SAME, np.arctan2, trigonometric.expand_atan2),
+        ScalarOp("sinh", 1, SAME, np.sinh, trigonometric.expand_sinh),
+        ScalarOp("cosh", 1, SAME, np.cosh, trigonometric.expand_cosh),
         ScalarOp("tanh", 1, SAME, np.tanh, expansions.expand_tanh),
-        ScalarOp("asinh", 1, SAME, np.arcsinh, expansions.expand_asinh),
-        ScalarOp("acosh", 1, SAME, np.arccosh, expansions.expand_acosh),
-        ScalarOp("atanh", 1, SAME, np.arctanh, expansions.expand_atanh),
+        ScalarOp("asinh", 1, SAME, np.arcsinh, trigonometric.expand_asinh),
+        ScalarOp("acosh", 1, SAME, np.arccosh, trigonometric.expand_acosh),
+        ScalarOp("atanh", 1, SAME, np.arctanh, trigonometric.expand_atanh),
         ScalarOp("sigmoid", 1, SAME, _reference_sigmoid, expansions.expand_sigmoid),
         ScalarOp("erf", 1, SAME, _reference_erf, expansions.expand_erf),
         ScalarOp("erfc", 1, SAME, _reference_erfc, expansions.expand_erfc),

@@ -13,7 +13,7 @@ from typing import Any
 from hearth.capture.graph import AtenNode, BatchScalar
 from hearth.errors import UnsupportedOpError
 from hearth.ir import build
-from hearth.ir.dim import Dim
+from hearth.ir.dim import B, Dim
 from hearth.ir.dtype import BOOL, DEVICE_DTYPE, FLOAT32, INT32, UINT32
 from hearth.ir.graph import Node
 from hearth.ir.scalar import Arg as Argument
@@ -47,7 +47,7 @@ def device_dtype(site: AtenNode) -> str:
 def number(value: Operand, dtype: str, origin: str = "") -> Expr:
     """A literal, possibly one that depends on the batch size, as a scalar expression."""
     if isinstance(value, Dim) and not value.is_static:
-        return cast(BatchValue(FLOAT32, value, Dim.of(1)), dtype)
+        return BatchValue(FLOAT32, value, Dim.of(1)) if dtype == FLOAT32 else _whole(value)
     if isinstance(value, BatchScalar):
         ratio = BatchValue(FLOAT32, value.numerator, value.denominator)
         scaled = ratio if value.scale == 1 else apply("mul", ratio, value.scale)
@@ -64,6 +64,15 @@ def number(value: Operand, dtype: str, origin: str = "") -> Expr:
             why="integers have 32 bits on the device", remedy="use a smaller number or a float",
         )  # fmt: skip
     return const(whole, dtype)
+
+
+def _whole(polynomial: Dim) -> Expr:
+    """An integer that depends on the batch size, by Horner's rule: exact also beyond 2**24."""
+    batch = cast(BatchValue(FLOAT32, B, Dim.of(1)), INT32)
+    total: Expr = const(polynomial.coefficients[-1], INT32)
+    for coefficient in reversed(polynomial.coefficients[:-1]):
+        total = apply("add", apply("mul", total, batch), coefficient)
+    return total
 
 
 def promoted(*operands: Operand) -> str:

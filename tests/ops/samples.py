@@ -160,6 +160,7 @@ add("aten.sub.Tensor", "from a number", lambda x: 1 - x, floats("B", 5))
 add("aten.mul.Tensor", "bool and float", lambda m, y: m * y, bools("B", 5), floats(5))
 add("aten.mul.Tensor", "by a number that depends on B", lambda x: x.mean(0) * x.shape[0],
     floats("B", 5))  # fmt: skip
+add("aten.mul.Tensor", "int by the batch size", lambda x: x * (3 * x.shape[0] + 1), ints("B", 5))
 add("aten.div.Tensor", "by a number", lambda x: x / 3, floats("B", 5))
 add("aten.div.Tensor", "of int", lambda x, y: x / y, ints("B", 5), ints(5, low=1))
 add("aten.div.Tensor", "by zero", lambda x: x / torch.zeros_like(x), ties("B", 5))
