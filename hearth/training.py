@@ -82,8 +82,7 @@ def train_bundle(
     """
     opened_bundle = read_bundle(bundle)
     program = _trained_program(opened_bundle.manifest)
-    found = data if isinstance(data, Dataset) else load_dataset(data)
-    dataset = fit_to_program(found, program)
+    dataset = fit_to_program(data if isinstance(data, Dataset) else load_dataset(data), program)
     options = {"seed": seed} if threads is None else {"seed": seed, "threads": threads}
     with closing(open_runner(bundle, runner, **options)) as opened:
         console = Console(stderr=True)
