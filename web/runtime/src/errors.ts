@@ -108,6 +108,9 @@ export function errorFromData(data: ErrorData): HearthError {
 
 /** What a thrown value says, on one line. */
 export function reasonOf(error: unknown): string {
-  if (error instanceof HearthError) return error.why ? `${error.what} (${error.why})` : error.what;
+  if (error instanceof HearthError) {
+    const details = [error.where, error.why].filter(Boolean).join(": ");
+    return details ? `${error.what} (${details})` : error.what;
+  }
   return error instanceof Error ? error.message : String(error);
 }
