@@ -25,12 +25,14 @@ from hearth.codegen.wasm.levels import Levels, split_constant
 from hearth.codegen.wasm.maths import Maths
 from hearth.codegen.wasm.normalize import ACCUMULATOR, Canonical, axis_index
 from hearth.codegen.wasm.opcodes import F32, V128
+from hearth.codegen.wasm.random import aligned_index, block_function, vector_of
 from hearth.codegen.wasm.spelling import LOADS, Speller
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import BOOL, ELEMENT_BYTES, FLOAT32
+from hearth.ir.expr import Apply, BatchValue, Const, Expr, walk
 from hearth.ir.index import Atom, Axis, Index, Value, atom_index, substitute
 from hearth.ir.kernel import Accumulator, Divisible, Guard, IndexValue, InRange, Load, Param
-from hearth.ir.scalar import Apply, BatchValue, Const, Expr, walk
+from hearth.ir.scalar import SCALAR_OPS
 
 LANES = 4
 
@@ -49,6 +51,7 @@ class Expressions:
     params: Sequence[Param]
     pointers: Sequence[Operand]
     vector_axis: int | None = None
+    is_aligned: bool = False  # the vector axis is at multiples of four
     point_depth: int = 0
     stage: int = 0
     accumulators: dict[int, Operand] = field(default_factory=dict)
@@ -116,6 +119,8 @@ class Expressions:
 
     def _compute(self, expr: Expr) -> Operand:
         match expr:
+            case Apply(op="random"):
+                return self._random(expr)
             case Apply():
                 get = self.lanes if self.is_vector(expr) else self.value
                 operands = [get(a) for a in expr.args]
@@ -129,6 +134,25 @@ class Expressions:
             case BatchValue():
                 return self._batch_value(expr)
         raise AssertionError(type(expr).__name__)
+
+    def _random(self, expr: Apply) -> Operand:
+        axis = self.vector_axis
+        if axis is not None and self.is_vector(expr) and self.is_aligned:
+            index = aligned_index(self.canonical, expr.args[4], axis)
+            if index is not None and not any(self.is_vector(a) for a in expr.args[:4]):
+                return self._random_block(expr, index)
+        expansion = SCALAR_OPS["random"].expansion
+        assert expansion is not None
+        return self.evaluate(self.canonical.expr(expansion(*expr.args)))
+
+    def _random_block(self, expr: Apply, index: Index) -> Operand:
+        key0, key1, step, stream = (self.value(a) for a in expr.args[:4])
+        depth = max(self._depth_of(a) for a in expr.args[:4])
+        keep = self.levels.keep
+        keys = keep(depth, ("keys", id(expr)), lambda: vector_of(key0, None, key1, None))
+        rest = keep(depth, ("counter", id(expr)), lambda: vector_of(None, stream, step, None))
+        block = op("i32.shr_u", self.levels.number(index), 2)
+        return self.function.call(block_function(self.maths), keys, rest, block)
 
     def _batch_value(self, expr: BatchValue) -> Operand:
         numbers = (

@@ -27,9 +27,9 @@ from hearth.codegen.wasm.reductions import Running
 from hearth.codegen.wasm.vectorize import is_vectorized, vector_axis
 from hearth.ir.dim import Dim, Shape, product
 from hearth.ir.dtype import INT32
+from hearth.ir.expr import Expr
 from hearth.ir.index import Axis, Index, linearize
 from hearth.ir.kernel import Accumulate, IndexValue, Kernel, Store
-from hearth.ir.scalar import Expr
 
 UNROLLED_POINTS = 32  # small windows are written out, so that their taps become constants
 UNROLLED_EXPRESSIONS = 400
@@ -107,6 +107,7 @@ class LoopEmitter:
     @contextmanager
     def _vectorized(self, axis: int) -> Iterator[None]:
         self.e.vector_axis = axis
+        self.e.is_aligned = axis not in self.ranges or axis in self.aligned
         yield
         self.e.vector_axis = None
 

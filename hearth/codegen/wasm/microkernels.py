@@ -26,8 +26,8 @@ def splat_kernel(maths: Maths, rows: int, row_stride: int, *, indirect: bool = F
     """C[rows, 8] = A[rows, k] B[k, 8]: one element of A times two vectors of B at a time.
 
     Parameters: a, b, c, k, then in bytes the steps of a and b per k and of c per row, and whether
-    to add to C.  Row i of A lies `row_stride` bytes after row i-1.  `indirect`: instead of a step of
-    b comes the address of a table with the offset of b for each k.
+    to add to C.  Row i of A lies `row_stride` bytes after row i-1.  `indirect`: instead of a step
+    of b comes the address of a table with the offset of b for each k.
     """
     name = f"splat_{rows}x{PANEL}" + ("_indirect" if indirect else "")
     f = Function(name, (I32,) * 8)

@@ -12,6 +12,7 @@ from typing import Any
 
 from hearth.codegen.wasm.spelling import SPELLED
 from hearth.ir.dim import Dim, Shape
+from hearth.ir.expr import Apply, BatchValue, Const, Expr, rewrite, walk
 from hearth.ir.index import Atom, Axis, FloorDiv, Index, Mod, Value, is_in_range, substitute
 from hearth.ir.kernel import (
     Accumulator,
@@ -23,9 +24,10 @@ from hearth.ir.kernel import (
     Stage,
     Store,
 )
-from hearth.ir.scalar import SCALAR_OPS, Apply, BatchValue, Const, Expr, rewrite, walk
+from hearth.ir.scalar import SCALAR_OPS
 
 ACCUMULATOR = -1  # stands for "an earlier reduction" in a set of axes
+KEPT = ("random",)  # spelled where its index is known to be aligned
 AxisRule = Callable[[Axis], Index | None]
 
 
@@ -104,7 +106,7 @@ class Canonical:
         match expr:
             case Apply():
                 args = tuple(self._rebuild(a, axes, done) for a in expr.args)
-                if expr.op not in SPELLED:
+                if expr.op not in SPELLED and expr.op not in KEPT:
                     expansion = SCALAR_OPS[expr.op].expansion
                     assert expansion is not None, f"{expr.op}: neither spelled nor expandable"
                     return self._rebuild(expansion(*args), keep_axes, {})

@@ -93,7 +93,7 @@ i32x4.abs 160 v v | i32x4.neg 161 v v
 i32x4.shl 171 vi v | i32x4.shr_s 172 vi v | i32x4.shr_u 173 vi v
 i32x4.add 174 vv v | i32x4.sub 177 vv v | i32x4.mul 181 vv v
 i32x4.min_s 182 vv v | i32x4.min_u 183 vv v | i32x4.max_s 184 vv v | i32x4.max_u 185 vv v
-i64x2.extmul_low_i32x4_u 222 vv v | i64x2.extmul_high_i32x4_u 223 vv v
+i64x2.shr_u 205 vi v | i64x2.extmul_low_i32x4_u 222 vv v | i64x2.extmul_high_i32x4_u 223 vv v
 f32x4.abs 224 v v | f32x4.neg 225 v v | f32x4.sqrt 227 v v
 f32x4.add 228 vv v | f32x4.sub 229 vv v | f32x4.mul 230 vv v | f32x4.div 231 vv v
 f32x4.min 232 vv v | f32x4.max 233 vv v | f32x4.pmin 234 vv v | f32x4.pmax 235 vv v

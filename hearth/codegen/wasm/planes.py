@@ -23,7 +23,7 @@ UNROLLED_VECTORS = 8
 class Planes:
     """Plane coordinate v of an axis holds source element `(v - padding) / up`, where that is whole
     and exists, else 0.  Position o and tap offset t read coordinate `o * down + t`.
-    """  # noqa: D205
+    """
 
     source: Pair  # extents of the image
     positions: Pair

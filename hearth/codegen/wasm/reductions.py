@@ -15,7 +15,7 @@ from hearth.codegen.wasm.expressions import scalar_constant, spread
 from hearth.codegen.wasm.spelling import KINDS, Speller
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import BOOL, FLOAT32, INT32, UINT32
-from hearth.ir.scalar import Const
+from hearth.ir.expr import Const
 
 SHORT_SUM = 64  # up to here float32 is as good as PyTorch's pairwise sum
 

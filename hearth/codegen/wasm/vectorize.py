@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from hearth.codegen.wasm.normalize import Canonical, stage_expressions, walk_deep
 from hearth.ir.dim import Dim, product
+from hearth.ir.expr import Apply
 from hearth.ir.index import Index
 from hearth.ir.kernel import Accumulate, Kernel, Load, Stage, Store
-from hearth.ir.scalar import Apply
 
 TYPICAL_BATCH = 32
 _INNER = None

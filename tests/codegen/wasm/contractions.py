@@ -57,8 +57,15 @@ def dot_kernel(batch: tuple[Dim | int, ...], m: Dim | int, n: Dim | int, k: Dim 
     return Kernel("dot", tuple(params), axes, tuple(stages), template)
 
 
-def conv_kernel(kind: str, channels: tuple[int, int], image: tuple[int, ...],
-                window: tuple[int, ...], spec: ConvSpec, *, with_epilogue: bool) -> Kernel:  # fmt: skip
+def conv_kernel(
+    kind: str,
+    channels: tuple[int, int],
+    image: tuple[int, ...],
+    window: tuple[int, ...],
+    spec: ConvSpec,
+    *,
+    with_epilogue: bool,
+) -> Kernel:
     """What the scheduler makes of a convolution (or a gradient of one), plus its square."""
     inputs, outputs = channels
     result = tuple(

@@ -7,8 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn.grad import conv1d_input, conv1d_weight, conv2d_input, conv2d_weight, conv3d_input
-from torch.nn.grad import conv3d_weight
+from torch.nn.grad import (
+    conv1d_input,
+    conv1d_weight,
+    conv2d_input,
+    conv2d_weight,
+    conv3d_input,
+    conv3d_weight,
+)
 
 from hearth.ir.graph import ConvSpec
 from hearth.ir.kernel import ConvTemplate, Store

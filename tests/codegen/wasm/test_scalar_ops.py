@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.codegen.wasm.machine import Array, Machine, stored
 
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import BOOL, FLOAT32, INT32, UINT32, numpy_dtype
-from hearth.ir.index import axis
-from hearth.ir.kernel import Kernel, Load, Param, Store
+from hearth.ir.expr import Const
+from hearth.ir.index import Index, axis
+from hearth.ir.kernel import IndexValue, Kernel, Load, Param, Store
 from hearth.ir.scalar import SCALAR_OPS, apply
+from tests.codegen.wasm.machine import Array, Machine, stored
 
 INF, NAN = np.inf, np.nan
 FLOATS = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.0, 1e-40, -1e-40, 1.2e-38, 3e38, -3e38,
@@ -124,7 +125,7 @@ def ulp_error(got: Array, exact: Array) -> Array:
 
 
 @pytest.mark.wasm
-@pytest.mark.parametrize(("name", "dtypes"), signatures(), ids=lambda v: str(v))
+@pytest.mark.parametrize(("name", "dtypes"), signatures(), ids=str)
 def test_an_op_agrees_with_its_row_on_special_values(name: str, dtypes: tuple[str, ...]) -> None:
     columns = domain(dtypes)
     got = run_op(name, dtypes, columns)
@@ -176,3 +177,28 @@ def test_the_high_half_of_products_is_exact() -> None:
     columns = domain((UINT32, UINT32))
     got = run_op("mul_high", (UINT32, UINT32), columns)
     np.testing.assert_array_equal(got, SCALAR_OPS["mul_high"].reference(*columns))
+
+
+@pytest.mark.wasm
+@pytest.mark.parametrize("rows", [(3, 10), (5, 8), (2, 4), (1, 7), (4, 16)])
+def test_random_tensors_do_not_depend_on_how_they_are_walked(rows: tuple[int, int]) -> None:
+    count, width = rows
+    i, j = axis(0, count), axis(1, width)
+    point = i * width + j
+    index = apply("to_uint32", IndexValue(INT32, point + 4))
+    key = [Load(UINT32, 0, Index.of(k)) for k in range(2)]
+    value = apply("random", *key, Const(UINT32, 7), Const(UINT32, 3), index)
+    column = Load(UINT32, 1, i)  # keeps the axes apart
+    kernel = Kernel(
+        "dropout",
+        (Param(UINT32, Dim.of(2), True, False), Param(UINT32, Dim.of(count), True, False),
+         Param(UINT32, Dim.of(count * width), False, True)),
+        (Dim.of(count), Dim.of(width)), (Store((), 2, point, apply("add", value, column)),),
+    )  # fmt: skip
+    words = np.array([123, 456], np.uint32)
+    columns = np.arange(count, dtype=np.uint32)
+    got = Machine([kernel]).run(0, [words, columns, np.zeros(count * width, np.uint32)], 1)[2]
+    index_values = np.arange(4, 4 + count * width, dtype=np.uint32)
+    seven, three = np.uint32(7), np.uint32(3)
+    expected = SCALAR_OPS["random"].reference(words[0], words[1], seven, three, index_values)
+    np.testing.assert_array_equal(got, expected + np.repeat(columns, width))

@@ -1,0 +1,149 @@
+"""Speed of the WebAssembly kernels in Chromium next to PyTorch, one thread each, in one run.
+
+    python bench/wasm_kernels.py products          matrix products
+    python bench/wasm_kernels.py convolutions      the two layers of the MNIST CNN
+    python bench/wasm_kernels.py step BUNDLE [B]   every kernel of one training step of a bundle
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from chromium import Browser, Workload
+
+from hearth.driver.compiled import read_build
+from hearth.ir.dim import B
+from hearth.ir.graph import ConvSpec
+from hearth.ir.kernel import ConvTemplate, DotTemplate, Kernel
+from hearth.bundle.read import read_bundle
+from tests.codegen.wasm.contractions import conv_kernel, dot_kernel
+
+BATCH = 32
+PRODUCTS: dict[str, tuple[Any, Any, Any, bool, bool]] = {
+    "fwd (B,784)x(128,784)T": (B, 128, 784, False, True),
+    "dW (B,128)Tx(B,784)": (128, 784, B, True, False),
+    "dX (B,128)x(128,784)": (B, 784, 128, False, False),
+    "fwd (B,128)x(10,128)T": (B, 10, 128, False, True),
+    "512^3 NN": (512, 512, 512, False, False),
+    "512^3 NT": (512, 512, 512, False, True),
+    "512^3 TN": (512, 512, 512, True, False),
+}
+CONVOLUTIONS = {"1->32 28x28": ((1, 32), 28), "32->64 28x28": ((32, 64), 28),
+                "64->64 14x14": ((64, 64), 14)}  # fmt: skip
+
+
+def best_ms(run: Callable[[], Any], seconds: float = 0.05, rounds: int = 5) -> float:
+    best = float("inf")
+    for _ in range(rounds):
+        calls = 1
+        while True:
+            begin = time.perf_counter()
+            for _ in range(calls):
+                run()
+            elapsed = time.perf_counter() - begin
+            if elapsed > seconds:
+                best = min(best, elapsed / calls)
+                break
+            calls *= 2
+    return best * 1e3
+
+
+def products(browser: Browser) -> None:
+    kernels = {
+        name: dot_kernel((), m, n, k, transpose_a=ta, transpose_b=tb, with_epilogue=False)
+        for name, (m, n, k, ta, tb) in PRODUCTS.items()
+    }
+    report(browser, kernels, {name: torch_product(k) for name, k in kernels.items()})
+
+
+def torch_product(kernel: Kernel) -> Callable[[], Any]:
+    t = kernel.template
+    assert isinstance(t, DotTemplate)
+    m, n, k = (d.at(BATCH) for d in (t.m, t.n, t.k))
+    a = torch.rand((k, m)).T if t.transpose_a else torch.rand((m, k))
+    b = torch.rand((n, k)).T if t.transpose_b else torch.rand((k, n))
+    return lambda: a @ b
+
+
+def convolutions(browser: Browser) -> None:
+    spec = ConvSpec((1, 1), (1, 1), (1, 1), 1)
+    kernels, references = {}, {}
+    for name, (channels, size) in CONVOLUTIONS.items():
+        for kind in ("forward", "input_grad", "weight_grad"):
+            kernels[f"{name} {kind}"] = conv_kernel(
+                kind, channels, (size, size), (3, 3), spec, with_epilogue=False
+            )
+            references[f"{name} {kind}"] = torch_convolution(kind, channels, size)
+    report(browser, kernels, references)
+
+
+def torch_convolution(kind: str, channels: tuple[int, int], size: int) -> Callable[[], Any]:
+    x = torch.rand(BATCH, channels[0], size, size)
+    w = torch.rand(channels[1], channels[0], 3, 3)
+    g = torch.rand(BATCH, channels[1], size, size)
+    if kind == "forward":
+        return lambda: torch.nn.functional.conv2d(x, w, padding=1)
+    mask = [kind == "input_grad", kind == "weight_grad", False]
+
+    def backward() -> Any:
+        return torch.ops.aten.convolution_backward(
+            g, x, w, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, mask
+        )
+
+    return backward
+
+
+def report(browser: Browser, kernels: dict[str, Kernel],
+           references: dict[str, Callable[[], Any]]) -> None:  # fmt: skip
+    relaxed = browser.times_ms(Workload(kernels, BATCH))
+    simd = browser.times_ms(Workload(kernels, BATCH), relaxed=False)
+    print(f"{'B=32':28s} relaxed ms  GF/s   simd ms  GF/s  torch ms  relaxed/torch")
+    for name, kernel in kernels.items():
+        gflop = operations(kernel) / 1e9
+        torch_ms = best_ms(references[name])
+        ours = "  ".join(f"{t:8.4f} {gflop / t * 1e3:6.1f}" for t in (relaxed[name], simd[name]))
+        print(f"{name:28s} {ours}  {torch_ms:8.4f}  {relaxed[name] / torch_ms:5.2f}")
+
+
+def operations(kernel: Kernel) -> float:
+    t = kernel.template
+    if isinstance(t, DotTemplate):
+        return 2 * (t.batch * t.m * t.n * t.k).at(BATCH)
+    assert isinstance(t, ConvTemplate)
+    taps = t.in_channels // t.spec.groups * torch.Size(t.kernel).numel()
+    return 2 * BATCH * t.out_channels * torch.Size(t.out_spatial).numel() * taps
+
+
+def step(browser: Browser, folder: Path, batch: int) -> None:
+    """Each kernel on its own memory: what the parts of a step cost, not their sum."""
+    steps = read_bundle(folder).manifest.programs["train"].steps
+    all_kernels = read_build(folder).kernels
+    kernels = {f"{i} {all_kernels[s.kernel].name}": all_kernels[s.kernel]
+               for i, s in enumerate(steps)}  # fmt: skip
+    times = browser.times_ms(Workload(kernels, batch), rounds=3)
+    total = sum(times.values())
+    print(f"sum {total:.3f} ms, B={batch}")
+    for name, ms in sorted(times.items(), key=lambda item: -item[1])[:25]:
+        rate = ""
+        if kernels[name].template is not None:
+            rate = f"{operations(kernels[name]) / ms * batch / BATCH / 1e6:6.1f} GF/s"
+        print(f"{ms:9.4f} ms {100 * ms / total:5.1f} %  {rate:12s} {name}  {kernels[name].axes}")
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    what = sys.argv[1] if len(sys.argv) > 1 else "products"
+    with Browser() as browser:
+        if what == "step":
+            step(browser, Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else BATCH)
+        else:
+            {"products": products, "convolutions": convolutions}[what](browser)
+
+
+if __name__ == "__main__":
+    main()
