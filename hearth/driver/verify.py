@@ -15,37 +15,31 @@ by float32 rounding, and such cases are counted.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from hearth.bundle.manifest import Manifest
 from hearth.bundle.read import read_bundle
+from hearth.driver.cases import Case, Key, Results, named
 from hearth.driver.compiled import Compiled, read_build
-from hearth.driver.oracle import Oracle
 from hearth.driver.runners import open_runner
-from hearth.driver.samples import random_batch
 from hearth.errors import InvalidInputError
 from hearth.runtime.runner import Runner
 from hearth.steps.train_step import TrainStep
 
 Array = NDArray[Any]
-Arrays = dict[str, Array]
 
-BATCH_SIZES: Final = (1, 2, 3, 4, 5, 8)
-TRAIN_STEPS: Final = 10
 PROMISES: Final = {"output": 1e-5, "loss": 1e-5, "gradient": 1e-4, "weight": math.inf}
 FLOAT32_FACTOR: Final = 4.0
 FLOAT32_SLACK: Final = 1e-6
-ROUNDING: Final = 2.0**-23
-KINK_DRAWS: Final = 6
+KINK_DRAWS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -135,118 +129,73 @@ def verify(
         progress: called with the number of finished cases.
         options: for the runner, such as `threads`.
     """
-    if cases < 1:
-        raise InvalidInputError(f"cases is {cases}", remedy="ask for at least one case")
-    with _folder(bundle, runtime=runner.startswith("chromium")) as path:
-        opened = open_runner(path, runner, **options)
-        try:
-            step = step or _step_of(bundle, path)
-            report = VerifyReport(runner, opened.device, cases)
-            verifier = _Verifier(step, opened, read_bundle(path).manifest, report)
-            for case in range(cases):
-                verifier.check_case(case, np.random.default_rng((seed, case)))
-                progress(case + 1)
-        finally:
-            opened.close()
+    (report,) = verify_on(
+        bundle, [runner], cases, step=step, seed=seed, progress=progress, **options
+    )
     return report
 
 
+def verify_on(
+    bundle: str | Path | Compiled,
+    runners: Sequence[str],
+    cases: int = 100,
+    *,
+    step: TrainStep | None = None,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda _: None,
+    **options: Any,
+) -> list[VerifyReport]:
+    """`verify` on several runners at once: PyTorch computes every case only once."""
+    if cases < 1:
+        raise InvalidInputError(f"cases is {cases}", remedy="ask for at least one case")
+    in_browser = any(r.startswith("chromium") for r in runners)
+    with _folder(bundle, runtime=in_browser) as path, ExitStack() as stack:
+        verifiers = []
+        for name in runners:
+            opened = open_runner(path, name, **options)
+            stack.callback(opened.close)
+            verifiers.append(_Verifier(opened, VerifyReport(name, opened.device, cases)))
+        step = step or _step_of(bundle, path)
+        files = read_bundle(path)
+        for number in range(cases):
+            case = Case(step, files, number, seed)
+            for verifier in verifiers:
+                verifier.check(case)
+            progress(number + 1)
+    return [verifier.report for verifier in verifiers]
+
+
 class _Verifier:
-    def __init__(
-        self, step: TrainStep, runner: Runner, manifest: Manifest, report: VerifyReport
-    ) -> None:
-        self.step, self.runner, self.report = step, runner, report
-        self.program = manifest.programs["train"]
-        self.weights = runner.export_weights()
+    """One runner under test."""
+
+    def __init__(self, runner: Runner, report: VerifyReport) -> None:
+        self.runner, self.report = runner, report
         self.state = runner.export_state()
-        self.floats = {k for k, v in self.weights.items() if v.dtype.kind == "f"}
-        buffers = {s.name for s in manifest.state if s.role == "buffer"}
-        self.parameters = self.floats - buffers
 
-    def check_case(self, case: int, rng: np.random.Generator) -> None:
-        weights = self._perturbed(self.weights, rng, 0.1)
-        batch = BATCH_SIZES[case % len(BATCH_SIZES)]
-        data = [random_batch(self.program.inputs, batch, rng) for _ in range(TRAIN_STEPS)]
-        self.runner.load_state({**self.state, **weights})
-        self.runner.seed = case
-        ours = self._ours_once(data[0])
-        ours_trained = self._ours_trained(data)
-        run = _Case(self.step, case, weights, data)
-        for kind, results in (("once", ours), ("trained", ours_trained)):
-            exact, rounded = run.exact(kind), run.rounded(kind)
-            for key, value in results.items():
-                spread = lambda key=key, kind=kind: self._spread(run, kind, key)  # noqa: E731
-                self.report.add(judge(key, case, value, exact[key], rounded[key], spread))
+    def check(self, case: Case) -> None:
+        self.runner.load_state({**self.state, **case.weights})
+        self.runner.seed = case.number
+        for kind, results in (("once", self._once(case)), ("trained", self._trained(case))):
+            exact, rounded = case.exact(kind), case.rounded(kind)
+            for key, ours in results.items():
+                spread = partial(_spread, case, kind, key)
+                self.report.add(judge(key, case.number, ours, exact[key], rounded[key], spread))
 
-    def _ours_once(self, batch: Any) -> dict[tuple[str, str], Array]:
-        result = self.runner.gradients(*batch)
-        return _named(result.loss, result.outputs, result.gradients)
+    def _once(self, case: Case) -> Results:
+        result = self.runner.gradients(*case.batches[0])
+        return named(result.loss, result.outputs, result.gradients)
 
-    def _ours_trained(self, data: list[Any]) -> dict[tuple[str, str], Array]:
-        for batch in data:
+    def _trained(self, case: Case) -> Results:
+        for batch in case.batches:
             self.runner.train_batch(*batch)
-        after = self.runner.export_weights()
-        return {("weight", name): after[name] for name in after}
-
-    def _perturbed(self, weights: Arrays, rng: np.random.Generator, scale: float) -> Arrays:
-        """Parameters moved by a fraction of their own spread; buffers stay."""
-        moved = dict(weights)
-        for name in sorted(self.parameters):
-            w = weights[name]
-            amount = scale * max(float(w.std()), 0.05)
-            moved[name] = (w + amount * rng.normal(size=w.shape)).astype(np.float32)
-        return moved
-
-    def _spread(self, run: _Case, kind: str, key: tuple[str, str]) -> float:
-        """How much PyTorch float64 moves when weights and inputs move by float32 rounding."""
-        exact = np.asarray(run.exact(kind)[key], np.float64)
-        scale = _scale(exact)
-        moved = (run.moved(kind, draw)[key] for draw in range(KINK_DRAWS))
-        return max(float(np.abs(m - exact).max()) / scale for m in moved)
+        return {("weight", name): value for name, value in self.runner.export_weights().items()}
 
 
-class _Case:
-    """PyTorch's results for one case, computed when first asked for."""
-
-    def __init__(self, step: TrainStep, case: int, weights: Arrays, data: list[Any]) -> None:
-        self.step, self.case, self.weights, self.data = step, case, weights, data
-        self.known: dict[Any, dict[tuple[str, str], Array]] = {}
-
-    def exact(self, kind: str) -> Mapping[tuple[str, str], Array]:
-        return self._results(kind, torch.float64, None)
-
-    def rounded(self, kind: str) -> Mapping[tuple[str, str], Array]:
-        return self._results(kind, torch.float32, None)
-
-    def moved(self, kind: str, draw: int) -> Mapping[tuple[str, str], Array]:
-        return self._results(kind, torch.float64, draw)
-
-    def _results(
-        self, kind: str, dtype: torch.dtype, draw: int | None
-    ) -> Mapping[tuple[str, str], Array]:
-        key = (kind, dtype, draw)
-        if key not in self.known:
-            self.known[key] = self._compute(kind, dtype, draw)
-        return self.known[key]
-
-    def _compute(
-        self, kind: str, dtype: torch.dtype, draw: int | None
-    ) -> dict[tuple[str, str], Array]:
-        rng = np.random.default_rng((self.case, draw)) if draw is not None else None
-        oracle = Oracle(self.step, dtype)
-        oracle.load_weights({k: _rounded(v, rng) for k, v in self.weights.items()})
-        data = [
-            (tuple(_rounded(x, rng) for x in inputs), tuple(_rounded(y, rng) for y in targets))
-            for inputs, targets in self.data
-        ]
-        if kind == "once":
-            inputs, targets = data[0]
-            result = oracle.gradients(inputs, targets, self.case)
-            trained = {n: result.gradients[n] for n in self.step.trainable}
-            return _named(result.loss, result.outputs, trained)
-        for inputs, targets in data:
-            oracle.train(inputs, targets, self.case)
-        return {("weight", name): value for name, value in oracle.weights.items()}
+def _spread(case: Case, kind: str, key: Key) -> float:
+    """How much PyTorch float64 moves when weights and inputs move by float32 rounding."""
+    exact = np.asarray(case.exact(kind)[key], np.float64)
+    moved = (case.moved(kind, draw)[key] for draw in range(KINK_DRAWS))
+    return max(float(np.abs(m - exact).max()) / _scale(exact) for m in moved)
 
 
 def judge(
@@ -281,27 +230,8 @@ def judge(
     )  # fmt: skip
 
 
-def _named(
-    loss: Any, outputs: Iterable[Array], gradients: Mapping[str, Array]
-) -> dict[tuple[str, str], Array]:
-    return {
-        ("loss", "loss"): np.asarray(loss),
-        **{("output", f"output/{i}"): o for i, o in enumerate(outputs)},
-        **{("gradient", name): g for name, g in gradients.items()},
-    }
-
-
 def _scale(expected: Array) -> float:
     return max(float(np.abs(expected).max(initial=0.0)), float(np.finfo(np.float32).tiny))
-
-
-def _rounded(array: Array, rng: np.random.Generator | None) -> Array:
-    """Moved by about one float32 rounding of its scale, where a generator is given."""
-    if rng is None or array.dtype.kind != "f":
-        return array
-    wide: Array = array.astype(np.float64)
-    moved: Array = wide + ROUNDING * np.abs(wide).max(initial=0.0) * rng.uniform(-1, 1, wide.shape)
-    return moved
 
 
 @contextmanager
