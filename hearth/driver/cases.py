@@ -1,0 +1,103 @@
+"""Random cases of a training step, and PyTorch's results for them, computed when first asked for.
+
+A case is perturbed weights and ten batches.  Its results come from eager PyTorch: in float64 (what
+is right), in float32 (what rounding does to PyTorch itself), and in float64 with weights and
+inputs moved by about one float32 rounding (how far apart right answers may lie).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hearth.bundle.read import Bundle
+from hearth.driver.oracle import Oracle
+from hearth.driver.samples import random_batch
+from hearth.steps.train_step import TrainStep
+
+Array = NDArray[Any]
+Arrays = dict[str, Array]
+Key = tuple[str, str]  # what it is (output, loss, gradient, weight), and its name
+Results = Mapping[Key, Array]
+
+BATCH_SIZES: Final = (1, 2, 3, 4, 5, 8)
+TRAIN_STEPS: Final = 10
+PERTURBATION: Final = 0.1  # of a weight's own spread
+SMALLEST_SPREAD: Final = 0.05
+ROUNDING: Final = 2.0**-23
+
+
+class Case:
+    """One case; `once` is a single forward and backward pass, `trained` ten steps."""
+
+    def __init__(self, step: TrainStep, bundle: Bundle, number: int, seed: int) -> None:
+        rng = np.random.default_rng((seed, number))
+        program = bundle.manifest.programs["train"]
+        parameters = [s.name for s in bundle.manifest.state if s.role == "parameter"]
+        batch = BATCH_SIZES[number % len(BATCH_SIZES)]
+        self.step, self.number = step, number
+        self.weights = perturbed(bundle.weights(), parameters, rng)
+        self.batches = [random_batch(program.inputs, batch, rng) for _ in range(TRAIN_STEPS)]
+        self._known: dict[Any, Results] = {}
+
+    def exact(self, kind: str) -> Results:
+        return self._results(kind, torch.float64, None)
+
+    def rounded(self, kind: str) -> Results:
+        return self._results(kind, torch.float32, None)
+
+    def moved(self, kind: str, draw: int) -> Results:
+        return self._results(kind, torch.float64, draw)
+
+    def _results(self, kind: str, dtype: torch.dtype, draw: int | None) -> Results:
+        key = (kind, dtype, draw)
+        if key not in self._known:
+            self._known[key] = self._compute(kind, dtype, draw)
+        return self._known[key]
+
+    def _compute(self, kind: str, dtype: torch.dtype, draw: int | None) -> Results:
+        rng = np.random.default_rng((self.number, draw)) if draw is not None else None
+        oracle = Oracle(self.step, dtype)
+        oracle.load_weights({k: _moved(v, rng) for k, v in self.weights.items()})
+        batches = [
+            (tuple(_moved(x, rng) for x in inputs), tuple(_moved(y, rng) for y in targets))
+            for inputs, targets in self.batches
+        ]
+        if kind == "once":
+            result = oracle.gradients(*batches[0], self.number)
+            trained = {n: result.gradients[n] for n in self.step.trainable}
+            return named(result.loss, result.outputs, trained)
+        for inputs, targets in batches:
+            oracle.train(inputs, targets, self.number)
+        return {("weight", name): value for name, value in oracle.weights.items()}
+
+
+def named(loss: Any, outputs: Iterable[Array], gradients: Mapping[str, Array]) -> Results:
+    return {
+        ("loss", "loss"): np.asarray(loss),
+        **{("output", f"output/{i}"): o for i, o in enumerate(outputs)},
+        **{("gradient", name): g for name, g in gradients.items()},
+    }
+
+
+def perturbed(weights: Arrays, parameters: Iterable[str], rng: np.random.Generator) -> Arrays:
+    """Parameters moved by a fraction of their own spread; buffers stay."""
+    moved = dict(weights)
+    for name in parameters:
+        w = weights[name]
+        amount = PERTURBATION * max(float(w.std()), SMALLEST_SPREAD)
+        moved[name] = (w + amount * rng.normal(size=w.shape)).astype(np.float32)
+    return moved
+
+
+def _moved(array: Array, rng: np.random.Generator | None) -> Array:
+    """Moved by about one float32 rounding of its scale, where a generator is given."""
+    if rng is None or array.dtype.kind != "f":
+        return array
+    wide: Array = array.astype(np.float64)
+    step = ROUNDING * float(np.abs(wide).max(initial=0.0))
+    return np.asarray(wide + step * rng.uniform(-1, 1, wide.shape))
