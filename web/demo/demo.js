@@ -80,39 +80,20 @@ async function train({ epochs, batchSize, learningRate }) {
   const { trainer, split } = begin("training");
   try {
     if (learningRate !== undefined) trainer.learningRate = learningRate;
-    if (demo.scores.length === 0) showScore(await measure(GLANCE_SAMPLES));
-    const stepsPerEpoch = Math.ceil(split.train.count / batchSize);
-    let done = 0;
-    let glanced = performance.now();
+    if (demo.scores.length === 0) await glance();
     const meter = speedMeter();
+    const total = epochs * Math.ceil(split.train.count / batchSize);
+    let done = 0;
+    const report = (/** @type {number} */ step, /** @type {number} */ loss) => {
+      demo.losses.push([step, loss]);
+      speed = meter();
+      setProgress(++done / total);
+      emit("step", { step, loss });
+      redraw();
+    };
     for (let epoch = 1; epoch <= epochs && !stopping; epoch++) {
-      const order = shuffled(split.train.count);
-      /** @type {Promise<void>[]} */
-      const flight = [];
-      for (let first = 0; first < order.length && !stopping; first += batchSize) {
-        const { x, y } = gather(split.train, order.subarray(first, first + batchSize));
-        const running = trainer.trainBatch(x, y).then(({ loss, step }) => {
-          demo.losses.push([step, loss]);
-          speed = meter();
-          setProgress(++done / (epochs * stepsPerEpoch));
-          emit("step", { step, loss });
-          redraw();
-        });
-        running.catch(() => {}); // the first failure ends the loop below; the others follow it
-        flight.push(running);
-        if (flight.length >= STEPS_IN_FLIGHT) await flight.shift();
-        if (performance.now() - glanced > GLANCE_INTERVAL_MS) {
-          await Promise.all(flight.splice(0));
-          const pause = performance.now();
-          showScore(await measure(GLANCE_SAMPLES));
-          glanced = performance.now();
-          meter.skip(glanced - pause);
-        }
-      }
-      await Promise.all(flight);
-      const score = await measure(GLANCE_SAMPLES);
-      showScore(score);
-      emit("epoch", { epoch, ...score });
+      await trainEpoch(batchSize, report, meter);
+      emit("epoch", { epoch, ...await glance() });
     }
     const score = await measure(split.test.count);
     showScore(score);
@@ -120,6 +101,42 @@ async function train({ epochs, batchSize, learningRate }) {
   } finally {
     setState("ready");
   }
+}
+
+/**
+ * One pass over the training set in random order; now and then a glance at the test set.
+ * @param {number} batchSize
+ * @param {(step: number, loss: number) => void} report
+ * @param {ReturnType<typeof speedMeter>} meter
+ */
+async function trainEpoch(batchSize, report, meter) {
+  const { trainer, split: { train } } = parts();
+  const order = shuffled(train.count);
+  /** @type {Promise<void>[]} */
+  const flight = [];
+  let glanced = performance.now();
+  for (let first = 0; first < order.length && !stopping; first += batchSize) {
+    const { x, y } = gather(train, order.subarray(first, first + batchSize));
+    const running = trainer.trainBatch(x, y).then(({ loss, step }) => { report(step, loss); });
+    running.catch(() => {}); // the first failure ends the loop below; the others follow it
+    flight.push(running);
+    if (flight.length >= STEPS_IN_FLIGHT) await flight.shift();
+    if (performance.now() - glanced > GLANCE_INTERVAL_MS) {
+      await Promise.all(flight.splice(0));
+      const pause = performance.now();
+      await glance();
+      glanced = performance.now();
+      meter.skip(glanced - pause);
+    }
+  }
+  await Promise.all(flight);
+}
+
+/** Measures on a part of the test set, for the curve. */
+async function glance() {
+  const score = await measure(GLANCE_SAMPLES);
+  showScore(score);
+  return score;
 }
 
 function stop() {
