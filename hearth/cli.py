@@ -94,6 +94,7 @@ def _compile(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from hearth.driver.verify import verify_on
     from hearth.progress import counter
 
     step, bundle = None, options.target
@@ -102,12 +103,13 @@ def _verify(options: argparse.Namespace) -> int:
         bundle = hearth.compile(step, inputs, targets)
     elif options.step is not None:
         step = load_step(options.step)[0]
-    with counter(f"verifying on {options.runner}", options.cases) as count:
-        report = hearth.verify(
-            bundle, options.runner, options.cases, step=step, seed=options.seed, progress=count
+    runners = options.runner or ["wasm"]
+    with counter(f"verifying on {', '.join(runners)}", options.cases) as count:
+        reports = verify_on(
+            bundle, runners, options.cases, step=step, seed=options.seed, progress=count
         )
-    print(report)
-    return 0 if report.ok else 1
+    print("\n\n".join(map(str, reports)))
+    return 0 if all(report.ok for report in reports) else 1
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -176,7 +178,9 @@ def _parser() -> argparse.ArgumentParser:
     verify = _command(commands, "verify", _verify, "compare a bundle with PyTorch in float64")
     verify.add_argument("target", metavar="BUNDLE|MODULE:FUNCTION")
     verify.add_argument("--step", metavar="MODULE:FUNCTION", help="the model, if not in the bundle")
-    verify.add_argument("--runner", choices=RUNNERS, default="wasm")
+    verify.add_argument(
+        "--runner", choices=RUNNERS, action="append", help="may be given several times (wasm)"
+    )
     verify.add_argument("--cases", type=_positive, default=100, help="random cases (100)")
     verify.add_argument("--seed", type=int, default=0, help="of the cases (0)")
 
