@@ -1,4 +1,4 @@
-"""The assembler: every instruction family in wasmtime, locals, loops, code placed in front of loops."""
+"""The assembler: instructions in wasmtime, locals, loops, code placed in front of loops."""
 
 from __future__ import annotations
 
@@ -149,7 +149,8 @@ def test_loops_and_conditions() -> None:
         f.increment(total, 100)
     f.result(total)
     instance = Instance(f)
-    assert [instance("f", a, b) for a, b in ((0, 3), (2, 3), (4, 4), (-1, 5))] == [100, 106, 10, 100]
+    counts = ((0, 3), (2, 3), (4, 4), (-1, 5))
+    assert [instance("f", a, b) for a, b in counts] == [100, 106, 10, 100]
 
 
 def test_a_local_is_free_again_when_its_scope_ends() -> None:
