@@ -142,8 +142,8 @@ function movingAverage(points) {
   const sums = [0];
   for (const [, value] of points) sums.push((sums.at(-1) ?? 0) + value);
   return points.map(([step], i) => {
-    const near = Math.min(reach, i, points.length - 1 - i);
-    const sum = (sums[i + near + 1] ?? 0) - (sums[i - near] ?? 0);
-    return [step, sum / (2 * near + 1)];
+    const first = i - Math.min(reach, i);
+    const end = Math.min(points.length, i + Math.min(reach, i) + 1);
+    return [step, ((sums[end] ?? 0) - (sums[first] ?? 0)) / (end - first)];
   });
 }

@@ -121,7 +121,8 @@ async function trainEpoch(batchSize, report, meter) {
     running.catch(() => {}); // the first failure ends the loop below; the others follow it
     flight.push(running);
     if (flight.length >= STEPS_IN_FLIGHT) await flight.shift();
-    if (performance.now() - glanced > GLANCE_INTERVAL_MS) {
+    const interval = Math.min(GLANCE_INTERVAL_MS, 100 * demo.scores.length); // often at first
+    if (performance.now() - glanced > interval) {
       await Promise.all(flight.splice(0));
       const pause = performance.now();
       await glance();

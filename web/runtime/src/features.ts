@@ -41,14 +41,15 @@ const SOFTWARE = /swiftshader|llvmpipe|lavapipe|softpipe|basic render|software/i
 
 /** What an adapter calls itself. */
 export function adapterName(adapter: GPUAdapter): string {
-  const { vendor, architecture, device, description } = adapter.info;
-  return [...new Set([vendor, architecture, device, description])].filter(Boolean).join(" ")
-    || "unknown adapter";
+  const info = adapter.info as Partial<GPUAdapterInfo> | undefined; // missing in older browsers
+  const parts = [info?.vendor, info?.architecture, info?.device, info?.description];
+  return [...new Set(parts)].filter(Boolean).join(" ") || "unknown adapter";
 }
 
 /** Whether the adapter computes on the CPU: slower than our own WebAssembly. */
 export function isSoftware(adapter: GPUAdapter): boolean {
   const old = adapter as { isFallbackAdapter?: boolean };
-  const fallback = adapter.info.isFallbackAdapter as boolean | undefined;
-  return (fallback ?? old.isFallbackAdapter ?? false) || SOFTWARE.test(adapterName(adapter));
+  const info = adapter.info as Partial<GPUAdapterInfo> | undefined;
+  const fallback = info?.isFallbackAdapter ?? old.isFallbackAdapter ?? false;
+  return fallback || SOFTWARE.test(adapterName(adapter));
 }

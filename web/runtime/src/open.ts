@@ -4,8 +4,10 @@
 
 import { BACKEND_CHOICES, candidates, type BackendChoice, type Candidate } from "./backends.ts";
 import { Bundle, type BundleSource } from "./bundle.ts";
-import type { DeviceInfo } from "./device.ts";
-import { BackendError, InvalidInputError, OutOfMemoryError, reasonOf } from "./errors.ts";
+import type { Device, DeviceInfo } from "./device.ts";
+import {
+  BackendError, HearthError, InvalidInputError, OutOfMemoryError, reasonOf,
+} from "./errors.ts";
 import { Executor } from "./executor.ts";
 import { replayGolden } from "./golden.ts";
 import { CONSTANTS_FILE, isWeight, WEIGHTS_FILE } from "./manifest.ts";
@@ -63,20 +65,24 @@ async function firstGood(
   bundle: Bundle, parts: Parts, options: EngineOptions, warn: (message: string) => void,
 ): Promise<Executor> {
   const tried = await candidates(bundle, options.backend ?? "auto", options.threads);
-  const reasons: string[] = [];
+  const failures: HearthError[] = [];
   for (const candidate of tried) {
     try {
       const executor = await openCandidate(bundle, parts, options, candidate);
+      failures.forEach((failure, i) => {
+        warn(`${tried[i]?.name ?? ""} is not used: ${reasonOf(failure)}`);
+      });
       warnOfThreads(executor.device.info, options, warn);
       return executor;
     } catch (error) {
       // Anything else, such as a truncated file, is no matter of the device.
       if (!(error instanceof BackendError || error instanceof OutOfMemoryError)) throw error;
-      reasons.push(`${candidate.name}: ${reasonOf(error)}`);
-      if (tried.at(-1) === candidate) break;
-      warn(`${candidate.name} is not used: ${reasonOf(error)}`);
+      failures.push(error);
     }
   }
+  const last = failures.at(-1);
+  if (last instanceof OutOfMemoryError) throw last;
+  const reasons = failures.map((failure, i) => `${tried[i]?.name ?? ""}: ${reasonOf(failure)}`);
   throw new BackendError("no backend runs this bundle", {
     why: reasons.join("; ") || "the bundle has no code for what this browser supports",
     remedy: "use a current browser, or compile the bundle for more backends",
@@ -98,8 +104,9 @@ async function openCandidate(
 ): Promise<Executor> {
   const { manifest } = bundle;
   const recorded = manifest.golden;
-  const device = await candidate.open(Math.max(options.batchSize ?? 1, recorded?.batch ?? 1));
+  let device: Device | undefined;
   try {
+    device = await candidate.open(Math.max(options.batchSize ?? 1, recorded?.batch ?? 1));
     const executor = new Executor(manifest, device);
     if (golden && recorded) {
       device.writeState(0, initialState(manifest, weights, constants, BigInt(recorded.seed)));
@@ -109,8 +116,9 @@ async function openCandidate(
     device.writeState(0, initialState(manifest, weights, constants, seed));
     return executor;
   } catch (error) {
-    device.dispose();
-    throw error;
+    device?.dispose();
+    if (error instanceof HearthError) throw error;
+    throw new BackendError("the device does not start", { why: reasonOf(error) });
   }
 }
 

@@ -82,6 +82,7 @@ async function instantiate(
     throw new OutOfMemoryError(
       `WebAssembly cannot have ${String(initial * PAGE_BYTES)} bytes for a batch of \
 ${String(plan.batch)}`,
+      { remedy: "use a smaller batch" },
     );
   }
   throw new BackendError("the WebAssembly module does not start", { why: reasonOf(reason) });
