@@ -11,7 +11,7 @@ from typing import Final
 from hearth.bundle.manifest import Manifest
 from hearth.bundle.write import write_bundle
 from hearth.driver.programs import ProgramGraph
-from hearth.errors import BundleFormatError
+from hearth.errors import BundleFormatError, InvalidInputError
 from hearth.ir.kernel import Kernel
 from hearth.steps.train_step import TrainStep
 
@@ -71,6 +71,13 @@ def read_build(path: str | Path) -> Build:
             why="the folder was moved without it, or written by another tool",
             remedy="compile the model again, or pass the training step itself",
         )
-    build = pickle.loads(file.read_bytes())  # noqa: S301 (said in the docstring)
+    try:
+        build = pickle.loads(file.read_bytes())  # noqa: S301 (said in the docstring)
+    except (ImportError, AttributeError) as error:
+        raise InvalidInputError(
+            f"the model in {file.name} cannot be imported here",
+            why=str(error),
+            remedy="name its training step (--step FILE.py:FUNCTION), or import its module first",
+        ) from error
     assert isinstance(build, Build)
     return build

@@ -109,6 +109,14 @@ def test_verify_passes_for_a_bundle_and_for_a_function(
     assert "3 random cases against PyTorch float64" in capsys.readouterr().out
 
 
+def test_verify_says_how_to_name_a_model_that_cannot_be_imported(bundle: Path) -> None:
+    command = [sys.executable, "-m", "hearth", "verify", str(bundle), "--cases", "1"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "--step FILE.py:FUNCTION" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.wasm
 def test_verify_fails_for_weights_of_another_model(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
