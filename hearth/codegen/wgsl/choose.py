@@ -16,16 +16,21 @@ SHORT_SUM = 64  # fewer steps are not worth sharing
 LONG_SUM = 4096  # more steps are shared: one thread's sum would grow inaccurate
 MAX_WASTE = 1.6  # computed results per wanted result
 
+# Steps and blocks are small because workgroup memory must be cleared: on SwiftShader the time to
+# compile a kernel is proportional to its workgroup memory (16 KiB: more than a second).
 # From the fastest per result to the one that fits anything; the first that fits is taken.
 TILES = (
     Tile(wide=16, high=16, columns=8, rows=8, depth=8),
-    Tile(wide=8, high=8, columns=8, rows=8, depth=16),
-    Tile(wide=8, high=8, columns=4, rows=4, depth=16),
-    Tile(wide=16, high=4, columns=4, rows=4, depth=16),
-    Tile(wide=4, high=16, columns=4, rows=4, depth=16),
-    Tile(wide=32, high=2, columns=4, rows=4, depth=16),
+    Tile(wide=8, high=8, columns=8, rows=8, depth=8),
+    Tile(wide=16, high=4, columns=8, rows=8, depth=8),
+    Tile(wide=4, high=16, columns=8, rows=8, depth=8),
+    Tile(wide=8, high=8, columns=4, rows=4, depth=8),
+    Tile(wide=16, high=4, columns=4, rows=4, depth=8),
+    Tile(wide=4, high=16, columns=4, rows=4, depth=8),
+    Tile(wide=32, high=2, columns=4, rows=4, depth=8),
 )
-BLOCKS = (Block(8, 8, lanes=64), Block(4, 4, lanes=64))
+SMALL_TILES = TILES[4:]
+BLOCKS = (Block(4, 8, lanes=64), Block(4, 4, lanes=64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,5 +69,5 @@ def choose_template(contraction: Contraction) -> Tile | Block | None:
             if sizes.workgroups(tile) >= needed and sizes.waste(tile) <= MAX_WASTE:
                 return tile
     if sizes.depth < SHORT_SUM:
-        return min(TILES[2:], key=sizes.waste)
-    return BLOCKS[0] if sizes.workgroups(BLOCKS[0]) >= ENOUGH_WORKGROUPS else BLOCKS[1]
+        return min(SMALL_TILES, key=sizes.waste)
+    return BLOCKS[0] if sizes.workgroups(BLOCKS[0]) >= 4 * ENOUGH_WORKGROUPS else BLOCKS[1]

@@ -51,9 +51,7 @@ class _SharedSum:
     def __init__(self, contraction: Contraction, block: Block, body: Body) -> None:
         self.contraction, self.block, self.body = contraction, block, body
         self.places = Places(body, contraction, Term("slice"))
-        self.names = [
-            f"c{i}_{j}" for i in range(block.all_rows) for j in range(block.all_columns // 4)
-        ]
+        self.vectors = block.all_rows * block.all_columns // 4
         self.rows = self.positions(contraction.rows, "first_row", block.all_rows)
         self.columns = self.positions(contraction.columns, "first_column", block.all_columns)
 
@@ -65,33 +63,32 @@ class _SharedSum:
 
     def run(self) -> None:
         """Long sums go in blocks of steps, so that their error does not grow with their length."""
-        body, lanes, count = self.body, self.block.lanes, len(self.names)
-        body.declarations.append(f"var<workgroup> partial: array<vec4<f32>, {lanes * count}>;")
+        body, lanes = self.body, self.block.lanes
         depth = product(self.contraction.depth)
         limit, steps = body.dim(depth).text, BLOCK_STEPS * lanes
-        # Workgroup memory should start as zeros, but does not where wgpu-native runs.
-        for i in range(count):
-            body.line(f"partial[thread * {count}u + {i}u] = vec4<f32>();")
+        totals = self.zeros()
         if depth.is_static and depth.static <= 2 * steps:
-            self.add_range("thread", limit)
+            with body.range_loop("thread", limit, lanes) as k:
+                self.multiply(k, totals)
         else:
             with body.range_loop("thread", limit, steps) as start:
+                parts = self.zeros()
                 end = Term(f"min({start.text} + {steps}u, {limit})", start.depth)
-                self.add_range(start.text, body.let(end, "end").text)
-        self.combine()
+                with body.range_loop(start.text, body.let(end, "end").text, lanes) as k:
+                    self.multiply(k, parts)
+                for total, part in zip(totals, parts, strict=True):
+                    body.line(f"{total} += {part};")
+        self.combine(totals)
         self.finish()
 
-    def add_range(self, start: str, limit: str) -> None:
-        """Add this thread's share of a range of the sum to its part of `partial`."""
-        body, count = self.body, len(self.names)
-        for name in self.names:
-            body.line(f"var {name} = vec4<f32>();")
-        with body.range_loop(start, limit, self.block.lanes) as k:
-            self.multiply(k)
-        for i, name in enumerate(self.names):
-            body.line(f"partial[thread * {count}u + {i}u] += {name};")
+    def zeros(self) -> list[str]:
+        """Fresh accumulators: a vec4 per four results, row by row."""
+        names = [self.body.fresh("c") for _ in range(self.vectors)]
+        for name in names:
+            self.body.line(f"var {name} = vec4<f32>();")
+        return names
 
-    def multiply(self, k: Term) -> None:
+    def multiply(self, k: Term, into: list[str]) -> None:
         body, places, block = self.body, self.places, self.block
         rows, columns = self.contraction.rows, self.contraction.columns
         a = [load_quad(body, rows, [places.axes(row=p, depth=k) for p in quad])
@@ -101,17 +98,30 @@ class _SharedSum:
         for letter, quads in (("a", a), ("b", b)):
             for i, quad in enumerate(quads):
                 body.line(f"let {letter}{i} = {quad};")
-        for i in range(block.all_rows):
-            for j in range(block.all_columns // 4):
-                body.line(f"c{i}_{j} += a{i // 4}.{COMPONENTS[i % 4]} * b{j};")
+        width = block.all_columns // 4
+        for n, name in enumerate(into):
+            row, column = divmod(n, width)
+            body.line(f"{name} += a{row // 4}.{COMPONENTS[row % 4]} * b{column};")
 
-    def combine(self) -> None:
-        """The tree; afterwards the first `len(names)` vectors of `partial` are the results."""
-        body, lanes, count = self.body, self.block.lanes, len(self.names)
+    def combine(self, totals: list[str]) -> None:
+        """The tree; afterwards the first vectors of `partial` are the results.
+
+        The upper half of the threads goes first, which halves the memory: clearing it costs time,
+        and SwiftShader compiles one store per element for that.
+        """
+        body, half, count = self.body, self.block.lanes // 2, self.vectors
+        body.declarations.append(f"var<workgroup> partial: array<vec4<f32>, {half * count}>;")
+        with body.block(f"if (thread >= {half}u)"):
+            for i, name in enumerate(totals):
+                body.line(f"partial[(thread - {half}u) * {count}u + {i}u] = {name};")
         body.line("workgroupBarrier();")
-        # All threads add: each step halves a run of lanes * count vectors.
-        with body.block(f"for (var half = {lanes * count // 2}u; half >= {count}u; half /= 2u)"):
-            with body.range_loop("thread", "half", lanes) as at:
+        with body.block(f"if (thread < {half}u)"):
+            for i, name in enumerate(totals):
+                body.line(f"partial[thread * {count}u + {i}u] += {name};")
+        body.line("workgroupBarrier();")
+        # All threads add: each step halves a run of `half * count` vectors.
+        with body.block(f"for (var half = {half * count // 2}u; half >= {count}u; half /= 2u)"):
+            with body.range_loop("thread", "half", self.block.lanes) as at:
                 body.line(f"partial[{at.text}] += partial[{at.text} + half];")
             body.line("workgroupBarrier();")
 
