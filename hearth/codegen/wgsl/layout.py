@@ -34,7 +34,8 @@ class Layout:
 def choose_layout(kernel: Kernel) -> Layout:
     points = kernel.points.at(TYPICAL_BATCH)
     inner = max(product(stage.axes).at(TYPICAL_BATCH) for stage in kernel.stages)
-    if inner <= SERIAL_ELEMENTS:
+    may_grow = points < THREADS and not all(e.is_static for s in kernel.stages for e in s.axes)
+    if inner == 1 or (inner <= SERIAL_ELEMENTS and not may_grow):
         return Layout(THREADS, 1, by_point=True)
     by_point = _is_contiguous_along_points(kernel)
     lanes = min(_power_above(ENOUGH_THREADS // points), _power_below(inner // 4), MAX_THREADS)
@@ -51,13 +52,15 @@ def _is_contiguous_along_points(kernel: Kernel) -> bool:
     votes = 0
     outer = _last(kernel.axes, 0)
     for stage in kernel.stages:
-        inner = _last(stage.axes, len(kernel.axes))
+        first = len(kernel.axes)
+        inner = _last(stage.axes, first)
         if inner is None:
             continue
         for index in indices_of_stage(stage):
-            votes += (outer is not None and index.coefficient(outer) == Dim.of(1)) - (
-                index.coefficient(inner) == Dim.of(1)
-            )
+            if all(index.coefficient(first + i) == Dim() for i in range(len(stage.axes))):
+                continue  # read once per point: its stride does not matter
+            votes += outer is not None and index.coefficient(outer) == Dim.of(1)
+            votes -= index.coefficient(inner) == Dim.of(1)
     return votes > 0
 
 
