@@ -69,8 +69,8 @@ class Browser:
         self._browser.close()
         self._playwright.stop()
 
-    def times_ms(self, workload: Workload, *, relaxed: bool = True, seconds: float = 0.05,
-                 rounds: int = 5) -> dict[str, float]:  # fmt: skip
+    def times_ms(self, workload: Workload, *, relaxed: bool = True, seconds: float = 0.02,
+                 rounds: int = 15) -> dict[str, float]:  # fmt: skip
         """The best time of each kernel."""
         request = _request(workload, relaxed)
         result: dict[str, float] = self._page.evaluate(

@@ -37,7 +37,7 @@ CONVOLUTIONS = {"1->32 28x28": ((1, 32), 28), "32->64 28x28": ((32, 64), 28),
                 "64->64 14x14": ((64, 64), 14)}  # fmt: skip
 
 
-def best_ms(run: Callable[[], Any], seconds: float = 0.05, rounds: int = 5) -> float:
+def best_ms(run: Callable[[], Any], seconds: float = 0.02, rounds: int = 15) -> float:
     best = float("inf")
     for _ in range(rounds):
         calls = 1
@@ -125,7 +125,7 @@ def step(browser: Browser, folder: Path, batch: int) -> None:
     all_kernels = read_build(folder).kernels
     kernels = {f"{i} {all_kernels[s.kernel].name}": all_kernels[s.kernel]
                for i, s in enumerate(steps)}  # fmt: skip
-    times = browser.times_ms(Workload(kernels, batch), rounds=3)
+    times = browser.times_ms(Workload(kernels, batch), rounds=8)
     total = sum(times.values())
     print(f"sum {total:.3f} ms, B={batch}")
     for name, ms in sorted(times.items(), key=lambda item: -item[1])[:25]:

@@ -20,10 +20,11 @@ from hearth.codegen.wasm.assembler import (
     i32x4,
     op,
     select,
+    shuffle,
 )
 from hearth.codegen.wasm.levels import Levels, split_constant
 from hearth.codegen.wasm.maths import Maths
-from hearth.codegen.wasm.normalize import ACCUMULATOR, Canonical, axis_index
+from hearth.codegen.wasm.normalize import ACCUMULATOR, Canonical, axis_index, gathered_values
 from hearth.codegen.wasm.opcodes import F32, V128
 from hearth.codegen.wasm.random import aligned_index, block_function, vector_of
 from hearth.codegen.wasm.spelling import LOADS, Speller
@@ -298,6 +299,14 @@ class Expressions:
         if stride == Dim.of(1):
             address, offset = self.address(load.param, load.index)
             return op("v128.load", address, immediate=offset)
+        if stride == Dim.of(2):
+            # Elements 0, 2 and 4, 6 of two loads that end where the last lane ends.
+            address, offset = self.address(load.param, load.index)
+            first, last = (op("v128.load", address, immediate=offset + skip) for skip in (0, 12))
+            return shuffle(first, last, 0, 2, 5, 7)
+        if stride is None and self._is_same_in_all_lanes(load.index):
+            address, offset = self.address(load.param, self.lane_index(load.index, 0), 0)
+            return op("v128.load32_splat", address, immediate=offset)
         result = self.function.local(V128)
         for lane in range(LANES):
             address, offset = self._lane_address(load.param, load.index, stride, lane)
@@ -307,6 +316,10 @@ class Expressions:
                 element = op("v128.load32_lane", address, result, immediate=(offset, lane))
             self.function.set(result, element)
         return result
+
+    def _is_same_in_all_lanes(self, index: Index) -> bool:
+        is_gathered = any(self.canonical.axes_of(v.expr) for v in gathered_values(index))
+        return not is_gathered and len({self.lane_index(index, i) for i in range(LANES)}) == 1
 
     def _lane_address(self, param: int, index: Index, stride: Dim | None,
                       lane: int) -> tuple[Operand, int]:  # fmt: skip
@@ -369,6 +382,11 @@ class Expressions:
         for lane in range(LANES):
             address, offset = self._lane_address(param, index, stride, lane)
             f.store("v128.store32_lane", address, value, (offset, lane))
+
+
+def quarter_of(position: int) -> int:
+    """The number that stands for a vector axis divided by 4."""
+    return -2 - position
 
 
 def scalar_constant(const: Const) -> Operand:

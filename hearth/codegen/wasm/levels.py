@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import floordiv, mod
 from typing import Any
 
 from hearth.codegen.wasm.assembler import Code, Function, Local, Operand, as_i32, i32, op
@@ -31,6 +32,7 @@ class Level:
     variable: Operand = field(default_factory=lambda: i32(0))
     start: Operand = field(default_factory=lambda: i32(0))
     step: int = 1
+    quarter: int | None = None  # stands for axis/4 where the loop goes from a multiple of 4 by 4
     increments: list[tuple[Local, Operand]] = field(default_factory=list)
     memo: dict[Any, Operand] = field(default_factory=dict)
 
@@ -44,7 +46,10 @@ class Levels:
 
     def depth_of(self, axes: frozenset[int]) -> int:
         """The deepest level whose loop variable is among the axes."""
-        return max((d for d, level in enumerate(self.path) if level.axis in axes), default=0)
+        depths = (
+            d for d, level in enumerate(self.path) if level.axis in axes or level.quarter in axes
+        )
+        return max(depths, default=0)
 
     @contextmanager
     def at(self, depth: int) -> Iterator[None]:
@@ -73,20 +78,22 @@ class Levels:
 
     @contextmanager
     def loop(self, axis: int, start: Operand | int, end: Operand | int, step: int = 1,
-             variable: Local | None = None) -> Iterator[Local]:  # fmt: skip
-        """A loop while `variable + step <= end`; afterwards the variable is where it stopped."""
+             quarter: int | None = None) -> Iterator[Local]:  # fmt: skip
+        """A loop while `variable + step <= end`; afterwards the variable is where it stopped.
+
+        `quarter` is a number for "axis / 4" in indices, for loops by 4 from a multiple of 4 on.
+        """
         f = self.function
         start, end = as_i32(start), as_i32(end)
-        own = variable or f.local(start)
-        if variable is not None:
-            f.set(own, start)
+        own = f.local(start)
         limit = end - (step - 1)
         limit = limit if limit.constant is not None or step == 1 else f.local(limit)
         before = f.placeholder()
         first, last = start.constant, limit.constant
         is_sure = first is not None and last is not None and first < last
         with f.nothing() if is_sure else f.if_(op("i32.lt_s", own, limit)), f.loop() as scope:
-            level = Level(before, scope, axis, own, start if first is not None else own, step)
+            begin = start if first is not None else own
+            level = Level(before, scope, axis, own, begin, step, quarter)
             self.path.append(level)
             yield own
             self.path.pop()
@@ -114,8 +121,7 @@ class Levels:
         if len(index.terms) == 1 and index.constant == Dim():
             (atom, coefficient), = index.terms
             if isinstance(atom, Axis) and coefficient == Dim.of(1):
-                depth = self.depth_of(frozenset((atom.position,)))
-                return self.path[depth].variable
+                return self._atom(atom, lane)
         rest, constant = split_constant(index)
         return self.affine(None, i32(0), rest, 1, lane) + constant
 
@@ -128,20 +134,23 @@ class Levels:
             return self.keep(0, own, lambda: self._sum(base, index, scale, lane))
         level = self.path[depth]
         assert level.axis is not None
-        linear, other = self._split(index, level.axis)
+        linear, other = self._split(index, {level.axis, level.quarter})
         outer = index - linear - other
         if other.terms:
             rest = self.affine(key, base, outer + linear, scale, lane)
             return self.keep(depth, own, lambda: self._sum(rest, other, scale, lane))
         if own not in level.memo:
-            stride = self.dim(linear.terms[0][1] * scale)
+            (atom, coefficient), = linear.terms
+            is_quarter = isinstance(atom, Axis) and atom.position == level.quarter
+            stride = self.dim(coefficient * scale)
             start = self.affine(key, base, outer, scale, lane)
             with self.at(depth - 1):
-                value = start + level.start * stride
+                begin = op("i32.shr_u", level.start, 2) if is_quarter else level.start
+                value = start + begin * stride
                 pointer = self.function.local(
                     value, fresh=True, scope=self.path[depth - 1].scope
                 )
-            amount = stride * level.step
+            amount = stride * (1 if is_quarter else level.step)
             if amount.constant is None and len(amount.code) > 1:
                 with self.at(depth - 1):
                     amount = self.store(depth - 1, amount)
@@ -149,14 +158,14 @@ class Levels:
             level.memo[own] = pointer
         return level.memo[own]
 
-    def _split(self, index: Index, axis: int) -> tuple[Index, Index]:
-        """The term that is linear in an axis, and the terms that depend on it otherwise."""
+    def _split(self, index: Index, axes: set[int | None]) -> tuple[Index, Index]:
+        """One term that is linear in a loop variable, and the terms that depend on it otherwise."""
         linear, other = Index(), Index()
         for atom, coefficient in index.terms:
             term = Index(((atom, coefficient),))
-            if isinstance(atom, Axis):
-                linear = linear + term if atom.position == axis else linear
-            elif axis in self.canonical.axes_of_index(term):
+            if isinstance(atom, Axis) and atom.position in axes and not linear.terms:
+                linear = term
+            elif axes & self.canonical.axes_of_index(term):
                 other = other + term
         return linear, other
 
@@ -170,9 +179,16 @@ class Levels:
     def _atom(self, atom: Axis | FloorDiv | Mod | Value, lane: int | None) -> Operand:
         match atom:
             case Axis():
-                return self.path[self.depth_of(frozenset((atom.position,)))].variable
+                level = self.path[self.depth_of(frozenset((atom.position,)))]
+                if atom.position == level.quarter:
+                    return op("i32.shr_u", level.variable, 2)
+                return level.variable
             case Value():
                 return self.value_of(atom, lane)
+        if atom.numerator.is_constant and atom.numerator.constant.is_static:
+            if atom.divisor.is_static:
+                divide = floordiv if isinstance(atom, FloorDiv) else mod
+                return i32(divide(atom.numerator.constant.static, atom.divisor.static))
         # Numerators are non-negative wherever the result is used.
         name = "i32.div_u" if isinstance(atom, FloorDiv) else "i32.rem_u"
         depth = self.depth_of(self.canonical.axes_of_index(atom.numerator))

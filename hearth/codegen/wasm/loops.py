@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from hearth.codegen.wasm.assembler import Function, Operand
-from hearth.codegen.wasm.expressions import LANES, Expressions
+from hearth.codegen.wasm.assembler import Function, Operand, i32
+from hearth.codegen.wasm.expressions import LANES, Expressions, quarter_of
 from hearth.codegen.wasm.maths import Maths
 from hearth.codegen.wasm.normalize import (
     AxisRule,
@@ -89,7 +89,7 @@ class LoopEmitter:
             with self.levels.loop(axis, start, end):
                 self._nest(rest)
             return
-        with self._vectorized(axis), self.levels.loop(axis, start, end, LANES) as variable:
+        with self._vectorized(axis, start, end) as variable:
             self._point()
         if self._has_remainder(axis):
             with self.levels.loop(axis, variable, end):
@@ -105,10 +105,13 @@ class LoopEmitter:
         return not is_whole or (axis in self.ranges and axis not in self.aligned)
 
     @contextmanager
-    def _vectorized(self, axis: int) -> Iterator[None]:
+    def _vectorized(self, axis: int, start: Operand, end: Operand) -> Iterator[Operand]:
+        """A loop by four lanes; gives where the remainder begins."""
         self.e.vector_axis = axis
         self.e.is_aligned = axis not in self.ranges or axis in self.aligned
-        yield
+        quarter = quarter_of(axis) if self.e.is_aligned else None
+        with self.levels.loop(axis, start, end, LANES, quarter) as variable:
+            yield variable
         self.e.vector_axis = None
 
     def _point(self) -> None:
@@ -211,7 +214,7 @@ class LoopEmitter:
         last = first + len(stage.axes) - 1
         with self._open(first, stage.axes[:-1]):
             end = self.levels.dim(stage.axes[-1])
-            with self._vectorized(last), self.levels.loop(last, 0, end, LANES) as variable:
+            with self._vectorized(last, i32(0), end) as variable:
                 main(keep_axes)
             if not is_multiple(stage.axes[-1], LANES):
                 with self.levels.loop(last, variable, end):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from hearth.codegen.wasm.spelling import SPELLED
+from hearth.codegen.wasm.spelling import is_spelled
 from hearth.ir.dim import Dim, Shape
 from hearth.ir.expr import Apply, BatchValue, Const, Expr, rewrite, walk
 from hearth.ir.index import Atom, Axis, FloorDiv, Index, Mod, Value, is_in_range, substitute
@@ -106,7 +106,8 @@ class Canonical:
         match expr:
             case Apply():
                 args = tuple(self._rebuild(a, axes, done) for a in expr.args)
-                if expr.op not in SPELLED and expr.op not in KEPT:
+                is_known = is_spelled(expr.op, args[-1].dtype) or expr.op in KEPT
+                if not is_known:
                     expansion = SCALAR_OPS[expr.op].expansion
                     assert expansion is not None, f"{expr.op}: neither spelled nor expandable"
                     return self._rebuild(expansion(*args), keep_axes, {})
@@ -313,15 +314,16 @@ def walk_deep(roots: Iterable[Expr]) -> Iterator[Expr]:
         if isinstance(expr, Apply):
             stack.extend(expr.args)
         for index in indices_of(expr):
-            stack.extend(_gathered(index))
+            stack.extend(value.expr for value in gathered_values(index))
 
 
-def _gathered(index: Index) -> Iterator[Expr]:
+def gathered_values(index: Index) -> Iterator[Value]:
+    """The computed numbers in an index."""
     for atom, _ in index.terms:
         if isinstance(atom, Value):
-            yield atom.expr
+            yield atom
         elif isinstance(atom, FloorDiv | Mod):
-            yield from _gathered(atom.numerator)
+            yield from gathered_values(atom.numerator)
 
 
 def replace_accumulator(kernel: Kernel, number: int, by: Expr) -> Kernel:

@@ -98,6 +98,8 @@ f32x4.abs 224 v v | f32x4.neg 225 v v | f32x4.sqrt 227 v v
 f32x4.add 228 vv v | f32x4.sub 229 vv v | f32x4.mul 230 vv v | f32x4.div 231 vv v
 f32x4.min 232 vv v | f32x4.max 233 vv v | f32x4.pmin 234 vv v | f32x4.pmax 235 vv v
 f64x2.add 240 vv v | f64x2.sub 241 vv v | f64x2.mul 242 vv v | f64x2.div 243 vv v
+i32x4.trunc_sat_f64x2_s_zero 252 v v | i32x4.trunc_sat_f64x2_u_zero 253 v v
+f64x2.convert_low_i32x4_s 254 v v | f64x2.convert_low_i32x4_u 255 v v
 i32x4.trunc_sat_f32x4_s 248 v v | i32x4.trunc_sat_f32x4_u 249 v v
 f32x4.convert_i32x4_s 250 v v | f32x4.convert_i32x4_u 251 v v
 f32x4.relaxed_madd 261 vvv v | f32x4.relaxed_nmadd 262 vvv v

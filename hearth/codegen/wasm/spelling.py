@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from hearth.codegen.wasm import division
 from hearth.codegen.wasm.assembler import (
     Function,
     Operand,
@@ -114,18 +115,18 @@ class Speller:
 Spelling = Callable[[Speller, str, bool, Sequence[Operand]], Operand]
 
 
-def _where(s: Speller, kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
+def _where(_s: Speller, _kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
     condition, if_true, if_false = o
     if is_vector:
         return op("v128.bitselect", if_true, if_false, condition)
     return select(condition, if_true, if_false)
 
 
-def _neg(s: Speller, kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
+def _neg(_s: Speller, _kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
     return op("i32x4.neg", o[0]) if is_vector else op("i32.sub", i32(0), o[0])
 
 
-def _abs(s: Speller, kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
+def _abs(_s: Speller, _kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
     if is_vector:
         return op("i32x4.abs", o[0])
     return select(op("i32.lt_s", o[0], 0), op("i32.sub", i32(0), o[0]), o[0])
@@ -162,7 +163,7 @@ def uniform_constant(vector: Operand) -> int | None:
     return int.from_bytes(lanes[:4], "little", signed=True) if lanes == lanes[:4] * 4 else None
 
 
-def _mul_high(s: Speller, kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
+def _mul_high(_s: Speller, _kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
     if is_vector:
         low = op("i64x2.extmul_low_i32x4_u", *o)
         return shuffle(low, op("i64x2.extmul_high_i32x4_u", *o), 1, 3, 5, 7)
@@ -170,71 +171,54 @@ def _mul_high(s: Speller, kind: str, is_vector: bool, o: Sequence[Operand]) -> O
     return op("i32.wrap_i64", op("i64.shr_u", wide, i64(32)))
 
 
-def _to_bool(s: Speller, kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
+def _to_bool(_s: Speller, kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
     if kind == "f":
         return op("f32x4.ne", o[0], f32x4(0)) if is_vector else op("f32.ne", o[0], f32(0))
     return op("i32x4.ne", o[0], i32x4(0)) if is_vector else op("i32.ne", o[0], 0)
 
 
-def _bool_to_int(s: Speller, kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
+def _bool_to_int(_s: Speller, _kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
     return op("v128.and", o[0], i32x4(1)) if is_vector else o[0]
 
 
-def _bool_to_float(s: Speller, kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
+def _bool_to_float(_s: Speller, _kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
     return op("v128.and", o[0], f32x4(1)) if is_vector else op("f32.convert_i32_s", o[0])
 
 
-def _is_nan(s: Speller, kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
+def _is_nan(s: Speller, _kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
     x = s.function.local(o[0])
     return op("f32x4.ne" if is_vector else "f32.ne", x, x)
 
 
 def _floor_div(s: Speller, kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
-    # A divisor of zero counts as one: such an element is never used, but must not trap.
     if kind == "f":
-        return s.function.call(_float_floor_div(s.maths), *o) if is_vector else _first_lane(s, o)
-    divide = _int_floor_div(s.maths, kind)
-    if is_vector:
-        return s.lane_by_lane(lambda a, b: s.function.call(divide, a, b), o)
+        return _float_floor_div(s, is_vector, o)
+    divisor = uniform_constant(o[1]) if is_vector else o[1].constant
+    if kind == "i" and divisor is not None and divisor > 0 and divisor & (divisor - 1) == 0:
+        power = divisor.bit_length() - 1
+        return op("i32x4.shr_s" if is_vector else "i32.shr_s", o[0], power)
+    divide = division.lanes(s.maths, kind) if is_vector else division.scalar(s.maths, kind)
     return s.function.call(divide, *o)
 
 
-def _first_lane(s: Speller, o: Sequence[Operand]) -> Operand:
-    value = s.function.call(_float_floor_div(s.maths), *(op("f32x4.splat", x) for x in o))
+def _remainder(s: Speller, kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
+    """Integers: a - floor(a / b) * b, with the sign of b."""
+    divisor = uniform_constant(o[1]) if is_vector else o[1].constant
+    if divisor is not None and divisor > 0 and divisor & (divisor - 1) == 0:
+        return op("v128.and" if is_vector else "i32.and", *o)
+    a, b = (s.function.local(x) for x in o)
+    quotient = _floor_div(s, kind, is_vector, (a, b))
+    if is_vector:
+        return op("i32x4.sub", a, op("i32x4.mul", quotient, b))
+    return a - quotient * b
+
+
+def _float_floor_div(s: Speller, is_vector: bool, o: Sequence[Operand]) -> Operand:
+    divide = division.floats(s.maths)
+    if is_vector:
+        return s.function.call(divide, *o)
+    value = s.function.call(divide, *(op("f32x4.splat", x) for x in o))
     return op("f32x4.extract_lane", value, immediate=0)
-
-
-def _float_floor_div(maths: Maths) -> Function:
-    """floor(a / b) of the exact quotient: float64 keeps it away from an integer it is not."""
-    f = Function("maths.floor_div_f", (V128, V128), V128)
-    b = f.local(f.param(1))
-    one = op("v128.and", op("f32x4.eq", b, f32x4(0)), f32x4(1))
-    f.set(b, op("v128.or", op("v128.andnot", b, op("f32x4.eq", b, f32x4(0))), one))
-    halves: list[Operand] = []
-    for lanes in ((0, 1, 0, 1), (2, 3, 2, 3)):
-        pair = [op("f64x2.promote_low_f32x4", shuffle(x, x, *lanes)) for x in (f.param(0), b)]
-        quotient = op("f64x2.floor", op("f64x2.div", *pair))
-        halves.append(op("f32x4.demote_f64x2_zero", quotient))
-    low, high = halves
-    f.result(shuffle(low, high, 0, 1, 4, 5))
-    return maths.module.add(f)
-
-
-def _int_floor_div(maths: Maths, kind: str) -> Function:
-    f = Function(f"maths.floor_div_{kind}", (I32, I32), I32)
-    a, b = f.param(0), f.local(f.param(1))
-    f.set(b, select(b, b, i32(1)))
-    if kind == "u":
-        f.result(op("i32.div_u", a, b))
-        return maths.module.add(f)
-    # -(2**31) / -1 traps: dividing by -1 is negation instead.
-    is_minus_one = f.local(op("i32.eq", b, -1))
-    f.set(b, select(is_minus_one, i32(1), b))
-    q = f.local(op("i32.div_s", a, b))
-    rest = f.local(a - q * b)
-    is_below = op("i32.and", op("i32.ne", rest, 0), op("i32.lt_s", op("i32.xor", rest, b), 0))
-    f.result(select(is_minus_one, op("i32.sub", i32(0), a), q - is_below))
-    return maths.module.add(f)
 
 
 def _casts(of_bool: Spelling) -> Spelling:
@@ -255,6 +239,7 @@ SPECIAL: dict[str, Spelling] = {
     "shift_right": _shift("shr"),
     "mul_high": _mul_high,
     "floor_div": _floor_div,
+    "remainder": _remainder,
     "is_nan": _is_nan,
     "to_bool": _to_bool,
     "to_int32": _casts(_bool_to_int),
@@ -262,7 +247,13 @@ SPECIAL: dict[str, Spelling] = {
     "to_float32": _casts(_bool_to_float),
 }
 
-SPELLED = frozenset({name for name, _ in SIMPLE} | set(FUNCTIONS) | set(SPECIAL))
+_NAMES = frozenset({name for name, _ in SIMPLE} | set(FUNCTIONS) | set(SPECIAL))
+
+
+def is_spelled(name: str, dtype: str) -> bool:
+    """Whether an op on operands of this type needs no expansion."""
+    return name in _NAMES and (name, dtype) != ("remainder", FLOAT32)
+
 
 LOADS = {FLOAT32: ("f32.load", F32), INT32: ("i32.load", I32), UINT32: ("i32.load", I32),
          BOOL: ("i32.load", I32)}  # fmt: skip

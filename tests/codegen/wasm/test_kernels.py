@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hearth.ir.dim import B, Dim, product
 from hearth.ir.dtype import BOOL, FLOAT32, INT32, UINT32
 from hearth.ir.graph import Graph
-from hearth.ir.index import Index, axis, linearize
+from hearth.ir.index import Index, Value, atom_index, axis, floor_div, linearize, mod
 from hearth.ir.kernel import (
     Accumulate,
     Accumulator,
@@ -185,3 +185,35 @@ def test_equal_kernels_are_emitted_once() -> None:
     one, two = Machine([kernel]).module, Machine([kernel, kernel]).module
     assert two.names == ("twice", "twice")
     assert len(two.module.functions) == len(one.module.functions) + 1  # one more program
+
+
+@pytest.mark.parametrize("width", [4, 7, 10, 16])
+@pytest.mark.parametrize("factor", [2, 3, 4, 8])
+def test_pooled_elements_are_found_by_division(width: int, factor: int) -> None:
+    i, j = axis(0, B), axis(1, width)
+    count = -(-width // factor)
+    pooled = Load(FLOAT32, 0, i * count + floor_div(j, factor))
+    taps = Load(FLOAT32, 1, i * factor + mod(j + 1, factor))
+    value = apply("sub", pooled, taps)
+    kernel = Kernel("spread", params((FLOAT32, B * count, "r"), (FLOAT32, B * factor, "r"),
+                                     (FLOAT32, B * width, "w")), (B, Dim.of(width)),
+                    (Store((), 2, i * width + j, value),))  # fmt: skip
+    compare(Machine([kernel]), 0, feed(kernel, 3), 3)
+    strided = Load(FLOAT32, 0, i * (width * factor) + j * factor + (factor - 1))
+    kernel = Kernel("stride", params((FLOAT32, B * width * factor, "r"), (FLOAT32, B * width, "w")),
+                    (B, Dim.of(width)), (Store((), 1, i * width + j, strided),))  # fmt: skip
+    compare(Machine([kernel]), 0, feed(kernel, 3), 3)
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_gathers_take_each_lane_its_own_index(shift: int) -> None:
+    i, j = axis(0, B), axis(1, 11)
+    index = Load(INT32, 0, i * 11 + j)
+    row = Value(apply("add", index, shift), Dim.of(9))
+    gathered = Load(FLOAT32, 1, atom_index(row) * 11 + j)
+    once = Load(FLOAT32, 1, atom_index(Value(Load(INT32, 0, i * 11), Dim.of(9))) * 11 + j)
+    kernel = Kernel("gather", params((INT32, B * 11, "r"), (FLOAT32, 99, "r"),
+                                     (FLOAT32, B * 11, "w")), (B, Dim.of(11)),
+                    (Store((), 2, i * 11 + j, apply("sub", gathered, once)),))  # fmt: skip
+    for batch in (1, 3):
+        compare(Machine([kernel]), 0, feed(kernel, batch, labels_below=8), batch)
