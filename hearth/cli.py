@@ -192,12 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--kernel", metavar="NAME", help="print the code of one kernel")
     inspect.add_argument("--target", choices=BACKENDS, default=BACKENDS[0], help="of --kernel")
 
-    serve = _command(commands, "serve", _serve, "serve a bundle with the headers threads need")
-    serve.add_argument("bundle", metavar="BUNDLE")
-    serve.add_argument("--data", metavar="PATH", help=_DATA_HELP)
-    serve.add_argument("--page", metavar="DIR", help="your own page; default: the demo page")
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8000, help="0 takes any free port (8000)")
+    _add_serve(commands)
     return parser
 
 
@@ -214,6 +209,15 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--resume", metavar="FILE", help="continue the run of a checkpoint")
     train.add_argument("-o", "--output", metavar="FILE", default="trained.safetensors")
     train.add_argument("--checkpoint", metavar="FILE", help="also write the whole run")
+
+
+def _add_serve(commands: Any) -> None:
+    serve = _command(commands, "serve", _serve, "serve a bundle with the headers threads need")
+    serve.add_argument("bundle", metavar="BUNDLE")
+    serve.add_argument("--data", metavar="PATH", help=_DATA_HELP)
+    serve.add_argument("--page", metavar="DIR", help="your own page; default: the demo page")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8000, help="0 takes any free port (8000)")
 
 
 _STEP_HELP: Final = "a function (of a module or FILE.py) that returns (TrainStep, inputs, targets)"

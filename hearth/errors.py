@@ -4,7 +4,7 @@
       CaptureError                 the step cannot be traced; names the line of the model
       UnsupportedOpError           not yet: an operator has no lowering; says where to add it
       UnsupportableError           never: what to write instead
-      InvalidInputError            a wrong shape, dtype, range or non-finite value; names the argument
+      InvalidInputError            a wrong shape, dtype, range or value; names the argument
       OutOfMemoryError             the device cannot hold this batch size; suggests one
       NumericalInstabilityError    the loss or a gradient is not finite
       BackendError                 no device, or one that computes wrong numbers
