@@ -102,6 +102,9 @@ export class Trainer {
   /** A number sets all groups, a list one each; it holds from the next step on. */
   set learningRate(value: number | readonly number[]) {
     this.requireUse();
+    if (this.rates.length === 0) {
+      throw new InvalidInputError("this bundle has no optimizer, so no learning rate");
+    }
     const rates = typeof value === "number" ? this.rates.map(() => value) : [...value];
     if (rates.length !== this.rates.length) {
       throw new InvalidInputError(`${String(rates.length)} learning rates given, the optimizer \

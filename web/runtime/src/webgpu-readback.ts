@@ -44,7 +44,8 @@ export class Readback {
     }
   }
 
-  private release(buffer: GPUBuffer): void {
+  /** Gives a buffer back that was taken and not read. */
+  release(buffer: GPUBuffer): void {
     if (buffer.size > SMALL_BYTES) {
       if (this.large) buffer.destroy();
       else this.large = buffer;

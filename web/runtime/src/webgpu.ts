@@ -114,11 +114,10 @@ class WebGpuDevice implements Device {
   }
 
   async readState({ offset, bytes }: Span): Promise<Bytes> {
-    const staging = await this.readback.take(bytes);
-    this.requireAlive();
-    const encoder = this.gpu.createCommandEncoder();
-    if (bytes > 0) encoder.copyBufferToBuffer(this.arena.buffer, offset, staging, 0, bytes);
-    this.gpu.queue.submit([encoder.finish()]);
+    const staging = await this.take(bytes);
+    this.submit(staging, (encoder) => {
+      if (bytes > 0) encoder.copyBufferToBuffer(this.arena.buffer, offset, staging, 0, bytes);
+    });
     return this.read(staging, bytes);
   }
 
@@ -127,21 +126,20 @@ class WebGpuDevice implements Device {
   ): Promise<Started> {
     const sizes = wanted.map((buffer) => bufferBytes(this.manifest, buffer, batch));
     const total = sizes.reduce((sum, bytes) => sum + bytes, 0);
-    const staging = await this.readback.take(total);
-    this.requireAlive();
-    this.setBatch(batch);
-    const { buffer: arena } = this.arena;
-    for (const { buffer, data } of feeds) this.write(arena, this.offset(program, buffer), data);
-    const encoder = this.gpu.createCommandEncoder();
-    this.encode(encoder, program, batch);
-    let position = 0;
-    wanted.forEach((buffer, i) => {
-      const bytes = sizes[i] ?? 0;
-      const from = this.offset(program, buffer);
-      if (bytes > 0) encoder.copyBufferToBuffer(arena, from, staging, position, bytes);
-      position += bytes;
+    const staging = await this.take(total);
+    this.submit(staging, (encoder) => {
+      const { buffer: arena } = this.arena;
+      this.setBatch(batch);
+      for (const { buffer, data } of feeds) this.write(arena, this.offset(program, buffer), data);
+      this.encode(encoder, program, batch);
+      let position = 0;
+      wanted.forEach((buffer, i) => {
+        const bytes = sizes[i] ?? 0;
+        const from = this.offset(program, buffer);
+        if (bytes > 0) encoder.copyBufferToBuffer(arena, from, staging, position, bytes);
+        position += bytes;
+      });
     });
-    this.gpu.queue.submit([encoder.finish()]);
     return { results: this.read(staging, total).then((bytes) => split(bytes, sizes)) };
   }
 
@@ -149,6 +147,24 @@ class WebGpuDevice implements Device {
     this.disposed = true;
     this.arena.buffer.destroy();
     this.gpu.destroy();
+  }
+
+  private async take(bytes: number): Promise<GPUBuffer> {
+    this.requireAlive(); // before it waits for a buffer that a lost device never gives back
+    return this.readback.take(bytes);
+  }
+
+  /** Submits what `record` encodes; gives the staging buffer back if it fails. */
+  private submit(staging: GPUBuffer, record: (encoder: GPUCommandEncoder) => void): void {
+    try {
+      this.requireAlive();
+      const encoder = this.gpu.createCommandEncoder();
+      record(encoder);
+      this.gpu.queue.submit([encoder.finish()]);
+    } catch (error) {
+      this.readback.release(staging);
+      throw error;
+    }
   }
 
   private encode(encoder: GPUCommandEncoder, program: string, batch: number): void {
