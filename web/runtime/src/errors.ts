@@ -75,7 +75,7 @@ export class BundleFormatError extends HearthError {
   override readonly name = "BundleFormatError";
 }
 
-/** The bundle has no program, or no backend, for what was asked. */
+/** The compiler has no rule for an operator: the same name as there; this runtime raises none. */
 export class UnsupportedOpError extends HearthError {
   override readonly name = "UnsupportedOpError";
 }
