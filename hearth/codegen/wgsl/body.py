@@ -10,12 +10,14 @@ and a range check is one comparison.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from hearth.codegen.wgsl.coordinates import Coordinates, Flat
 from hearth.codegen.wgsl.library import FUNCTIONS
-from hearth.ir.dim import Dim, Shape, strides_of
+from hearth.codegen.wgsl.term import Term
+from hearth.ir.dim import Dim
 from hearth.ir.index import Axis, FloorDiv, Index, Mod, Value
 from hearth.ir.kernel import Param
 from hearth.ir.scalar import Expr
@@ -23,21 +25,6 @@ from hearth.ir.scalar import Expr
 INDENT = "  "
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
-    """A piece of WGSL, the depth of the innermost block it needs, and whether it needs no ()."""
-
-    text: str
-    depth: int = 0
-    is_atomic: bool = True
-
-    @property
-    def operand(self) -> str:
-        return self.text if self.is_atomic else f"({self.text})"
-
-
-Digit = Callable[[], Term]  # a loop variable, written when it is asked for
-Axes = Callable[[int], Term]  # what stands for a loop variable, by its number
 Evaluate = Callable[[Expr], Term]
 
 
@@ -54,7 +41,6 @@ class Body:
         self.params, self.vectors = params, vectors
         self.functions: set[str] = set()  # of the library
         self.declarations: list[str] = []  # module scope: workgroup memory
-        self.point: tuple[Index, Term] | None = None  # all outer loops as one, and its variable
         self._blocks = [_Block()]
         self._counts: dict[str, int] = {}
 
@@ -113,6 +99,9 @@ class Body:
 
     # ------------------------------------------------------------ sizes and indices
 
+    def coordinates(self, flats: Iterable[Flat]) -> Coordinates:
+        return Coordinates(flats, self.let, self.dim)
+
     def dim(self, dim: Dim) -> Term:
         """A size, as u32."""
         if dim.is_static:
@@ -128,15 +117,15 @@ class Body:
         text = _sum(parts)
         return Term(text) if text == "B" else self.let(Term(text), "size")
 
-    def index(self, index: Index, axes: Axes, evaluate: Evaluate) -> Term:
+    def index(self, index: Index, at: Coordinates, evaluate: Evaluate) -> Term:
         """An index, as u32; what belongs to outer blocks is summed there."""
         by_depth: dict[int, list[tuple[bool, str]]] = {}
-        if self.point and (factor := _multiple(index, self.point[0])) is not None:
-            index = index - self.point[0] * factor
-            is_positive, text, depth = self._scaled(self.point[1], factor)
-            by_depth[depth] = [(is_positive, text)]
+        index, runs = at.take_runs(index)
+        for term, factor in runs:
+            is_positive, text, depth = self._scaled(term, factor)
+            by_depth.setdefault(depth, []).append((is_positive, text))
         for atom, coefficient in index.terms:
-            term = self._atom(atom, axes, evaluate)
+            term = self._atom(atom, at, evaluate)
             is_positive, text, depth = self._scaled(term, coefficient)
             by_depth.setdefault(depth, []).append((is_positive, text))
         constant = index.constant
@@ -165,49 +154,22 @@ class Body:
             return is_positive, term.text if is_positive else term.operand, term.depth
         return is_positive, f"{term.operand} * {self.dim(factor).text}", term.depth
 
-    def _atom(self, atom: Axis | FloorDiv | Mod | Value, axes: Axes, evaluate: Evaluate) -> Term:
+    def _atom(
+        self, atom: Axis | FloorDiv | Mod | Value, at: Coordinates, evaluate: Evaluate
+    ) -> Term:
         match atom:
             case Axis():
-                return axes(atom.position)
+                return at.at(atom.position)
             case Value():
                 return self.let(Term(f"u32({evaluate(atom.expr).text})", evaluate(atom.expr).depth))
             case FloorDiv() | Mod():
-                numerator = self.index(atom.numerator, axes, evaluate)
+                numerator = self.index(atom.numerator, at, evaluate)
                 sign = "/" if isinstance(atom, FloorDiv) else "%"
                 text = f"{numerator.operand} {sign} {self.dim(atom.divisor).text}"
                 return self.let(Term(text, numerator.depth), "q")
 
     def _note_calls(self, text: str) -> None:
         self.functions.update(name for name in re.findall(r"\w+(?=\()", text) if name in FUNCTIONS)
-
-
-def digits(body: Body, flat: Term, shape: Shape) -> list[Digit]:
-    """The coordinates of a row-major position, each written when it is asked for."""
-    strides = strides_of(shape)
-    return [_digit(body, flat, strides[i], shape[i] if i else None) for i in range(len(shape))]
-
-
-def _digit(body: Body, flat: Term, stride: Dim, extent: Dim | None) -> Digit:
-    def write() -> Term:
-        term = flat
-        if stride != Dim.of(1):
-            term = body.let(Term(f"{term.operand} / {body.dim(stride).text}", term.depth), "q")
-        if extent is not None:
-            term = body.let(Term(f"{term.operand} % {body.dim(extent).text}", term.depth), "q")
-        return term
-
-    return write
-
-
-def _multiple(index: Index, point: Index) -> Dim | None:
-    """The factor by which an index holds all terms of `point`, which must be several."""
-    if len(point.terms) < 2:
-        return None
-    terms = dict(index.terms)
-    factor = terms.get(point.terms[-1][0])
-    if factor is None or any(terms.get(atom) != c * factor for atom, c in point.terms):
-        return None
-    return factor
 
 
 def _sum(parts: list[tuple[bool, str]]) -> str:

@@ -9,16 +9,18 @@ outer loop, so that neighbouring columns are neighbours in the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hearth.codegen.wgsl.body import Axes, Body, Digit, Term, digits
+from hearth.codegen.wgsl.body import Body
+from hearth.codegen.wgsl.coordinates import Coordinates, Flat
 from hearth.codegen.wgsl.rewrite import (
     expressions,
     indices_of,
     merge_axes,
     split_axis,
 )
+from hearth.codegen.wgsl.term import Term
 from hearth.ir.dim import Dim, Shape, product
 from hearth.ir.dtype import FLOAT32
 from hearth.ir.index import Axis, Index, depends_on
@@ -143,26 +145,25 @@ def _mentions(index: Index, position: int) -> bool:
 
 
 class Places:
-    """What stands for every loop variable inside a template: digits of flat positions."""
+    """Builds coordinates from flat positions of a contraction's rows, columns and sum."""
 
     def __init__(self, body: Body, contraction: Contraction, batch: Term) -> None:
         self.body, self.contraction = body, contraction
-        self.batch = self._digits(contraction.batch_axes, batch)
+        self.batch = self._flat(contraction.batch_axes, batch)
 
-    def axes(self, *, row: Term | None = None, column: Term | None = None,
-             depth: Term | None = None) -> Axes:  # fmt: skip
-        contraction, known = self.contraction, dict(self.batch)
+    def at(self, *, row: Term | None = None, column: Term | None = None,
+           depth: Term | None = None) -> Coordinates:  # fmt: skip
+        contraction, flats = self.contraction, [self.batch]
         if row:
-            known.update(self._digits(contraction.rows.axes, row))
+            flats.append(self._flat(contraction.rows.axes, row))
         if column:
-            known.update(self._digits(contraction.columns.axes, column))
+            flats.append(self._flat(contraction.columns.axes, column))
         if depth:
             first = len(contraction.kernel.axes)
-            inner = digits(self.body, depth, contraction.depth)
-            known.update({first + i: digit for i, digit in enumerate(inner)})
-        return lambda position: known[position]()
+            positions = tuple(range(first, first + len(contraction.depth)))
+            flats.append(Flat(positions, contraction.depth, depth))
+        return self.body.coordinates(flats)
 
-    def _digits(self, axes: Iterable[int], flat: Term) -> dict[int, Digit]:
-        positions = list(axes)
+    def _flat(self, positions: tuple[int, ...], value: Term) -> Flat:
         shape = tuple(self.contraction.kernel.axes[i] for i in positions)
-        return dict(zip(positions, digits(self.body, flat, shape), strict=True))
+        return Flat(positions, shape, value)

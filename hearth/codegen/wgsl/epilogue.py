@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hearth.codegen.wgsl.body import Term
 from hearth.codegen.wgsl.contraction import Places
+from hearth.codegen.wgsl.term import Term
 from hearth.codegen.wgsl.values import write_stores
 
 
@@ -19,5 +19,5 @@ def write_results(places: Places, row: Term, column: Term, value: str) -> None:
     with body.block(f"if ({' && '.join(tests)})"):
         name = body.fresh("sum")
         body.line(f"let {name} = {value};")
-        axes = places.axes(row=inside[0], column=inside[1])
-        write_stores(body, contraction.stores, axes, [Term(name, body.depth)])
+        at = places.at(row=inside[0], column=inside[1])
+        write_stores(body, contraction.stores, at, [Term(name, body.depth)])

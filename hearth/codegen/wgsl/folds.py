@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hearth.codegen.wgsl.body import Body, Term
+from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.spelling import FOLDS, NOWHERE, POSITIONED, TYPES, literal, row
+from hearth.codegen.wgsl.term import Term
 from hearth.ir.dtype import FLOAT32, INT32
 from hearth.ir.kernel import Reduction
 

@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
 
-from hearth.codegen.wgsl.body import Axes, Body, Digit, Term, digits
+from hearth.codegen.wgsl.body import Body
+from hearth.codegen.wgsl.coordinates import Coordinates, Flat
 from hearth.codegen.wgsl.folds import Partial, add_values, declare, merge
 from hearth.codegen.wgsl.layout import Layout, choose_layout
 from hearth.codegen.wgsl.module import WgslKernel, Workgroups, assemble, workgroup_index
+from hearth.codegen.wgsl.term import Term
 from hearth.codegen.wgsl.tree import Tree
 from hearth.codegen.wgsl.values import evaluate, write_stores
 from hearth.ir.dim import Dim, Shape, product
@@ -49,7 +51,7 @@ def _same_loops(stage: Accumulate | Store) -> tuple[type, Shape | int]:
 class _Loops:
     def __init__(self, kernel: Kernel, body: Body, layout: Layout) -> None:
         self.kernel, self.body, self.layout = kernel, body, layout
-        self.outer: list[Digit] = []
+        self.outer = Flat(tuple(range(len(kernel.axes))), kernel.axes, Term("i"))
         self.accumulators: list[Term] = []
         self.tree = Tree(body, layout.threads)
 
@@ -69,9 +71,6 @@ class _Loops:
             body.line(f"let slot = {near};")
             body.line(f"let point = workgroup * {layout.points}u + slot;")
             body.line(f"let i = min(point, {points} - 1u);")
-        self.outer = digits(body, Term("i"), self.kernel.axes)
-        variables = [axis(position, extent) for position, extent in enumerate(self.kernel.axes)]
-        body.point = linearize(variables, self.kernel.axes), Term("i")
 
     def run(self, stages: Sequence[Accumulate | Store]) -> None:
         first = stages[0]
@@ -82,9 +81,18 @@ class _Loops:
         else:
             self.accumulate_together(first)
 
-    def axes(self, inner: list[Digit]) -> Axes:
-        variables = [*self.outer, *inner]
-        return lambda position: variables[position]()
+    def at(self, inner: list[Flat]) -> Coordinates:
+        return self.body.coordinates([self.outer, *inner])
+
+    def flat(self, shape: Shape, value: Term) -> Flat:
+        """All inner loops of a stage as one."""
+        first = len(self.kernel.axes)
+        return Flat(tuple(range(first, first + len(shape))), shape, value)
+
+    def nested(self, loops: Sequence[Term], shape: Shape) -> list[Flat]:
+        """Inner loops one by one."""
+        first = len(self.kernel.axes)
+        return [Flat((first + i,), (shape[i],), loop) for i, loop in enumerate(loops)]
 
     # ------------------------------------------------------------ stores
 
@@ -94,20 +102,20 @@ class _Loops:
                 lane = " && lane == 0u" if not stages[0].axes else ""
                 points = self.body.dim(self.kernel.points).text
                 stack.enter_context(self.body.block(f"if (point < {points}{lane})"))
-            axes = self.axes(stack.enter_context(self.elements(stages[0].axes)))
-            write_stores(self.body, stages, axes, self.accumulators)
+            at = self.at(stack.enter_context(self.elements(stages[0].axes)))
+            write_stores(self.body, stages, at, self.accumulators)
 
     @contextmanager
-    def elements(self, shape: Shape) -> Iterator[list[Digit]]:
+    def elements(self, shape: Shape) -> Iterator[list[Flat]]:
         """Loops over the inner axes of a store, shared by the lanes of a point."""
         with ExitStack() as stack:
             if self.layout.lanes > 1 and shape:
                 limit, step = self.body.dim(product(shape)).text, self.layout.lanes
                 j = stack.enter_context(self.body.range_loop("lane", limit, step))
-                yield digits(self.body, j, shape)
+                yield [self.flat(shape, j)]
             else:
                 loops = [stack.enter_context(self.body.loop(extent)) for extent in shape]
-                yield [_constantly(term) for term in loops]
+                yield self.nested(loops, shape)
 
     # ------------------------------------------------------------ reductions
 
@@ -128,9 +136,9 @@ class _Loops:
             parts = declare(self.body, stage.reductions) if outer else totals
 
             def add(j: Term, into: list[Partial]) -> None:
-                inner = [_constantly(term) for term in (*loops, j)]
+                inner = self.nested([*loops, j], stage.axes)
                 flat = linearize([axis(first + i, e) for i, e in enumerate(stage.axes)], stage.axes)
-                self.add(stage, into, inner, self.body.index(flat, self.axes(inner), _no_values))
+                self.add(stage, into, inner, self.body.index(flat, self.at(inner), _no_values))
 
             self.reduce_range(stage, parts, last, add)
             if outer:
@@ -141,7 +149,7 @@ class _Loops:
         totals = declare(self.body, stage.reductions)
 
         def add(j: Term, into: list[Partial]) -> None:
-            self.add(stage, into, digits(self.body, j, stage.axes), j)
+            self.add(stage, into, [self.flat(stage.axes, j)], j)
 
         self.reduce_range(stage, totals, product(stage.axes), add)
         layout = self.layout
@@ -170,18 +178,14 @@ class _Loops:
             merge(body, into, parts)
 
     def add(
-        self, stage: Accumulate, into: list[Partial], inner: list[Digit], position: Term
+        self, stage: Accumulate, into: list[Partial], inner: list[Flat], position: Term
     ) -> None:
         roots = [r.value for r in stage.reductions]
-        values = evaluate(self.body, roots, self.axes(inner), self.accumulators)
+        values = evaluate(self.body, roots, self.at(inner), self.accumulators)
         add_values(self.body, into, values, position)
 
     def finish(self, totals: list[Partial]) -> None:
         self.accumulators += [Term(total.result, self.body.depth) for total in totals]
-
-
-def _constantly(term: Term) -> Digit:
-    return lambda: term
 
 
 def _no_values(_: Expr) -> Term:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hearth.codegen.wgsl.body import INDENT, Body, Term
+from hearth.codegen.wgsl.body import INDENT, Body
 from hearth.codegen.wgsl.library import functions
 from hearth.codegen.wgsl.spelling import STORED_TYPES
+from hearth.codegen.wgsl.term import Term
 from hearth.ir.dim import Dim, Shape
 from hearth.ir.kernel import Accumulate, Kernel, Stage
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from hearth.codegen.wgsl.body import Axes, Body, Term
+from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.contraction import Operand
+from hearth.codegen.wgsl.coordinates import Coordinates
+from hearth.codegen.wgsl.term import Term
 from hearth.codegen.wgsl.values import evaluate, vector
 
 COMPONENTS = "xyzw"
@@ -26,11 +28,11 @@ def clamped_quad(body: Body, operand: Operand, text: str, depth: int, width: int
     return [body.let(Term(f"min({t.text}, {limit})", depth), "at") for t in _neighbours(first)]
 
 
-def load_quad(body: Body, operand: Operand, axes: list[Axes]) -> str:
-    """Four neighbours as one vec4; `axes` places each of them."""
+def load_quad(body: Body, operand: Operand, places: list[Coordinates]) -> str:
+    """Four neighbours as one vec4; `places` has each of them."""
     if operand.is_vector:
-        return vector(body, operand.value, axes[0])
-    values = [evaluate(body, [operand.value], place)[0] for place in axes]
+        return vector(body, operand.value, places[0])
+    values = [evaluate(body, [operand.value], place)[0] for place in places]
     return f"vec4<f32>({', '.join(value.text for value in values)})"
 
 

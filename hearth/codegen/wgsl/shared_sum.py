@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hearth.codegen.wgsl.body import Body, Term
+from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.contraction import Contraction, Operand, Places
 from hearth.codegen.wgsl.epilogue import write_results
 from hearth.codegen.wgsl.module import WgslKernel, assemble, ceil_div, workgroup_index
 from hearth.codegen.wgsl.operands import COMPONENTS, clamped_quad, load_quad
+from hearth.codegen.wgsl.term import Term
 from hearth.ir.dim import product
 
 BLOCK_STEPS = 64  # of a long sum, per thread
@@ -91,9 +92,9 @@ class _SharedSum:
     def multiply(self, k: Term, into: list[str]) -> None:
         body, places, block = self.body, self.places, self.block
         rows, columns = self.contraction.rows, self.contraction.columns
-        a = [load_quad(body, rows, [places.axes(row=p, depth=k) for p in quad])
+        a = [load_quad(body, rows, [places.at(row=p, depth=k) for p in quad])
              for quad in self.rows]  # fmt: skip
-        b = [load_quad(body, columns, [places.axes(column=p, depth=k) for p in quad])
+        b = [load_quad(body, columns, [places.at(column=p, depth=k) for p in quad])
              for quad in self.columns]  # fmt: skip
         for letter, quads in (("a", a), ("b", b)):
             for i, quad in enumerate(quads):

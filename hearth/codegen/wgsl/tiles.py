@@ -13,12 +13,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from hearth.codegen.wgsl.body import Axes, Body, Term
+from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.contraction import Contraction, Operand, Places
+from hearth.codegen.wgsl.coordinates import Coordinates
 from hearth.codegen.wgsl.epilogue import write_results
 from hearth.codegen.wgsl.module import WgslKernel, assemble, ceil_div, workgroup_index
 from hearth.codegen.wgsl.operands import COMPONENTS, clamped_quad, load_quad
+from hearth.codegen.wgsl.term import Term
 from hearth.ir.dim import Dim, product
+
+Place = Callable[[Term, Term], Coordinates]  # a position along an operand and along the sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +82,24 @@ class _Tiles:
             body.line(f"var {name} = vec4<f32>();")
         rows, columns = contraction.rows, contraction.columns
         with body.range_loop("0u", body.dim(self.depth).text, tile.depth) as start:
-            self.fetch("a", rows, tile.all_rows, "first_row", start, self.row_axes)
-            self.fetch("b", columns, tile.all_columns, "first_column", start, self.column_axes)
+            self.fetch("a", rows, tile.all_rows, "first_row", start, self.row_place)
+            self.fetch("b", columns, tile.all_columns, "first_column", start, self.column_place)
             body.line("workgroupBarrier();")
             self.multiply()
             body.line("workgroupBarrier();")
         self.finish()
 
-    def row_axes(self, position: Term, depth: Term) -> Axes:
-        return self.places.axes(row=position, depth=depth)
+    def row_place(self, position: Term, depth: Term) -> Coordinates:
+        return self.places.at(row=position, depth=depth)
 
-    def column_axes(self, position: Term, depth: Term) -> Axes:
-        return self.places.axes(column=position, depth=depth)
+    def column_place(self, position: Term, depth: Term) -> Coordinates:
+        return self.places.at(column=position, depth=depth)
 
     # ------------------------------------------------------------ workgroup memory
 
     def fetch(
         self, name: str, operand: Operand, width: int, origin: str, start: Term,
-        axes: Callable[[Term, Term], Axes],
+        place: Place,
     ) -> None:  # fmt: skip
         """Copy `depth` steps of one operand into `tile_NAME`, four positions per vec4."""
         body, tile, quads = self.body, self.tile, width // 4
@@ -117,7 +121,7 @@ class _Tiles:
             depth, quad = (near, far) if operand.is_depth_fast else (far, near)
             text = f"{origin} + {quad.text} * 4u"
             positions = clamped_quad(body, operand, text, quad.depth, width)
-            value = self.quad(operand, axes, positions, self.step(start, depth))
+            value = self.quad(operand, place, positions, self.step(start, depth))
             body.line(f"tile_{name}[{depth.text} * {stride}u + {quad.text}] = {value};")
 
     def step(self, start: Term, depth: Term) -> tuple[Term, str | None]:
@@ -130,11 +134,11 @@ class _Tiles:
         clamped = self.body.let(Term(f"min({at.text}, {limit} - 1u)", level), "k")
         return clamped, f"{at.text} < {limit}"
 
-    def quad(self, operand: Operand, axes: Callable[[Term, Term], Axes], positions: list[Term],
+    def quad(self, operand: Operand, place: Place, positions: list[Term],
              step: tuple[Term, str | None]) -> str:  # fmt: skip
         """A vec4 of four neighbours at one step of the sum, zero past the end of the sum."""
         depth, exists = step
-        value = load_quad(self.body, operand, [axes(p, depth) for p in positions])
+        value = load_quad(self.body, operand, [place(p, depth) for p in positions])
         return value if exists is None else f"select(vec4<f32>(), {value}, {exists})"
 
     # ------------------------------------------------------------ arithmetic

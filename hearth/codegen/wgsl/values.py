@@ -6,9 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from hearth.codegen.wgsl.body import Axes, Body, Term
+from hearth.codegen.wgsl.body import Body
+from hearth.codegen.wgsl.coordinates import Coordinates
 from hearth.codegen.wgsl.rewrite import expressions
 from hearth.codegen.wgsl.spelling import literal, row
+from hearth.codegen.wgsl.term import Term
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import BOOL, FLOAT32, INT32, UINT32
 from hearth.ir.kernel import Accumulator, Guard, IndexValue, InRange, Load, Store
@@ -19,30 +21,30 @@ _CALL = re.compile(r"\w+\((\{\d\}(, )?)*\)")
 
 
 def evaluate(
-    body: Body, roots: Sequence[Expr], axes: Axes, accumulators: Sequence[Term] = ()
+    body: Body, roots: Sequence[Expr], at: Coordinates, accumulators: Sequence[Term] = ()
 ) -> list[Term]:
     """The values of expressions at one point; what they share is computed once."""
-    writer = _Writer(body, roots, axes, accumulators)
+    writer = _Writer(body, roots, at, accumulators)
     return [writer.term(root) for root in roots]
 
 
 def write_stores(
-    body: Body, stages: Sequence[Store], axes: Axes, accumulators: Sequence[Term]
+    body: Body, stages: Sequence[Store], at: Coordinates, accumulators: Sequence[Term]
 ) -> None:
     """Stores at one point: all values first, since one may read what another overwrites."""
-    values = evaluate(body, [stage.value for stage in stages], axes, accumulators)
+    values = evaluate(body, [stage.value for stage in stages], at, accumulators)
     for stage, value in zip(stages, values, strict=True):
-        index = body.index(stage.index, axes, _no_value)
+        index = body.index(stage.index, at, _no_value)
         is_bool = body.params[stage.param].dtype == BOOL
         body.line(
             f"p{stage.param}[{index.text}] = {f'i32({value.text})' if is_bool else value.text};"
         )
 
 
-def vector(body: Body, load: Expr, axes: Axes) -> str:
+def vector(body: Body, load: Expr, at: Coordinates) -> str:
     """Four neighbouring elements of a parameter that is bound as vec4s."""
     assert isinstance(load, Load)
-    index = body.index(load.index, axes, _no_value)
+    index = body.index(load.index, at, _no_value)
     return f"p{load.param}[{index.operand} / 4u]"
 
 
@@ -52,9 +54,9 @@ def _no_value(_: Expr) -> Term:
 
 class _Writer:
     def __init__(
-        self, body: Body, roots: Sequence[Expr], axes: Axes, accumulators: Sequence[Term]
+        self, body: Body, roots: Sequence[Expr], at: Coordinates, accumulators: Sequence[Term]
     ) -> None:
-        self.body, self.axes, self.accumulators = body, axes, accumulators
+        self.body, self.at, self.accumulators = body, at, accumulators
         self.done: dict[Expr, Term] = {}
         self.uses = Counter(roots)
         for expr in set(expressions(roots)):
@@ -90,12 +92,12 @@ class _Writer:
         return self.body.let(Term(text))
 
     def number(self, expr: IndexValue) -> Term:
-        index = self.body.index(expr.index, self.axes, self.term)
+        index = self.body.index(expr.index, self.at, self.term)
         text = {UINT32: "{}", INT32: "i32({})", FLOAT32: "f32(i32({}))"}[expr.dtype]
         return Term(text.format(index.text), index.depth, index.is_atomic or expr.dtype != UINT32)
 
     def load(self, load: Load) -> Term:
-        index = self.body.index(load.index, self.axes, self.term)
+        index = self.body.index(load.index, self.at, self.term)
         if not load.guards:
             return self.body.let(self.element(load, index), "x")
         inside = self.inside(load.guards)
@@ -119,7 +121,7 @@ class _Writer:
         parts = []
         depth = 0
         for guard in guards:
-            index = self.body.index(guard.index, self.axes, self.term)
+            index = self.body.index(guard.index, self.at, self.term)
             depth = max(depth, index.depth)
             if isinstance(guard, InRange):
                 parts.append(f"{index.operand} < {self.body.dim(guard.extent).text}")
