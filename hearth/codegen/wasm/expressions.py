@@ -26,7 +26,7 @@ from hearth.codegen.wasm.levels import Levels, split_constant
 from hearth.codegen.wasm.maths import Maths
 from hearth.codegen.wasm.normalize import ACCUMULATOR, Canonical, axis_index, gathered_values
 from hearth.codegen.wasm.opcodes import F32, V128
-from hearth.codegen.wasm.random import aligned_index, block_function, vector_of
+from hearth.codegen.wasm.random import Stream, aligned_index
 from hearth.codegen.wasm.spelling import LOADS, Speller
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import BOOL, ELEMENT_BYTES, FLOAT32
@@ -57,6 +57,7 @@ class Expressions:
     stage: int = 0
     accumulators: dict[int, Operand] = field(default_factory=dict)
     _written: dict[int, bool] = field(default_factory=dict)
+    _streams: dict[int, Stream] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.levels = Levels(self.function, self.canonical, self._gathered)
@@ -148,12 +149,11 @@ class Expressions:
 
     def _random_block(self, expr: Apply, index: Index) -> Operand:
         key0, key1, step, stream = (self.value(a) for a in expr.args[:4])
-        depth = max(self._depth_of(a) for a in expr.args[:4])
-        keep = self.levels.keep
-        keys = keep(depth, ("keys", id(expr)), lambda: vector_of(key0, None, key1, None))
-        rest = keep(depth, ("counter", id(expr)), lambda: vector_of(None, stream, step, None))
+        if id(expr) not in self._streams:
+            with self.levels.at(0):
+                self._streams[id(expr)] = Stream.of(self.function)
         block = op("i32.shr_u", self.levels.number(index), 2)
-        return self.function.call(block_function(self.maths), keys, rest, block)
+        return self._streams[id(expr)].take((key0, key1), step, stream, block)
 
     def _batch_value(self, expr: BatchValue) -> Operand:
         numbers = (

@@ -185,10 +185,10 @@ class Levels:
                 return level.variable
             case Value():
                 return self.value_of(atom, lane)
-        if atom.numerator.is_constant and atom.numerator.constant.is_static:
-            if atom.divisor.is_static:
-                divide = floordiv if isinstance(atom, FloorDiv) else mod
-                return i32(divide(atom.numerator.constant.static, atom.divisor.static))
+        known = atom.numerator.constant
+        if atom.numerator.is_constant and known.is_static and atom.divisor.is_static:
+            divide = floordiv if isinstance(atom, FloorDiv) else mod
+            return i32(divide(known.static, atom.divisor.static))
         # Numerators are non-negative wherever the result is used.
         name = "i32.div_u" if isinstance(atom, FloorDiv) else "i32.rem_u"
         depth = self.depth_of(self.canonical.axes_of_index(atom.numerator))

@@ -205,7 +205,8 @@ def _remainder(s: Speller, kind: str, is_vector: bool, o: Sequence[Operand]) -> 
     """Integers: a - floor(a / b) * b, with the sign of b."""
     divisor = uniform_constant(o[1]) if is_vector else o[1].constant
     if divisor is not None and divisor > 0 and divisor & (divisor - 1) == 0:
-        return op("v128.and" if is_vector else "i32.and", *o)
+        mask = i32x4(divisor - 1) if is_vector else i32(divisor - 1)
+        return op("v128.and" if is_vector else "i32.and", o[0], mask)
     a, b = (s.function.local(x) for x in o)
     quotient = _floor_div(s, kind, is_vector, (a, b))
     if is_vector:

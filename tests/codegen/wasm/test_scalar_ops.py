@@ -202,3 +202,19 @@ def test_random_tensors_do_not_depend_on_how_they_are_walked(rows: tuple[int, in
     seven, three = np.uint32(7), np.uint32(3)
     expected = SCALAR_OPS["random"].reference(words[0], words[1], seven, three, index_values)
     np.testing.assert_array_equal(got, expected + np.repeat(columns, width))
+
+
+@pytest.mark.wasm
+@pytest.mark.parametrize("name", ["floor_div", "remainder", "shift_left", "shift_right"])
+@pytest.mark.parametrize("constant", [1, 2, 3, 8, 31])
+@pytest.mark.parametrize("dtype", [INT32, UINT32])
+def test_constant_operands_take_their_short_cuts(name: str, constant: int, dtype: str) -> None:
+    values = np.array((INTS if dtype == INT32 else UINTS) * 2 + [5, 6, 9], numpy_dtype(dtype))
+    i = axis(0, values.size)
+    value = apply(name, Load(dtype, 0, i), Const(dtype, constant))
+    size = Dim.of(values.size)
+    params = (Param(dtype, size, True, False), Param(dtype, size, False, True))
+    kernel = Kernel("constant", params, (size,), (Store((), 1, i, value),))
+    got = Machine([kernel]).run(0, [values, np.zeros_like(values)], 1)[1]
+    expected = SCALAR_OPS[name].reference(values, numpy_dtype(dtype).type(constant))
+    np.testing.assert_array_equal(got, expected)
