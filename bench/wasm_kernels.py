@@ -1,8 +1,10 @@
 """Speed of the WebAssembly kernels in Chromium next to PyTorch, one thread each, in one run.
 
-    python bench/wasm_kernels.py products          matrix products
-    python bench/wasm_kernels.py convolutions      the two layers of the MNIST CNN
-    python bench/wasm_kernels.py step BUNDLE [B]   every kernel of one training step of a bundle
+export PYTHONPATH=.:examples
+python bench/wasm_kernels.py products          matrix products
+python bench/wasm_kernels.py convolutions      the two layers of the MNIST CNN
+python bench/wasm_kernels.py step BUNDLE [B]   every kernel of one training step of a bundle
+python bench/wasm_kernels.py models            whole training steps of the three examples
 """
 
 from __future__ import annotations
@@ -11,16 +13,19 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from chromium import Browser, Workload
 
+import hearth
+from hearth.bundle.read import read_bundle
 from hearth.driver.compiled import read_build
 from hearth.ir.dim import B
 from hearth.ir.graph import ConvSpec
 from hearth.ir.kernel import ConvTemplate, DotTemplate, Kernel
-from hearth.bundle.read import read_bundle
+from hearth.runtime.inputs import check_batch
 from tests.codegen.wasm.contractions import conv_kernel, dot_kernel
 
 BATCH = 32
@@ -135,6 +140,38 @@ def step(browser: Browser, folder: Path, batch: int) -> None:
         print(f"{ms:9.4f} ms {100 * ms / total:5.1f} %  {rate:12s} {name}  {kernels[name].axes}")
 
 
+def models(browser: Browser) -> None:
+    """Best of interleaved rounds: the machine may be busy."""
+    import mnist  # the steps of the examples
+
+    for name in ("mlp", "lenet5", "cnn"):
+        train_step, images, _ = getattr(mnist, name)()
+        x = torch.rand(BATCH, *images.shape[1:])
+        y = torch.randint(0, 10, (BATCH,))
+        with TemporaryDirectory() as folder:
+            hearth.compile(train_step, images, y[:2], backends=("wasm",)).save(folder)
+            bundle = read_bundle(folder)
+            batch = check_batch(bundle.manifest.programs["train"], (x.numpy(),), (y.numpy(),))
+            eager = eager_step(train_step.model, x, y)
+            rounds = [
+                (browser.step_ms(bundle, batch.arrays, BATCH), best_ms(eager)) for _ in range(3)
+            ]
+        ours, theirs = (min(column) for column in zip(*rounds, strict=True))
+        print(f"{name:8s} B={BATCH} {ours:8.3f} ms, torch eager {theirs:8.3f} ms, "
+              f"ratio {ours / theirs:.2f}", flush=True)  # fmt: skip
+
+
+def eager_step(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callable[[], Any]:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+
+    def run() -> None:
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+    return run
+
+
 def main() -> None:
     torch.set_num_threads(1)
     what = sys.argv[1] if len(sys.argv) > 1 else "products"
@@ -142,7 +179,7 @@ def main() -> None:
         if what == "step":
             step(browser, Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else BATCH)
         else:
-            {"products": products, "convolutions": convolutions}[what](browser)
+            {"products": products, "convolutions": convolutions, "models": models}[what](browser)
 
 
 if __name__ == "__main__":

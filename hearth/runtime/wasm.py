@@ -152,8 +152,7 @@ class WasmDevice:
     def _allocate_shared(self, limits: wasmtime.Limits) -> None:
         memory = _SharedMemory(self._engine, wasmtime.MemoryType(limits, shared=True))
         self._instances = [
-            self._instantiate(wasmtime.Store(self._engine), memory)
-            for _ in range(self._threads)
+            self._instantiate(wasmtime.Store(self._engine), memory) for _ in range(self._threads)
         ]
         self._bytes = _view(memory.data_ptr(), memory.data_len())
         self._memory = memory

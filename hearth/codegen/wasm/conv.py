@@ -261,6 +261,7 @@ class _Weights(_Emitter):
 
 def _image_planes(s: Shape2d, is_forward: bool) -> Planes:
     if is_forward:
+
         def of(rows: int) -> Planes:
             return Planes(s.image, s.result, s.taps, s.padding, s.stride, (1, 1), rows)
 

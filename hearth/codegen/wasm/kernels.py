@@ -90,8 +90,7 @@ def _split_axis(plan: LoopPlan) -> int | None:
 def _work(kernel: Kernel) -> int:
     """Expressions evaluated for a typical batch."""
     per_point = sum(
-        product(stage.axes).at(TYPICAL_BATCH)
-        * sum(1 for _ in walk_deep(stage_expressions(stage)))
+        product(stage.axes).at(TYPICAL_BATCH) * sum(1 for _ in walk_deep(stage_expressions(stage)))
         for stage in kernel.stages
     )
     return per_point * kernel.points.at(TYPICAL_BATCH)

@@ -119,7 +119,7 @@ class Levels:
     def number(self, index: Index, lane: int | None = None) -> Operand:
         """The value of an index (of the given lane, where gathered indices have lanes)."""
         if len(index.terms) == 1 and index.constant == Dim():
-            (atom, coefficient), = index.terms
+            ((atom, coefficient),) = index.terms
             if isinstance(atom, Axis) and coefficient == Dim.of(1):
                 return self._atom(atom, lane)
         rest, constant = split_constant(index)
@@ -140,16 +140,14 @@ class Levels:
             rest = self.affine(key, base, outer + linear, scale, lane)
             return self.keep(depth, own, lambda: self._sum(rest, other, scale, lane))
         if own not in level.memo:
-            (atom, coefficient), = linear.terms
+            ((atom, coefficient),) = linear.terms
             is_quarter = isinstance(atom, Axis) and atom.position == level.quarter
             stride = self.dim(coefficient * scale)
             start = self.affine(key, base, outer, scale, lane)
             with self.at(depth - 1):
                 begin = op("i32.shr_u", level.start, 2) if is_quarter else level.start
                 value = start + begin * stride
-                pointer = self.function.local(
-                    value, fresh=True, scope=self.path[depth - 1].scope
-                )
+                pointer = self.function.local(value, fresh=True, scope=self.path[depth - 1].scope)
             amount = stride * (1 if is_quarter else level.step)
             if amount.constant is None and len(amount.code) > 1:
                 with self.at(depth - 1):

@@ -1,7 +1,7 @@
 """Any kernel as loops: the meaning of every kernel on this target, and the epilogue of templates.
 
-    for outer axes (the vector axis last, four points at a time, then the rest one by one):
-        for each stage: reduce, or store
+for outer axes (the vector axis last, four points at a time, then the rest one by one):
+    for each stage: reduce, or store
 """
 
 from __future__ import annotations

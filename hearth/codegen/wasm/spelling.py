@@ -98,9 +98,7 @@ class Speller:
         value = self.function.call(function, op("f32x4.splat", x))
         return op("f32x4.extract_lane", value, immediate=0)
 
-    def lane_by_lane(
-        self, compute: Callable[..., Operand], operands: Sequence[Operand]
-    ) -> Operand:
+    def lane_by_lane(self, compute: Callable[..., Operand], operands: Sequence[Operand]) -> Operand:
         """An integer op that has no vector instruction."""
         inputs = [self.function.local(o) for o in operands]
         result = self.function.local(V128)
