@@ -30,7 +30,7 @@ TILES = (
     Tile(wide=32, high=2, columns=4, rows=4, depth=8),
 )
 SMALL_TILES = TILES[4:]
-BLOCKS = (Block(4, 8, lanes=64), Block(4, 4, lanes=64))
+BLOCKS = (Block(8, 8, lanes=32), Block(4, 8, lanes=64), Block(4, 4, lanes=64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +70,5 @@ def choose_template(contraction: Contraction) -> Tile | Block | None:
                 return tile
     if sizes.depth < SHORT_SUM:
         return min(SMALL_TILES, key=sizes.waste)
-    return BLOCKS[0] if sizes.workgroups(BLOCKS[0]) >= 4 * ENOUGH_WORKGROUPS else BLOCKS[1]
+    wide = (b for b in BLOCKS if sizes.workgroups(b) >= 4 * ENOUGH_WORKGROUPS)
+    return next(wide, BLOCKS[-1])
