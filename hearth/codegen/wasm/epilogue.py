@@ -11,14 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hearth.codegen.wasm.assembler import Function, Operand
+from hearth.codegen.wasm.canonical import Canonical, axis_index
 from hearth.codegen.wasm.loops import LoopEmitter, LoopPlan
 from hearth.codegen.wasm.maths import Maths
-from hearth.codegen.wasm.normalize import (
-    Canonical,
-    axis_index,
-    canonical_kernel,
-    replace_accumulator,
-)
+from hearth.codegen.wasm.normalize import canonical_kernel, replace_accumulator
 from hearth.codegen.wasm.opcodes import I32
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import FLOAT32

@@ -22,9 +22,9 @@ from hearth.codegen.wasm.assembler import (
     select,
     shuffle,
 )
+from hearth.codegen.wasm.canonical import ACCUMULATOR, Canonical, axis_index, gathered_values
 from hearth.codegen.wasm.levels import Levels, split_constant
 from hearth.codegen.wasm.maths import Maths
-from hearth.codegen.wasm.normalize import ACCUMULATOR, Canonical, axis_index, gathered_values
 from hearth.codegen.wasm.opcodes import F32, V128
 from hearth.codegen.wasm.random import Stream, aligned_index
 from hearth.codegen.wasm.spelling import LOADS, Speller

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from hearth.codegen.wasm.assembler import Function, Local, Operand, i32, op, select
+from hearth.codegen.wasm.canonical import Canonical
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of, flatten_leading, plain_output
 from hearth.codegen.wasm.kernels import KernelFunction, Target, new_function, parameters, split
 from hearth.codegen.wasm.levels import Levels
 from hearth.codegen.wasm.microkernels import PANEL, pack_panels
-from hearth.codegen.wasm.normalize import Canonical
 from hearth.codegen.wasm.tiles import dot_block, pack_rows, splat_block
 from hearth.codegen.wasm.vectorize import TYPICAL_BATCH
 from hearth.ir.dim import Dim

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hearth.codegen.wasm.assembler import Function, Operand, op
+from hearth.codegen.wasm.canonical import walk_deep
 from hearth.codegen.wasm.loops import LoopEmitter, LoopPlan
 from hearth.codegen.wasm.maths import Maths
 from hearth.codegen.wasm.module import Module
-from hearth.codegen.wasm.normalize import stage_expressions, walk_deep
+from hearth.codegen.wasm.normalize import stage_expressions
 from hearth.codegen.wasm.opcodes import I32
 from hearth.codegen.wasm.threads import part
 from hearth.codegen.wasm.vectorize import TYPICAL_BATCH

@@ -15,7 +15,7 @@ from operator import floordiv, mod
 from typing import Any
 
 from hearth.codegen.wasm.assembler import Code, Function, Local, Operand, as_i32, i32, op
-from hearth.codegen.wasm.normalize import Canonical
+from hearth.codegen.wasm.canonical import Canonical
 from hearth.ir.dim import Dim
 from hearth.ir.index import Axis, FloorDiv, Index, Mod, Value
 

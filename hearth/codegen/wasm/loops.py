@@ -12,17 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hearth.codegen.wasm.assembler import Function, Operand, i32
+from hearth.codegen.wasm.canonical import AxisRule, Canonical, keep_axes, walk_deep
 from hearth.codegen.wasm.expressions import LANES, Expressions, quarter_of
 from hearth.codegen.wasm.maths import Maths
-from hearth.codegen.wasm.normalize import (
-    AxisRule,
-    Canonical,
-    canonical_kernel,
-    keep_axes,
-    merge_axes,
-    stage_expressions,
-    walk_deep,
-)
+from hearth.codegen.wasm.normalize import canonical_kernel, merge_axes, stage_expressions
 from hearth.codegen.wasm.reductions import Running
 from hearth.codegen.wasm.vectorize import is_vectorized, vector_axis
 from hearth.ir.dim import Dim, Shape, product

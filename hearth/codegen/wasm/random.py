@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hearth.codegen.wasm.assembler import Function, Local, Operand, i32, i32x4, op, shuffle
-from hearth.codegen.wasm.normalize import Canonical
+from hearth.codegen.wasm.canonical import Canonical
 from hearth.codegen.wasm.opcodes import V128
 from hearth.ir.dim import Dim
 from hearth.ir.expr import Apply, Expr

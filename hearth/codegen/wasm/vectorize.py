@@ -6,7 +6,8 @@ each stage (four elements of one point: reductions over rows, and stores of rows
 
 from __future__ import annotations
 
-from hearth.codegen.wasm.normalize import Canonical, stage_expressions, walk_deep
+from hearth.codegen.wasm.canonical import Canonical, walk_deep
+from hearth.codegen.wasm.normalize import stage_expressions
 from hearth.ir.dim import Dim, product
 from hearth.ir.expr import Apply
 from hearth.ir.index import Index
