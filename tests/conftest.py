@@ -12,11 +12,21 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 DEVICES = ("wasm", "webgpu", "chromium")
 
 # Vulkan loaders and Chromium want a private folder for sockets; a bare machine has none.
 os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+
+# No test asserts a time, so neither does hypothesis; in CI the same commit gives the same cases.
+settings.register_profile(
+    "hearth",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+)
+settings.load_profile("hearth")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
