@@ -2,15 +2,21 @@
 
 opcodes.py      the instructions we use, as one table
 assembler.py    operands and functions: typed expressions, locals, loops
-module.py       a module: sections, text form
-maths.py        exp, log, tanh, sin, ... on four lanes
+module.py       a module: sections, text form; decode.py reads one back
+maths.py        exp, log, tanh, sin, ... on four lanes; division.py, random.py
 spelling.py     how each scalar op is spelled
-normalize.py    kernels made ready: axes merged, small loops unrolled, values shared
+canonical.py    equal expressions as one object, and what they depend on
+normalize.py    adjacent axes merged
+vectorize.py    which axis runs on four lanes
 levels.py       loop levels: what is computed where, which pointers move
+elements.py     addresses, guards, loads and stores
 expressions.py  scalar expressions on one or four lanes
+reductions.py   accumulators
 loops.py        any kernel as loops
-gemm.py, conv.py   the templates
-program.py      all of it as one module
+microkernels.py, tiles.py, gemm.py               the template of matrix products
+geometry.py, planes.py, conv.py                  the template of convolutions
+epilogue.py     what a template does with its sums
+kernels.py, templates.py, threads.py, program.py all of it as one module
 """
 
 from hearth.codegen.wasm.program import Call, WasmModule, emit_module

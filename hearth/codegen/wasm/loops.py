@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from hearth.codegen.wasm.assembler import Function, Operand, i32
 from hearth.codegen.wasm.canonical import AxisRule, Canonical, keep_axes, walk_deep
-from hearth.codegen.wasm.expressions import LANES, Expressions, quarter_of
+from hearth.codegen.wasm.elements import LANES, quarter_of
+from hearth.codegen.wasm.expressions import Expressions
 from hearth.codegen.wasm.maths import Maths
 from hearth.codegen.wasm.normalize import canonical_kernel, merge_axes, stage_expressions
 from hearth.codegen.wasm.reductions import Running

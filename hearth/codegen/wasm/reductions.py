@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from hearth.codegen.wasm.assembler import Function, Local, Operand, f64, i32, op, select, shuffle
-from hearth.codegen.wasm.expressions import scalar_constant, spread
+from hearth.codegen.wasm.constants import scalar_constant, spread
 from hearth.codegen.wasm.spelling import KINDS, Speller
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import BOOL, FLOAT32, INT32, UINT32
