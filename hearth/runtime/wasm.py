@@ -150,7 +150,7 @@ class WasmDevice:
             ) from error
 
     def _allocate_shared(self, limits: wasmtime.Limits) -> None:
-        memory = _SharedMemory(self._engine, wasmtime.MemoryType(limits, shared=True))
+        memory = SharedMemory(self._engine, wasmtime.MemoryType(limits, shared=True))
         self._instances = [
             self._instantiate(wasmtime.Store(self._engine), memory) for _ in range(self._threads)
         ]
@@ -162,7 +162,7 @@ class WasmDevice:
         return _Instance(store, instance.exports(store))
 
 
-class _SharedMemory(wasmtime.SharedMemory):
+class SharedMemory(wasmtime.SharedMemory):
     """wasmtime-py 50.0.1 passes a pointer to the pointer: "incompatible types" on import."""
 
     def _as_extern(self) -> Any:

@@ -17,6 +17,7 @@ from hearth.codegen.wasm.threads import barrier
 from hearth.ir.kernel import Kernel
 
 SCRATCH, BUFFER_TABLE = 1024, 2048
+SCRATCH_ALIGNMENT = 256  # threads do not share a cache line
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def emit_module(
     """The module for one combination of features; `relaxed` is relaxed SIMD."""
     target = Target.of(relaxed=relaxed, threads=threads)
     functions = [kernel_function(target, kernel) for kernel in kernels]
-    scratch_bytes = max((f.scratch_bytes for f in functions), default=0)
+    largest = max((f.scratch_bytes for f in functions), default=0)
+    scratch_bytes = -(-largest // SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT
     wait = barrier(target.module) if threads else None
     for name, calls in programs.items():
         target.module.export(_program(name, calls, functions, scratch_bytes, wait))

@@ -12,7 +12,7 @@ from hearth.ir.kernel import ConvTemplate, DotTemplate, Kernel
 def kernel_function(target: Target, kernel: Kernel) -> KernelFunction:
     """A kernel with a template that this target knows goes there; every other becomes loops."""
     template = kernel.template
-    if template is not None and has_epilogue_only(kernel):
+    if template is not None and has_epilogue_only(kernel) and is_never_empty(kernel):
         match template:
             case DotTemplate():
                 return gemm_function(target, kernel, template)
@@ -21,3 +21,8 @@ def kernel_function(target: Target, kernel: Kernel) -> KernelFunction:
             case _:  # three dimensions
                 pass
     return loop_function(target, kernel)
+
+
+def is_never_empty(kernel: Kernel) -> bool:
+    """Whether every loop runs for every batch size (B - 1 samples may be none): tiles rely on it."""
+    return all(extent.is_at_least(1) for extent in (*kernel.axes, *kernel.stages[0].axes))

@@ -89,3 +89,11 @@ def test_sizes_beyond_one_block(ta: bool, tb: bool, m: int, n: int, k: int) -> N
     for with_epilogue in (False, True):
         check(dot_kernel((), m, n, k, transpose_a=ta, transpose_b=tb,
                          with_epilogue=with_epilogue), 1)  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["m", "n", "k"])
+def test_an_extent_may_be_empty_for_one_sample(where: str) -> None:
+    m, n, k = (B - 1 if s == where else Dim.of(6) for s in "mnk")
+    machine = Machine([dot_kernel((), m, n, k)])
+    for batch in (1, 2, 20):
+        check(machine.kernels[0], batch, machine)
