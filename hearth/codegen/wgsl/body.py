@@ -18,7 +18,7 @@ from hearth.codegen.wgsl.coordinates import Coordinates, Flat
 from hearth.codegen.wgsl.library import FUNCTIONS
 from hearth.codegen.wgsl.term import Term
 from hearth.ir.dim import Dim
-from hearth.ir.index import Axis, FloorDiv, Index, Mod, Value
+from hearth.ir.index import Axis, FloorDiv, Index, Mod, Value, bounds
 from hearth.ir.kernel import Param
 from hearth.ir.scalar import Expr
 
@@ -40,7 +40,7 @@ class Body:
     def __init__(self, params: tuple[Param, ...], vectors: frozenset[int] = frozenset()) -> None:
         self.params, self.vectors = params, vectors
         self.functions: set[str] = set()  # of the library
-        self.declarations: list[str] = []  # module scope: workgroup memory
+        self.workgroup_arrays: dict[str, tuple[str, int]] = {}  # name -> type, elements
         self._blocks = [_Block()]
         self._counts: dict[str, int] = {}
 
@@ -163,10 +163,24 @@ class Body:
             case Value():
                 return self.let(Term(f"u32({evaluate(atom.expr).text})", evaluate(atom.expr).depth))
             case FloorDiv() | Mod():
-                numerator = self.index(atom.numerator, at, evaluate)
-                sign = "/" if isinstance(atom, FloorDiv) else "%"
-                text = f"{numerator.operand} {sign} {self.dim(atom.divisor).text}"
-                return self.let(Term(text, numerator.depth), "q")
+                return self._quotient(atom, at, evaluate)
+
+    def _quotient(self, atom: FloorDiv | Mod, at: Coordinates, evaluate: Evaluate) -> Term:
+        """Rounded down for negative numbers too, by a multiple of the divisor added before."""
+        limits = bounds(atom.numerator)
+        low, divisor = limits[0] if limits else None, atom.divisor
+        is_quotient = isinstance(atom, FloorDiv)
+        if low is None or not (low.is_at_least(0) or (low.is_static and divisor.is_static)):
+            numerator = self.index(atom.numerator, at, evaluate)
+            function = "floor_quotient" if is_quotient else "floor_rest"
+            call = f"{function}(i32({numerator.text}), i32({self.dim(divisor).text}))"
+            return self.let(Term(f"u32({call})", numerator.depth), "q")
+        lift = 0 if low.is_at_least(0) else -(low.static // divisor.static)
+        numerator = self.index(atom.numerator + divisor * lift, at, evaluate)
+        text = f"{numerator.operand} {'/' if is_quotient else '%'} {self.dim(divisor).text}"
+        if lift and is_quotient:
+            text += f" - {lift}u"
+        return self.let(Term(text, numerator.depth, is_atomic=False), "q")
 
     def _note_calls(self, text: str) -> None:
         self.functions.update(name for name in re.findall(r"\w+(?=\()", text) if name in FUNCTIONS)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hearth.codegen.wgsl.module import MAX_THREADS
 from hearth.codegen.wgsl.rewrite import indices_of_stage
 from hearth.ir.dim import Dim, product
 from hearth.ir.kernel import Kernel
 
 TYPICAL_BATCH = 32  # layouts are chosen for it, and right for every batch
 THREADS = 64
-MAX_THREADS = 256
 ENOUGH_THREADS = 16384  # keeps a large GPU busy
 SERIAL_ELEMENTS = 32  # a loop this short is not worth sharing
 

@@ -15,6 +15,11 @@ from hearth.codegen.wgsl.term import Term
 from hearth.ir.dim import Dim, Shape
 from hearth.ir.kernel import Accumulate, Kernel, Stage
 
+# The limits of WebGPU that every device has.
+MAX_BINDINGS = 8
+MAX_THREADS = 256
+MAX_WORKGROUP_BYTES = 16384
+
 Workgroups = tuple[tuple[Dim, int], ...]
 
 
@@ -29,9 +34,11 @@ class WgslKernel:
 def assemble(
     kernel: Kernel, body: Body, threads: int, workgroups: Workgroups, method: str
 ) -> WgslKernel:
+    assert threads <= MAX_THREADS, kernel.name
+    assert len(body.params) <= MAX_BINDINGS, kernel.name
     sections = [
         "\n".join(_header(kernel, method)),
-        "\n".join([*_bindings(body), *body.declarations]),
+        "\n".join([*_bindings(body), *_workgroup_memory(body)]),
         *functions(body.functions),
         "\n".join([*_main(threads), *(INDENT + line for line in body.lines), "}"]),
     ]
@@ -80,6 +87,13 @@ def _bindings(body: Body) -> list[str]:
         element = "vec4<f32>" if i in body.vectors else STORED_TYPES[param.dtype]
         lines.append(f"@group(0) @binding({i}) var<storage, read_write> p{i}: array<{element}>;")
     return [*lines, "@group(1) @binding(0) var<uniform> batch: vec4<u32>;"]
+
+
+def _workgroup_memory(body: Body) -> list[str]:
+    arrays = body.workgroup_arrays.items()
+    used = sum(count * (16 if element.startswith("vec4") else 4) for _, (element, count) in arrays)
+    assert used <= MAX_WORKGROUP_BYTES
+    return [f"var<workgroup> {name}: array<{e}, {count}>;" for name, (e, count) in arrays]
 
 
 def _main(threads: int) -> list[str]:

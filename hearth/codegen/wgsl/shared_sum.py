@@ -111,7 +111,7 @@ class _SharedSum:
         and SwiftShader compiles one store per element for that.
         """
         body, half, count = self.body, self.block.lanes // 2, self.vectors
-        body.declarations.append(f"var<workgroup> partial: array<vec4<f32>, {half * count}>;")
+        body.workgroup_arrays["partial"] = "vec4<f32>", half * count
         with body.block(f"if (thread >= {half}u)"):
             for i, name in enumerate(totals):
                 body.line(f"partial[(thread - {half}u) * {count}u + {i}u] = {name};")

@@ -104,9 +104,7 @@ class _Tiles:
         """Copy `depth` steps of one operand into `tile_NAME`, four positions per vec4."""
         body, tile, quads = self.body, self.tile, width // 4
         stride = quads + 1  # one more against bank conflicts
-        body.declarations.append(
-            f"var<workgroup> tile_{name}: array<vec4<f32>, {tile.depth * stride}>;"
-        )
+        body.workgroup_arrays[f"tile_{name}"] = "vec4<f32>", tile.depth * stride
         fast = tile.depth if operand.is_depth_fast else quads
         near, far = (Term(f"thread {op} {fast}u", 0, is_atomic=False) for op in "%/")
         rounds = quads * tile.depth // tile.threads

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.folds import Partial
-from hearth.codegen.wgsl.spelling import TYPES
 
 AT_ONCE = 8  # reductions of at most two variables each, for 256 threads: 16 KiB
 
@@ -18,7 +17,6 @@ class Tree:
 
     def __init__(self, body: Body, threads: int) -> None:
         self.body, self.threads = body, threads
-        self.arrays: set[str] = set()
         self.is_in_use = False
 
     def reduce(self, totals: Sequence[Partial], lanes: int, stride: int, first: str) -> list[str]:
@@ -61,18 +59,10 @@ class Tree:
             for variable, element in partial.variables:
                 name = f"shared_{element}_{counts[element]}"
                 counts[element] += 1
-                self._declare(name, element)
+                self.body.workgroup_arrays[name] = element, self.threads
                 self.body.line(f"{name}[thread] = {variable};")
                 arrays[-1].append(name)
         return arrays
-
-    def _declare(self, name: str, element: str) -> None:
-        assert element in TYPES.values()
-        if name not in self.arrays:
-            self.arrays.add(name)
-            self.body.declarations.append(
-                f"var<workgroup> {name}: array<{element}, {self.threads}>;"
-            )
 
 
 def _at(partial: Partial, names: Sequence[str]) -> Partial:
