@@ -125,7 +125,7 @@ def floor_div(index: Index, divisor: Dim | int) -> Index:
     divisor = Dim.of(divisor)
     if divisor == Dim.of(1):
         return index
-    whole, rest = _split(index, divisor)
+    whole, rest = _split_positive(index, divisor)
     if is_in_range(rest, divisor):
         return whole
     for unit, high in _coarser(rest, divisor):
@@ -138,7 +138,7 @@ def mod(index: Index, divisor: Dim | int) -> Index:
     divisor = Dim.of(divisor)
     if divisor == Dim.of(1):
         return Index()
-    _, rest = _split(index, divisor)
+    _, rest = _split_positive(index, divisor)
     if is_in_range(rest, divisor):
         return rest
     for unit, high in _coarser(rest, divisor):
@@ -223,6 +223,18 @@ def _substitute_atom(atom: Atom, replace: Callable[[Atom], Index | None]) -> Ind
             return mod(substitute(atom.numerator, replace), atom.divisor)
         case Axis() | Value():
             return atom_index(atom)
+
+
+def _split_positive(index: Index, divisor: Dim) -> tuple[Index, Index]:
+    """Split so that the rest is never negative where the index is not: devices divide unsigned."""
+    whole, rest = _split(index, divisor)
+    if rest.constant.is_static and divisor.is_static:
+        quotient, constant = divmod(rest.constant.static, divisor.static)
+        whole, rest = whole + quotient, Index(rest.terms, Dim.of(constant))
+    limits = bounds(rest)
+    if limits is not None and limits[0].is_at_least(0):
+        return whole, rest
+    return Index(), index
 
 
 def _split(index: Index, divisor: Dim) -> tuple[Index, Index]:
