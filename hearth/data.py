@@ -94,7 +94,7 @@ def load_mnist(folder: Path) -> Dataset:
             raise InvalidInputError(f"{folder}: {images} and {labels} do not belong together")
         scaled = (pixels.astype(np.float32) / 255 - MNIST_MEAN) / MNIST_STD
         splits.append(Split(scaled[:, None].astype(np.float32), targets))
-    return Dataset(f"MNIST ({folder})", splits[0], splits[1], MNIST_MEAN, MNIST_STD)
+    return Dataset("MNIST", splits[0], splits[1], MNIST_MEAN, MNIST_STD)
 
 
 def load_digits() -> Dataset:

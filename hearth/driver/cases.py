@@ -62,9 +62,12 @@ class Case:
     def _compute(self, kind: str, dtype: torch.dtype, draw: int | None) -> Results:
         rng = np.random.default_rng((self.number, draw)) if draw is not None else None
         oracle = Oracle(self.step, dtype)
-        oracle.load_weights({k: _moved(v, rng) for k, v in self.weights.items()})
+        oracle.load_weights({k: moved_by_rounding(v, rng) for k, v in self.weights.items()})
         batches = [
-            (tuple(_moved(x, rng) for x in inputs), tuple(_moved(y, rng) for y in targets))
+            (
+                tuple(moved_by_rounding(x, rng) for x in inputs),
+                tuple(moved_by_rounding(y, rng) for y in targets),
+            )
             for inputs, targets in self.batches
         ]
         if kind == "once":
@@ -94,8 +97,8 @@ def perturbed(weights: Arrays, parameters: Iterable[str], rng: np.random.Generat
     return moved
 
 
-def _moved(array: Array, rng: np.random.Generator | None) -> Array:
-    """Moved by about one float32 rounding of its scale, where a generator is given."""
+def moved_by_rounding(array: Array, rng: np.random.Generator | None) -> Array:
+    """Floats moved by up to one float32 rounding of their scale, where a generator is given."""
     if rng is None or array.dtype.kind != "f":
         return array
     wide: Array = array.astype(np.float64)
