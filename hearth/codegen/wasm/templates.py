@@ -24,5 +24,5 @@ def kernel_function(target: Target, kernel: Kernel) -> KernelFunction:
 
 
 def is_never_empty(kernel: Kernel) -> bool:
-    """Whether every loop runs for every batch size (B - 1 samples may be none): tiles rely on it."""
+    """Whether all loops run for every batch size (B - 1 may be none), as the tiles assume."""
     return all(extent.is_at_least(1) for extent in (*kernel.axes, *kernel.stages[0].axes))
