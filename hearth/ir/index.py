@@ -125,7 +125,7 @@ def floor_div(index: Index, divisor: Dim | int) -> Index:
     divisor = Dim.of(divisor)
     if divisor == Dim.of(1):
         return index
-    whole, rest = _split_positive(index, divisor)
+    whole, rest = _split_nonnegative(index, divisor)
     if is_in_range(rest, divisor):
         return whole
     for unit, high in _coarser(rest, divisor):
@@ -138,7 +138,7 @@ def mod(index: Index, divisor: Dim | int) -> Index:
     divisor = Dim.of(divisor)
     if divisor == Dim.of(1):
         return Index()
-    _, rest = _split_positive(index, divisor)
+    _, rest = _split_nonnegative(index, divisor)
     if is_in_range(rest, divisor):
         return rest
     for unit, high in _coarser(rest, divisor):
@@ -225,16 +225,20 @@ def _substitute_atom(atom: Atom, replace: Callable[[Atom], Index | None]) -> Ind
             return atom_index(atom)
 
 
-def _split_positive(index: Index, divisor: Dim) -> tuple[Index, Index]:
+def _split_nonnegative(index: Index, divisor: Dim) -> tuple[Index, Index]:
     """Split so that the rest is never negative where the index is not: devices divide unsigned."""
     whole, rest = _split(index, divisor)
+    if _is_nonnegative(rest):
+        return whole, rest
     if rest.constant.is_static and divisor.is_static:
         quotient, constant = divmod(rest.constant.static, divisor.static)
         whole, rest = whole + quotient, Index(rest.terms, Dim.of(constant))
-    limits = bounds(rest)
-    if limits is not None and limits[0].is_at_least(0):
-        return whole, rest
-    return Index(), index
+    return (whole, rest) if _is_nonnegative(rest) else (Index(), index)
+
+
+def _is_nonnegative(index: Index) -> bool:
+    limits = bounds(index)
+    return limits is not None and limits[0].is_at_least(0)
 
 
 def _split(index: Index, divisor: Dim) -> tuple[Index, Index]:
