@@ -161,6 +161,19 @@ def test_a_gather_reads_at_computed_places(adapter: Adapter) -> None:
         case.check(adapter.run(case.kernel, case.buffers, 6))
 
 
+def test_quotients_of_shifted_and_flipped_positions(adapter: Adapter) -> None:
+    """What a reshape under a pad or a flip divides may be negative in parts."""
+    x = node("x", B, 3, 7)
+    twice = build.reshape(build.expand(x, [2, B, 3, 7]), [B, 3, 14])
+    padded = build.pad(twice, [0, 1, 1], [0, 0, 0], 0.5)
+    flipped = build.slice_(node("y", B, 3, 14), [0, 0, 13], [B, 3, 14], [1, 1, -1])
+    rows = build.reshape(flipped, [B, 6, 7])
+    again = build.reshape(build.slice_(rows, [0, 5, 6], [B, 6, 7], [1, -1, -1]), [B, 42])
+    for view in (padded, again):
+        for case in graph_cases("view", build.pointwise(apply("neg", f32(0)), view), batch=3):
+            case.check(adapter.run(case.kernel, case.buffers, 3))
+
+
 def test_random_numbers_are_those_of_philox(adapter: Adapter) -> None:
     def word(seed0: Any, seed1: Any, step: Any) -> Apply:
         stream, index = Const(UINT32, 7), apply("to_uint32", Coord(INT32, None))
