@@ -10,10 +10,20 @@ from hearth.codegen.wgsl.contraction import contraction_of
 from hearth.codegen.wgsl.rewrite import spell
 from hearth.codegen.wgsl.shared_sum import emit_shared_sum
 from hearth.codegen.wgsl.tiles import emit_tiles
+from hearth.ir import build
 from hearth.ir.dim import B, Dim
 from hearth.ir.kernel import Kernel
+from hearth.ir.scalar import apply
 from tests.codegen.wgsl.adapter import Adapter
-from tests.codegen.wgsl.cases import Case, Geometry, conv_cases, dot_cases
+from tests.codegen.wgsl.cases import (
+    Case,
+    Geometry,
+    conv_cases,
+    dot_cases,
+    f32,
+    graph_cases,
+    node,
+)
 
 pytestmark = pytest.mark.webgpu
 LAYOUTS = [(ta, tb) for ta in (False, True) for tb in (False, True)]
@@ -73,6 +83,16 @@ GEOMETRIES = (
 @pytest.mark.parametrize(("geometry", "batch"), GEOMETRIES, ids=str)
 def test_a_convolution_and_its_gradients(adapter: Adapter, geometry: Geometry, batch: int) -> None:
     check(adapter, conv_cases(geometry, B, batch))
+
+
+@pytest.mark.parametrize(("ta", "tb"), LAYOUTS)
+def test_one_buffer_read_as_vectors_and_as_elements(adapter: Adapter, ta: bool, tb: bool) -> None:
+    """A matrix times itself, plus itself: both operands and the epilogue read one parameter."""
+    x = node("x", 64, 64)
+    total = build.pointwise(apply("add", f32(0), f32(1)), build.dot(x, x, ta, tb), x)
+    cases = graph_cases("square", total, batch=1, rounding=16)
+    assert len(cases) == 1
+    check(adapter, cases)
 
 
 def test_a_long_weight_gradient_is_accurate(adapter: Adapter) -> None:
