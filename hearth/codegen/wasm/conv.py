@@ -1,7 +1,7 @@
 """Convolutions and their gradients as matrix products over padded planes (see `planes.py`).
 
     forward       sums[co, position] = w[co, ci·tap]        · x planes[ci·tap, position]
-    input_grad    sums[ci, position] = flipped w[ci, co·tap] · g planes[co·tap, position]
+    input_grad    sums[ci, position] = turned w[ci, co·tap]  · g planes[co·tap, position]
     weight_grad   sums[co, ci·tap]  += g[co, position]       · x planes[ci·tap, position]
 
 Values stay in PyTorch's NCHW layout.  The sums of a block of rows of one image (of a block of
@@ -13,21 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hearth.codegen.wasm.assembler import Function, Operand, f32x4, i32, op
+from hearth.codegen.wasm.assembler import Function, Operand, f32x4, i32, op, select
 from hearth.codegen.wasm.canonical import Canonical
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of
 from hearth.codegen.wasm.gemm import Block, blocks, no_values
-from hearth.codegen.wasm.geometry import BLOCK_SUMS, Shape2d, image_planes, weight_planes
+from hearth.codegen.wasm.geometry import BLOCK_SUMS, ImageProduct, Shape2d, weight_planes
 from hearth.codegen.wasm.kernels import KernelFunction, Target, new_function, parameters, split
 from hearth.codegen.wasm.levels import Levels
 from hearth.codegen.wasm.maths import Maths
 from hearth.codegen.wasm.microkernels import PANEL
 from hearth.codegen.wasm.opcodes import I32
-from hearth.codegen.wasm.planes import Planes, copy_planes, fill_table
+from hearth.codegen.wasm.planes import Planes, clear, copy_planes, fill_table
 from hearth.codegen.wasm.tiles import dot_block, splat_block
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import ELEMENT_BYTES
-from hearth.ir.index import Index
+from hearth.ir.index import Index, floor_div, mod
 from hearth.ir.kernel import ConvTemplate, Kernel
 
 WHOLE_K, BLOCK_K = 1024, 512
@@ -78,33 +78,42 @@ class _Images(_Emitter):
 
     def __init__(self, target: Target, kernel: Kernel, t: ConvTemplate, s: Shape2d) -> None:
         self.is_forward = t.kind == "forward"
+        self.product = (ImageProduct.of_forward if self.is_forward else ImageProduct.of_input_grad)(
+            s
+        )
+        self.s, self.planes = s, self.product.planes
         self.sources = s.in_channels if self.is_forward else s.out_channels
         self.targets = s.out_channels if self.is_forward else s.in_channels
-        self.s, self.planes = s, image_planes(s, self.is_forward)
-        self.k = self.sources // s.groups * len(s.taps)
-        self.m = self.targets // s.groups
+        self.channels, self.m = self.sources // s.groups, self.targets // s.groups
         self.pitch = -(-self.planes.block_positions // PANEL) * PANEL
-        weights = 0 if self.is_forward else self.targets * self.k
+        self.strip = self.targets * self.pitch  # the sums of one phase
+        weights = self.targets * self.channels * len(s.taps)
         super().__init__(target, kernel, t, (
-            self.targets * self.pitch, self.sources * self.planes.size + PANEL, self.k, weights,
+            self.strip * len(self.product.phases), self.sources * self.planes.size + PANEL,
+            self.channels * len(s.taps), 0 if self.is_forward else weights,
         ))  # fmt: skip
         self.sums, self.copies, self.table, self.packed = self.region
-        sums = axis_of(kernel, 1) * self.pitch
-        for axis, step in zip(s.axes, (self.planes.width, 1), strict=True):
-            sums = sums + (axis_of(kernel, axis) * step if axis is not None else Index())
         self.blocked = [0] + [axis for axis in s.axes[:1] if axis is not None]
-        size = Dim.of(self.targets * self.pitch)
-        self.epilogue = Epilogue.of(self.maths, kernel, sums, size, self.blocked)
+        size = Dim.of(self.strip * len(self.product.phases))
+        self.epilogue = Epilogue.of(self.maths, kernel, self._sum_index(kernel), size, self.blocked)
+
+    def _sum_index(self, kernel: Kernel) -> Index:
+        """Where the sum of a point lies: by phase, channel, row and column."""
+        total = axis_of(kernel, 1) * self.pitch
+        steps = (self.planes.width, 1)
+        phase_steps = (self.product.stride[1] * self.strip, self.strip)
+        for i, axis in enumerate(self.s.axes):
+            at = axis_of(kernel, axis) if axis is not None else Index()
+            at = at + self.product.padding[i]
+            stride = self.product.stride[i]
+            total = total + (floor_div(at, stride) - self.product.first[i]) * steps[i]
+            total = total + mod(at, stride) * phase_steps[i]
+        return total
 
     def emit(self) -> None:
         f, p = self.f, self.planes
         images = self.split(self.images)
-        fill_table(f, p, self.table, self.sources // self.s.groups, i32(0))
-        weights = self.b
-        if not self.is_forward:
-            weights = self.packed
-            pack = _pack_weights(self.maths, self.s)
-            f.perform(f.call(pack, self.b, self.packed))
+        weights = self._prepare()
         image_bytes = self.sources * p.source[0] * p.source[1] * ELEMENT_BYTES
         with blocks(f, images, 1, is_single=False) as (image, _):
             source = f.local(self.a + image * image_bytes)
@@ -113,35 +122,67 @@ class _Images(_Emitter):
             with blocks(f, rows, p.block_rows, is_single=is_single) as block:
                 copy = copy_planes(self.maths, p)
                 f.perform(f.call(copy, self.copies, source, self.sources, block[0]))
-                self._multiply(weights, block)
+                for phase, taps in enumerate(self.product.phases):
+                    if taps:
+                        self._multiply(phase, weights[phase], block)
                 self._store(image, block)
 
-    def _multiply(self, weights: Operand, block: Block) -> None:
+    def _prepare(self) -> list[Operand]:
+        """Fills the tables and packs the weights of every phase; where these weights begin."""
+        f, weights = self.f, []
+        before = 0
+        for phase, taps in enumerate(self.product.phases):
+            fill_table(f, self.planes, self._table(phase), self.channels, taps, i32(0))
+            if not taps:  # nothing reaches these results
+                clear(f, self.sums + phase * self.strip * ELEMENT_BYTES, self.strip)
+            packed = f.local(self.packed + before * ELEMENT_BYTES)
+            if not self.is_forward:
+                f.perform(f.call(_pack_weights(self.maths, self.s, taps), self.b, packed))
+            weights.append(self.b if self.is_forward else packed)
+            before += self.targets * self.channels * len(taps)
+        return weights
+
+    def _table(self, phase: int) -> Operand:
+        before = sum(len(taps) for taps in self.product.phases[:phase])
+        return self.table + self.channels * before * ELEMENT_BYTES
+
+    def _multiply(self, phase: int, weights: Operand, block: Block) -> None:
         f, p = self.f, self.planes
+        size = self.channels * len(self.product.phases[phase])
         positions = (block[1] - 1) * p.width + (p.positions[1] + PANEL - 1)
         panels = f.local(op("i32.div_u", positions, PANEL))
-        a, b, c = f.local(weights), f.local(self.copies), f.local(self.sums)
+        a, b = f.local(weights), f.local(self.copies)
+        c = f.local(self.sums + phase * self.strip * ELEMENT_BYTES)
         with f.counted(i32(self.s.groups)):
-            ks = (i32(0), i32(self.k))
-            is_single = self.k <= WHOLE_K
-            with blocks(f, ks, BLOCK_K, is_single=is_single) as (k0, length):
-                row = self.k * ELEMENT_BYTES
+            is_single = size <= WHOLE_K
+            with blocks(f, (i32(0), i32(size)), BLOCK_K, is_single=is_single) as (k0, length):
+                row = size * ELEMENT_BYTES
                 product = splat_block(self.maths, row, indirect=True)
                 adds = i32(0) if is_single else op("i32.ne", k0, 0)
                 f.perform(f.call(
                     product, a + k0 * ELEMENT_BYTES, b, c, self.m, panels, length, row,
-                    ELEMENT_BYTES, PANEL * ELEMENT_BYTES, self.table + k0 * ELEMENT_BYTES,
+                    ELEMENT_BYTES, PANEL * ELEMENT_BYTES, self._table(phase) + k0 * ELEMENT_BYTES,
                     self.pitch * ELEMENT_BYTES, adds,
                 ))  # fmt: skip
-            f.increment(a, self.m * self.k * ELEMENT_BYTES)
-            f.increment(b, self.sources // self.s.groups * p.size * ELEMENT_BYTES)
+            f.increment(a, self.m * size * ELEMENT_BYTES)
+            f.increment(b, self.channels * p.size * ELEMENT_BYTES)
             f.increment(c, self.m * self.pitch * ELEMENT_BYTES)
 
     def _store(self, image: Operand, block: Block) -> None:
         first, count = block
-        ranges = [(image, image + 1), (first, first + count)][: len(self.blocked)]
+        ranges = [(image, image + 1)]
+        if len(self.blocked) > 1:
+            ranges.append((self._row(first), self._row(first + count)))
         origin = self.sums - first * (self.planes.width * ELEMENT_BYTES)
         self.epilogue.call(self.f, self.batch, ranges, self.pointers, origin)
+
+    def _row(self, position: Operand) -> Operand:
+        """The first row of the result that belongs to a row of positions, or the end."""
+        p, f = self.product, self.f
+        row = f.local((position + p.first[0]) * p.stride[0] - p.padding[0])
+        f.set(row, select(op("i32.lt_s", row, 0), i32(0), row))
+        extent = (self.s.result if self.is_forward else self.s.image)[0]
+        return f.local(select(op("i32.lt_s", row, extent), row, i32(extent)))
 
 
 class _Weights(_Emitter):
@@ -154,7 +195,7 @@ class _Weights(_Emitter):
         self.block = max(1, min(self.rows, BLOCK_SUMS // self.k))
         self.planes = weight_planes(s, self.block)
         self.gradient = Planes(s.result, (s.result[0], self.planes.width), ((0, 0),), (0, 0),
-                               (1, 1), (1, 1), self.planes.block_rows)  # fmt: skip
+                               (1, 1), self.planes.block_rows)  # fmt: skip
         self.slack = -(-(self.planes.width + PANEL) // 4) * 4
         super().__init__(target, kernel, t, (
             self.block * self.k, self.channels * self.planes.size + self.slack,
@@ -172,7 +213,8 @@ class _Weights(_Emitter):
     def emit(self) -> None:
         f, s = self.f, self.s
         self.clear_end(1, self.slack + 4)  # regions are rounded up by less than four elements
-        fill_table(f, self.planes, self.table, self.channels, self.copies)
+        taps = range(len(s.taps))
+        fill_table(f, self.planes, self.table, self.channels, taps, self.copies)
         groups: Block = (i32(0), i32(s.groups))
         rows: Block = (i32(0), i32(self.rows))
         if s.groups > 1:
@@ -214,21 +256,22 @@ class _Weights(_Emitter):
             f.increment(errors, s.out_channels * result * ELEMENT_BYTES)
 
 
-def _pack_weights(maths: Maths, s: Shape2d) -> Function:
-    """Copies w[co, ci, tap] to [group, ci, co, tap].  Parameters: from, to."""
+def _pack_weights(maths: Maths, s: Shape2d, taps: Sequence[int]) -> Function:
+    """Copies w[co, ci, tap] to [group, ci, co, tap], for some taps.  Parameters: from, to."""
     f = Function("pack_weights", (I32, I32))
     source, target = f.param(0), f.param(1)
-    taps = len(s.taps) * ELEMENT_BYTES
+    window = len(s.taps) * ELEMENT_BYTES
     inputs, outputs = s.in_channels // s.groups, s.out_channels // s.groups
     with f.counted(i32(s.groups)):
         column = f.local(source)
         with f.counted(i32(inputs)):
             at = f.local(column)
             with f.counted(i32(outputs)):
-                for offset in range(0, taps, ELEMENT_BYTES):
-                    f.store("f32.store", target, op("f32.load", at, immediate=offset), offset)
-                f.increment(at, inputs * taps)
-                f.increment(target, taps)
-            f.increment(column, taps)
-        f.increment(source, outputs * inputs * taps)
+                for i, tap in enumerate(taps):
+                    weight = op("f32.load", at, immediate=tap * ELEMENT_BYTES)
+                    f.store("f32.store", target, weight, i * ELEMENT_BYTES)
+                f.increment(at, inputs * window)
+                f.increment(target, len(taps) * ELEMENT_BYTES)
+            f.increment(column, window)
+        f.increment(source, outputs * inputs * window)
     return maths.module.add(f)

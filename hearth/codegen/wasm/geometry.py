@@ -55,29 +55,59 @@ class Shape2d:
         return tuple((y * dy, x * dx) for y in range(rows) for x in range(columns))
 
 
-def image_planes(s: Shape2d, is_forward: bool) -> Planes:
-    if is_forward:
+@dataclass(frozen=True)
+class ImageProduct:
+    """A product whose result is an image: planes, and which taps reach which results.
+
+    The gradient of a strided convolution falls apart into phases, one per remainder of the
+    result's coordinate (plus padding) by the stride: convolutions of stride 1 with some of the taps.
+    Position o of a phase stands for the quotient `first + o`.
+    """
+
+    planes: Planes  # its taps are in the order of the kernel's elements
+    phases: tuple[tuple[int, ...], ...]  # numbers of taps
+    stride: Pair
+    padding: Pair
+    first: Pair
+
+    @staticmethod
+    def of_forward(s: Shape2d) -> ImageProduct:
+        planes = _blocked(_forward_planes(s), s.result[0], s.in_channels, s.out_channels)
+        return ImageProduct(planes, (tuple(range(len(s.taps))),), (1, 1), (0, 0), (0, 0))
+
+    @staticmethod
+    def of_input_grad(s: Shape2d) -> ImageProduct:
+        sizes = zip(s.image, s.padding, s.stride, s.taps[-1], strict=True)
+        (y, dy, qy), (x, dx, qx) = (_phase_positions(*size) for size in sizes)
+        last = tuple(t // d for t, d in zip(s.taps[-1], s.stride, strict=True))
+        taps = tuple(
+            (last[0] - ty // s.stride[0], last[1] - tx // s.stride[1]) for ty, tx in s.taps
+        )
 
         def of(rows: int) -> Planes:
-            return Planes(s.image, s.result, s.taps, s.padding, s.stride, (1, 1), rows)
+            return Planes(s.result, (y, x), taps, (dy, dx), (1, 1), rows)
 
-        return _blocked(of, s.result[0], s.in_channels, s.out_channels)
-    # dX is a convolution of g, spread out by the stride, with the kernel upside down.
-    last = s.taps[-1]
-    taps = tuple((last[0] - y, last[1] - x) for y, x in s.taps)
-    padding = (last[0] - s.padding[0], last[1] - s.padding[1])
+        planes = _blocked(of, y, s.out_channels, s.in_channels * s.stride[0] * s.stride[1])
+        numbers = range(s.stride[0] * s.stride[1])
+        phase_of = [(ty % s.stride[0]) * s.stride[1] + tx % s.stride[1] for ty, tx in s.taps]
+        phases = tuple(tuple(i for i, p in enumerate(phase_of) if p == n) for n in numbers)
+        return ImageProduct(planes, phases, s.stride, s.padding, (qy, qx))
 
-    def of_gradient(rows: int) -> Planes:
-        return Planes(s.result, s.image, taps, padding, (1, 1), s.stride, rows)
 
-    return _blocked(of_gradient, s.image[0], s.out_channels, s.in_channels)
+def _phase_positions(extent: int, padding: int, stride: int, last: int) -> tuple[int, int, int]:
+    """Along one axis: how many positions a phase has, the padding of g, and the first quotient."""
+    first = max(0, -(-(padding - stride + 1) // stride))
+    return (extent - 1 + padding) // stride + 1 - first, last // stride - first, first
 
 
 def weight_planes(s: Shape2d, rows_of_gradient: int) -> Planes:
-    def of(rows: int) -> Planes:
-        return Planes(s.image, s.result, s.taps, s.padding, s.stride, (1, 1), rows)
+    """The planes of x; `rows_of_gradient` channels of g are in the cache with them."""
+    channels = s.in_channels // s.groups
+    return _blocked(_forward_planes(s), s.result[0], channels, rows_of_gradient)
 
-    return _blocked(of, s.result[0], s.in_channels // s.groups, rows_of_gradient)
+
+def _forward_planes(s: Shape2d) -> Callable[[int], Planes]:
+    return lambda rows: Planes(s.image, s.result, s.taps, s.padding, s.stride, rows)
 
 
 def _blocked(of: Callable[[int], Planes], rows: int, sources: int, targets: int) -> Planes:

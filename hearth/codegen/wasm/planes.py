@@ -8,6 +8,7 @@ whose right operand is these planes, shifted.  A stride of s splits a plane into
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hearth.codegen.wasm.assembler import Function, Local, Operand, f32, f32x4, i32, op
@@ -21,8 +22,10 @@ UNROLLED_VECTORS = 8
 
 @dataclass(frozen=True)
 class Planes:
-    """Plane coordinate v of an axis holds source element `(v - padding) / up`, where that is whole
-    and exists, else 0.  Position o and tap offset t read coordinate `o * down + t`.
+    """Where everything lies.
+
+    Plane coordinate v of an axis holds source element `v - padding`, or 0 where there is none.
+    Position o and tap offset t read coordinate `o * down + t`.
     """
 
     source: Pair  # extents of the image
@@ -30,7 +33,6 @@ class Planes:
     taps: tuple[Pair, ...]
     padding: Pair  # may be negative: then the border is cut off
     down: Pair
-    up: Pair
     block_rows: int
 
     @property
@@ -71,13 +73,12 @@ def copy_planes(maths: Maths, p: Planes) -> Function:
             at = f.local(target + offset * ELEMENT_BYTES)
             row = f.local(first_row * p.down[0] + (phase - p.padding[0]))
             with f.counted(i32(p.height)):
-                with f.if_(_has_row(p, row)):
-                    number = row if p.up[0] == 1 else op("i32.div_u", row, p.up[0])
-                    start = f.local(source + number * (p.source[1] * ELEMENT_BYTES))
+                with f.if_(op("i32.lt_u", row, p.source[0])):
+                    start = f.local(source + row * (p.source[1] * ELEMENT_BYTES))
                     _copy_row(f, p, at, start)
                     f.else_()
                     for column in range(p.down[1]):
-                        _clear(f, at, column * p.height * p.width, p.width)
+                        clear(f, at + (column * p.height * p.width) * ELEMENT_BYTES, p.width)
                 f.increment(at, p.width * ELEMENT_BYTES)
                 f.increment(row, p.down[0])
         f.increment(target, p.size * ELEMENT_BYTES)
@@ -85,37 +86,23 @@ def copy_planes(maths: Maths, p: Planes) -> Function:
     return maths.module.add(f)
 
 
-def _has_row(p: Planes, row: Operand) -> Operand:
-    exists = op("i32.lt_u", row, p.source[0] * p.up[0])
-    if p.up[0] == 1:
-        return exists
-    return op("i32.and", exists, op("i32.eqz", op("i32.rem_u", row, p.up[0])))
-
-
 def _copy_row(f: Function, p: Planes, at: Operand, start: Operand) -> None:
-    down, up, padding = p.down[1], p.up[1], p.padding[1]
-    assert down == 1 or up == 1
+    down, padding = p.down[1], p.padding[1]
     for phase in range(down):
         base = phase * p.height * p.width
-        if up == 1:
-            # Column c holds source element c*down + phase - padding.
-            first = max(0, _ceil_div(padding - phase, down))
-            last = min(p.width, (p.source[1] - 1 + padding - phase) // down + 1)
-            count = max(0, last - first)
-            _clear(f, at, base, first)
-            _copy(f, at, base + first, 1, start, first * down + phase - padding, down, count)
-            _clear(f, at, base + first + count, p.width - first - count)
-        else:
-            first = max(0, _ceil_div(-padding, up))
-            last = min(p.source[1], (p.width - 1 - padding) // up + 1)
-            _clear(f, at, base, p.width)
-            _copy(f, at, base + first * up + padding, up, start, first, 1, last - first)
+        # Column c holds source element c*down + phase - padding.
+        first = max(0, _ceil_div(padding - phase, down))
+        last = min(p.width, (p.source[1] - 1 + padding - phase) // down + 1)
+        count = max(0, last - first)
+        clear(f, at + base * ELEMENT_BYTES, first)
+        _copy(f, at, base + first, start, first * down + phase - padding, down, count)
+        clear(f, at + (base + first + count) * ELEMENT_BYTES, p.width - first - count)
 
 
-def _clear(f: Function, at: Operand, offset: int, count: int) -> None:
-    """Zeros in `count` elements from `at + offset` on."""
+def clear(f: Function, at: Operand, count: int) -> None:
+    """Zeros in `count` elements from an address on."""
     vectors, rest = divmod(count, 4)
-    to = f.local(at + offset * ELEMENT_BYTES)
+    to = f.local(at)
     if vectors > UNROLLED_VECTORS:
         with f.counted(i32(vectors)):
             f.store("v128.store", to, f32x4(0))
@@ -127,17 +114,17 @@ def _clear(f: Function, at: Operand, offset: int, count: int) -> None:
         f.store("f32.store", to, f32(0), 16 * vectors + i * ELEMENT_BYTES)
 
 
-def _copy(f: Function, at: Operand, offset: int, step: int, start: Operand, start_offset: int,
-          start_step: int, count: int) -> None:  # fmt: skip
-    """Copies `count` elements; offsets and steps are in elements."""
-    if count <= 0:
+def _copy(f: Function, at: Operand, offset: int, start: Operand, start_offset: int,
+          step: int, count: int) -> None:  # fmt: skip
+    """Copies `count` elements that lie `step` apart; offsets are in elements."""
+    if count == 0:
         return
     to = f.local(at + offset * ELEMENT_BYTES)
     source = f.local(start + start_offset * ELEMENT_BYTES)
-    if step == start_step == 1:
+    if step == 1:
         vectors, count = divmod(count, 4)
         _copy_loop(f, to, source, vectors, "v128", 16, 16)
-    _copy_loop(f, to, source, count, "f32", step * ELEMENT_BYTES, start_step * ELEMENT_BYTES)
+    _copy_loop(f, to, source, count, "f32", ELEMENT_BYTES, step * ELEMENT_BYTES)
 
 
 def _copy_loop(f: Function, to: Local, source: Local, count: int, unit: str, step: int,
@@ -162,11 +149,13 @@ def _ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def fill_table(f: Function, p: Planes, table: Operand, channels: int, base: Operand) -> None:
+def fill_table(f: Function, p: Planes, table: Operand, channels: int, taps: Sequence[int],
+               base: Operand) -> None:  # fmt: skip
     """Writes `base + offset` in bytes for each channel and tap, in this order."""
     at, start = f.local(table), f.local(base)
     with f.counted(i32(channels)):
-        for i, tap in enumerate(p.taps):
-            f.store("i32.store", at, start + p.offset(tap) * ELEMENT_BYTES, i * ELEMENT_BYTES)
-        f.increment(at, len(p.taps) * ELEMENT_BYTES)
+        for i, tap in enumerate(taps):
+            offset = p.offset(p.taps[tap]) * ELEMENT_BYTES
+            f.store("i32.store", at, start + offset, i * ELEMENT_BYTES)
+        f.increment(at, len(taps) * ELEMENT_BYTES)
         f.increment(start, p.size * ELEMENT_BYTES)
