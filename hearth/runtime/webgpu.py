@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from itertools import pairwise
 from typing import Any
 
@@ -216,6 +217,8 @@ def find_adapter() -> Any:
 
     Raises `BackendError` where there is none.
     """
+    # Vulkan loaders look for a display's sockets there, and print errors where it is not set.
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
     wanted = os.environ.get(ADAPTER_VARIABLE, "")
     adapters = [
         adapter
