@@ -60,8 +60,8 @@ class ImageProduct:
     """A product whose result is an image: planes, and which taps reach which results.
 
     The gradient of a strided convolution falls apart into phases, one per remainder of the
-    result's coordinate (plus padding) by the stride: convolutions of stride 1 with some of the taps.
-    Position o of a phase stands for the quotient `first + o`.
+    result's coordinate (plus padding) by the stride: convolutions of stride 1 with a part of the
+    taps.  Position o of a phase stands for the quotient `first + o`.
     """
 
     planes: Planes  # its taps are in the order of the kernel's elements
