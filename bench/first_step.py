@@ -17,7 +17,13 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-ROOT = Path(__file__).resolve().parents[1]
+import hearth
+from hearth.bundle.read import Bundle, read_bundle
+from hearth.cli import load_step
+from hearth.runtime.browser import find_browser, has_gpu, launch_flags
+from hearth.serve import Server
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "mnist.py"
 
 BATCH = 32
 PAGE = """<!doctype html><meta charset="utf-8"><script type="module">
