@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from hearth.codegen.wasm.assembler import Function, Operand, f32x4, i32, op, select
 from hearth.codegen.wasm.canonical import Canonical
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of
-from hearth.codegen.wasm.gemm import Block, blocks, no_values
+from hearth.codegen.wasm.gemm import BLOCK_K, Block, blocks, equal_block, no_values
 from hearth.codegen.wasm.geometry import BLOCK_SUMS, ImageProduct, Shape2d, weight_planes
 from hearth.codegen.wasm.kernels import KernelFunction, Target, new_function, parameters, split
 from hearth.codegen.wasm.levels import Levels
@@ -29,8 +29,6 @@ from hearth.ir.dim import Dim
 from hearth.ir.dtype import ELEMENT_BYTES
 from hearth.ir.index import Index, floor_div, mod
 from hearth.ir.kernel import ConvTemplate, Kernel
-
-WHOLE_K, BLOCK_K = 1024, 512
 
 
 def conv_function(target: Target, kernel: Kernel, template: ConvTemplate) -> KernelFunction:
@@ -154,8 +152,9 @@ class _Images(_Emitter):
         a, b = f.local(weights), f.local(self.copies)
         c = f.local(self.sums + phase * self.strip * ELEMENT_BYTES)
         with f.counted(i32(self.s.groups)):
-            is_single = size <= WHOLE_K
-            with blocks(f, (i32(0), i32(size)), BLOCK_K, is_single=is_single) as (k0, length):
+            most = equal_block(size, BLOCK_K)
+            is_single = size <= most
+            with blocks(f, (i32(0), i32(size)), most, is_single=is_single) as (k0, length):
                 row = size * ELEMENT_BYTES
                 product = splat_block(self.maths, row, indirect=True)
                 adds = i32(0) if is_single else op("i32.ne", k0, 0)

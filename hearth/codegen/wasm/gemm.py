@@ -28,8 +28,8 @@ from hearth.ir.kernel import DotTemplate, Kernel
 Block = tuple[Operand, Operand]  # where it begins, how long it is
 
 DOT_FROM_K = 32  # shorter rows spend their time in the final sums
-WHOLE_K, BLOCK_K = 1024, 512
-WHOLE_DOT_K, BLOCK_DOT_K = 4096, 2048
+# Sums of sums: the rounding error of one long sum grows with its length, and PyTorch's do not.
+BLOCK_K, BLOCK_DOT_K = 256, 1024
 WHOLE_N, BLOCK_N = 1024, 512
 BLOCK_ELEMENTS, BLOCK_ROWS = 1 << 16, 30  # rows: a multiple of both tile heights
 PACKED_B_BYTES, PACKED_B_ROWS = 600_000, 48
@@ -63,8 +63,8 @@ class GemmPlan:
         transpose_a = t.transpose_a and t.m != Dim.of(1)
         transpose_b = t.transpose_b or t.n == Dim.of(1)
         is_dot = transpose_b and not transpose_a and t.k.is_static and k >= DOT_FROM_K
-        whole_k, block_k = (WHOLE_DOT_K, BLOCK_DOT_K) if is_dot else (WHOLE_K, BLOCK_K)
-        has_single_k = t.k.is_static and k <= whole_k
+        most = BLOCK_DOT_K if is_dot else BLOCK_K
+        block_k = equal_block(k, most) if t.k.is_static else most
         has_single_n = t.n.is_static and n <= WHOLE_N
         is_large = n * k * ELEMENT_BYTES > PACKED_B_BYTES and m >= PACKED_B_ROWS
         is_far = transpose_a and k >= 256 and m >= 512
@@ -77,8 +77,8 @@ class GemmPlan:
             packs_b=not is_dot and (transpose_b or is_large),
             block_m=max(BLOCK_ROWS, min(8 * BLOCK_ROWS, rows)),
             block_n=block_n,
-            block_k=k if has_single_k else block_k,
-            has_single_k=has_single_k,
+            block_k=block_k,
+            has_single_k=t.k.is_static and k <= block_k,
             has_single_n=has_single_n,
             output=plain_output(kernel) if is_whole else None,
         )  # fmt: skip
@@ -227,6 +227,12 @@ class _Emitter:
 
     def _bytes(self, size: Dim) -> Operand:
         return self.levels.dim(size * ELEMENT_BYTES)
+
+
+def equal_block(size: int, most: int) -> int:
+    """The size of equal blocks of at most `most`; a multiple of 4 where there are several."""
+    count = -(-size // most)
+    return size if count == 1 else -(-size // (4 * count)) * 4
 
 
 @contextmanager
