@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import prod
 
-from hearth.bundle.manifest import Kernel, Manifest, Program
+from hearth.bundle.manifest import Manifest, Program
 from hearth.bundle.memory import ELEMENT_BYTES, buffer_bytes, plan_memory
 from hearth.bundle.read import Bundle
+from hearth.bundle.wgsl import split_modules, workgroup_count
 from hearth.codegen.wasm.decode import decode_module
 from hearth.errors import InvalidInputError
 
@@ -33,7 +34,7 @@ def kernel_source(bundle: Bundle, name: str) -> str:
         raise InvalidInputError(
             "this bundle was compiled without WebGPU", remedy="--target wasm prints WebAssembly"
         )
-    modules = split_kernels(bundle.file(bundle.manifest.wgsl.file).decode())
+    modules = split_modules(bundle.file(bundle.manifest.wgsl.file).decode())
     _check_name(name, modules, "kernel")
     return modules[name]
 
@@ -53,18 +54,6 @@ def _check_name(name: str, known: Collection[str], kind: str) -> None:
         raise InvalidInputError(
             f"there is no {kind} {name!r}", remedy=f"there are: {', '.join(known)}"
         )
-
-
-def split_kernels(text: str) -> dict[str, str]:
-    """The modules of kernels.wgsl by kernel name; each begins with `// kernel: NAME`."""
-    marker = "// kernel: "
-    parts = ("\n" + text).split("\n" + marker)[1:]
-    return {p.split("\n", 1)[0].strip(): (marker + p).rstrip() + "\n" for p in parts}
-
-
-def workgroup_count(kernel: Kernel, batch: int) -> int:
-    """How many workgroups WebGPU dispatches for a kernel."""
-    return prod(-(-factor.extent.at(batch) // factor.per) for factor in kernel.workgroups)
 
 
 def table(rows: Iterable[Row], right: frozenset[int] = frozenset()) -> Iterator[str]:

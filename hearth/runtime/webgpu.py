@@ -10,7 +10,6 @@ what Chromium makes of the same text is tested in tests/browser.
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 from itertools import pairwise
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from hearth.bundle.manifest import Kernel, Program
 from hearth.bundle.read import Bundle
+from hearth.bundle.wgsl import split_modules, workgroup_count
 from hearth.errors import BackendError, BundleFormatError, DeviceLostError, OutOfMemoryError
 from hearth.runtime.plan import Plan
 
@@ -248,23 +248,6 @@ def open_device(adapter: Any) -> Any:
     return adapter.request_device_sync(
         required_limits={name: adapter.limits[name] for name in sizes}
     )
-
-
-def split_modules(text: str) -> dict[str, str]:
-    """The modules of a WGSL file by kernel name; a line `// kernel: NAME` begins each."""
-    marker = "// kernel: "
-    modules: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in text.splitlines():
-        if line.startswith(marker):
-            lines = modules.setdefault(line.removeprefix(marker).strip(), [])
-        lines.append(line)
-    return {name: "\n".join(part) + "\n" for name, part in modules.items()}
-
-
-def workgroup_count(kernel: Kernel, batch: int) -> int:
-    """How many workgroups a kernel runs on."""
-    return math.prod(-(-w.extent.at(batch) // w.per) for w in kernel.workgroups)
 
 
 def _usage(*names: str) -> int:

@@ -11,7 +11,7 @@ import pytest
 from hearth.bundle.manifest import Program
 from hearth.data import Split
 from hearth.errors import InvalidInputError, NumericalInstabilityError
-from hearth.inspection import human_bytes, split_kernels, table, workgroup_count
+from hearth.inspection import human_bytes, table
 from hearth.runtime.runner import Arrays, Batch, StepResult
 from hearth.training import Progress, accuracy, evaluate, train
 from tests.bundle.samples import MANIFEST, TRAIN
@@ -92,19 +92,6 @@ def test_there_is_no_accuracy_without_classes() -> None:
     outputs, targets = np.zeros((4, 3)), np.zeros(4, "i8")
     assert accuracy(outputs, targets, program(range=None)) is None
     assert accuracy(outputs[:, 0], targets, TRAIN) is None
-
-
-def test_workgroups_are_a_product_of_rounded_quotients() -> None:
-    kernel = MANIFEST.kernels[0]  # ceil(B / 16) * ceil(3 / 16)
-    assert [workgroup_count(kernel, batch) for batch in (1, 16, 17)] == [1, 1, 2]
-
-
-def test_kernel_texts_are_split_at_their_markers() -> None:
-    text = "// kernel: a\nfn a() {}\n\n// kernel: b\n// not kernel: x\nfn b() {}\n"
-    assert split_kernels(text) == {
-        "a": "// kernel: a\nfn a() {}\n",
-        "b": "// kernel: b\n// not kernel: x\nfn b() {}\n",
-    }
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,9 @@ import pytest
 from hearth.bundle.manifest import Step
 from hearth.bundle.read import Bundle, read_bundle
 from hearth.errors import BackendError, BundleFormatError, OutOfMemoryError
-from hearth.ir.dim import Dim
 from hearth.runtime.bundle_runner import BundleRunner
 from hearth.runtime.plan import make_plan
-from hearth.runtime.webgpu import ADAPTER_VARIABLE, WebgpuDevice, split_modules, workgroup_count
+from hearth.runtime.webgpu import ADAPTER_VARIABLE, WebgpuDevice
 from tests.browser import least_squares as fixture
 
 pytestmark = pytest.mark.webgpu
@@ -169,20 +168,6 @@ def test_ranges_that_a_browser_would_refuse_are_refused(bundle: Bundle) -> None:
 def test_the_device_names_adapter_and_library(device: WebgpuDevice) -> None:
     assert device.name.startswith("wgpu ")
     assert "llvmpipe" in device.name
-
-
-def test_modules_are_split_at_their_names() -> None:
-    text = "// kernel: a\nfn main() {}\n\n// kernel: b\n// what it does\nfn main() { }\n"
-    modules = split_modules(text)
-    assert list(modules) == ["a", "b"]
-    assert modules["b"] == "// kernel: b\n// what it does\nfn main() { }\n"
-
-
-def test_workgroups_are_a_product_of_rounded_quotients(bundle: Bundle) -> None:
-    from hearth.bundle.manifest import Kernel, Workgroups
-
-    kernel = Kernel("k", (Workgroups(Dim((0, 10)), 64), Workgroups(Dim.of(7), 2)))
-    assert [workgroup_count(kernel, b) for b in (1, 6, 7)] == [4, 4, 8]
 
 
 def test_a_compiled_step_equals_the_reference(tmp_path: Any) -> None:
