@@ -1,0 +1,90 @@
+"""Verification finds wrong kernels, and says where they are wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import hearth
+from hearth.driver.compiled import Compiled
+from hearth.driver.verify import VerifyReport, judge, verify_on
+
+WEIGHT = ("weight", "fc.weight")
+
+
+@cache
+def compiled() -> Compiled:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    step = hearth.TrainStep(model, nn.CrossEntropyLoss(), optimizer)
+    return hearth.compile(
+        step, torch.zeros(2, 6), torch.zeros(2, dtype=torch.long), backends=["wasm"]
+    )
+
+
+@pytest.mark.wasm
+def test_a_wrong_update_fails_and_names_the_worst_element() -> None:
+    epsilon, large = (np.float32(v).tobytes() for v in (1e-8, 1e-2))
+    files = {n: d.replace(epsilon, large) if n.endswith(".wasm") else d
+             for n, d in compiled().files.items()}  # fmt: skip
+    report = hearth.verify(replace(compiled(), files=files), "wasm", cases=2)
+    assert not report.ok
+    assert {d.kind for d in report.failures} == {"weight"}
+    assert "FAILED case 0: weight 0.weight[" in str(report)
+
+
+@pytest.mark.wasm
+def test_runners_are_judged_by_the_same_cases() -> None:
+    first, second = verify_on(compiled(), ["reference", "wasm"], cases=2)
+    assert first.ok
+    assert second.ok
+    assert first.compared == second.compared == {"loss": 2, "output": 2, "gradient": 8, "weight": 8}
+
+
+def test_no_cases_and_unknown_runners_are_refused() -> None:
+    with pytest.raises(hearth.InvalidInputError, match="cases is 0"):
+        hearth.verify(compiled(), "wasm", cases=0)
+    with pytest.raises(hearth.InvalidInputError, match="no runner 'cuda'"):
+        hearth.verify(compiled(), "cuda")
+
+
+def exact() -> np.ndarray:
+    return np.array([1.0, -2.0, 4.0])
+
+
+def test_an_error_is_allowed_up_to_four_times_pytorchs_own() -> None:
+    rounded = exact() * (1 + 1e-5)
+    good = judge(WEIGHT, 0, exact() * (1 + 3e-5), exact(), rounded, lambda: 0.0)
+    bad = judge(WEIGHT, 0, exact() * (1 + 5e-5), exact(), rounded, lambda: 0.0)
+    assert good.ok
+    assert not bad.ok
+    assert bad.index == (2,)
+
+
+def test_a_promise_binds_even_where_the_bound_is_wider() -> None:
+    rounded = exact() * (1 + 5e-6)
+    key = ("output", "output/0")
+    assert not judge(key, 0, exact() * (1 + 1.5e-5), exact(), rounded, lambda: 0.0).ok
+
+
+def test_at_a_kink_the_spread_of_pytorch_decides() -> None:
+    ours = exact() + np.array([0.0, 0.0, 0.1])
+    assert not judge(WEIGHT, 0, ours, exact(), exact(), lambda: 0.0).ok
+    at_kink = judge(WEIGHT, 0, ours, exact(), exact(), lambda: 0.05)
+    assert at_kink.ok
+    assert at_kink.at_kink
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_not_finite_always_fails(value: float) -> None:
+    report = VerifyReport("wasm", "none", 1)
+    ours = exact()
+    ours[1] = value
+    report.add(judge(WEIGHT, 0, ours, exact(), exact(), lambda: 1e30))
+    assert not report.ok
