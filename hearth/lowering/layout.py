@@ -52,19 +52,17 @@ def _pad(site: AtenNode, x: Node, amounts: tuple[tuple[Extent, Extent], ...],
 
 @lowers("aten.cat.default")
 def _cat(site: AtenNode, parts: tuple[Node, ...], axis: int) -> Node:
-    """Each part padded to the whole, and a choice by the coordinate: no copy, any part fuses."""
-    total = site.shape[axis]
-    starts, start = [], Dim.of(0)
-    for part in parts:
-        starts.append(start)
+    """Each part padded to the whole, and choices by the coordinate: no copy, any part fuses."""
+    total, coord = site.shape[axis], Coord(INT32, axis)
+    whole, start = _placed(parts[0], axis, Dim.of(0), total, site.origin), parts[0].shape[axis]
+    for part in parts[1:]:
+        # One choice per node, so that the schedule may store a part of a long concatenation.
+        is_before = apply("lt", coord, number(start, INT32))
+        choice = apply("where", is_before, Arg(part.dtype, 0), Arg(part.dtype, 1))
+        placed = _placed(part, axis, start, total, site.origin)
+        whole = build.pointwise(choice, whole, placed, shape=site.shape, origin=site.origin)
         start = start + part.shape[axis]
-    padded = [_placed(p, axis, s, total, site.origin) for p, s in zip(parts, starts, strict=True)]
-    coord = Coord(INT32, axis)
-    expr: Expr = Arg(padded[-1].dtype, len(parts) - 1)
-    for k in range(len(parts) - 2, -1, -1):
-        is_before_next = apply("lt", coord, number(starts[k + 1], INT32))
-        expr = apply("where", is_before_next, Arg(padded[k].dtype, k), expr)
-    return build.pointwise(expr, *padded, shape=site.shape, origin=site.origin)
+    return whole
 
 
 def _placed(x: Node, axis: int, start: Dim, total: Dim, origin: str) -> Node:
