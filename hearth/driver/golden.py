@@ -44,12 +44,11 @@ def _recorded(
     step: TrainStep, dtype: torch.dtype, inputs: Arrays, targets: Arrays, trained: Sequence[str]
 ) -> dict[str, Array]:
     oracle = Oracle(step, dtype)
-    before = oracle.gradients(inputs, targets, GOLDEN_SEED)
-    oracle.train(inputs, targets, GOLDEN_SEED)
+    step_result = oracle.train(inputs, targets, GOLDEN_SEED)
     after = oracle.weights
-    gradients = {f"gradient/{name}": before.gradients[name] for name in trained}
+    gradients = {f"gradient/{name}": step_result.gradients[name] for name in trained}
     return {
-        "loss": before.loss,
+        "loss": step_result.loss,
         **gradients,
         **{f"parameter/{name}": after[name] for name in trained},
     }
