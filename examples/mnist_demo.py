@@ -23,6 +23,7 @@ from hearth.site import bundle_site
 from hearth.training import accuracy, train_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
+LARGEST_DIFFERENCE = 1e-3  # of a logit; float32 gives about 1e-5
 
 
 def main() -> int:
@@ -53,7 +54,10 @@ def main() -> int:
     print(f"accuracy in the browser  {browser.accuracy:.4%}")
     print(f"accuracy in PyTorch      {ours:.4%}")
     print(f"largest difference of a logit on {len(fitted.test)} test images: {difference:.1e}")
-    return 0 if browser.accuracy == ours else 1
+    if difference > LARGEST_DIFFERENCE:
+        print(f"the browser and PyTorch disagree by more than {LARGEST_DIFFERENCE:.0e}")
+        return 1
+    return 0
 
 
 def predict(model: torch.nn.Module, data: Dataset) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from hearth.bundle.read import Bundle
 from hearth.driver.oracle import Oracle
@@ -38,7 +39,7 @@ class Case:
         rng = np.random.default_rng((seed, number))
         program = bundle.manifest.programs["train"]
         parameters = [s.name for s in bundle.manifest.state if s.role == "parameter"]
-        batch = BATCH_SIZES[number % len(BATCH_SIZES)]
+        batch = max(BATCH_SIZES[number % len(BATCH_SIZES)], _smallest_batch(step))
         self.step, self.number = step, number
         self.weights = perturbed(bundle.weights(), parameters, rng)
         self.batches = [random_batch(program.inputs, batch, rng) for _ in range(TRAIN_STEPS)]
@@ -77,6 +78,12 @@ class Case:
         for inputs, targets in batches:
             oracle.train(inputs, targets, self.number)
         return {("weight", name): value for name, value in oracle.weights.items()}
+
+
+def _smallest_batch(step: TrainStep) -> int:
+    """Rows alone are normalized over the batch: PyTorch refuses one, and two are all but ±1."""
+    modules = step.model.modules()
+    return 4 if any(isinstance(m, nn.BatchNorm1d) and m.training for m in modules) else 1
 
 
 def named(loss: Any, outputs: Iterable[Array], gradients: Mapping[str, Array]) -> Results:

@@ -9,6 +9,7 @@ import torch
 
 from hearth.errors import HearthError
 from hearth.lowering.lower import Gap, find_gaps
+from hearth.steps.optimizer_state import describe_optimizer
 from hearth.steps.programs import capture_programs
 from hearth.steps.train_step import TrainStep
 
@@ -40,9 +41,14 @@ class Report:
 
 
 def check(step: TrainStep, inputs: Tensors, targets: Tensors) -> Report:
-    """A report of everything that `hearth.compile` would refuse; raises nothing of Hearth's."""
+    """Every operator that `hearth.compile` would refuse, at once; raises nothing of Hearth's.
+
+    What stops capture itself is reported alone: there is no graph yet that could show more.
+    """
+    names = {parameter: name for name, parameter in step.parameters.items()}
     try:
         programs = capture_programs(step, inputs, targets)
+        describe_optimizer(step.optimizer, names)
     except HearthError as error:
         return Report((), error)
     captured = (

@@ -11,7 +11,7 @@ record    driver/golden.py      the step that devices must reproduce
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -25,7 +25,6 @@ from hearth.driver.generate import BACKENDS, Generated, check_backends, generate
 from hearth.driver.golden import golden_step
 from hearth.driver.layout import StateLayout, layout_of_function, layout_of_step
 from hearth.driver.programs import ProgramGraph, graph_of_function, graphs_of_step
-from hearth.errors import InvalidInputError
 from hearth.ir import build
 from hearth.ir.dtype import DEVICE_DTYPE
 from hearth.schedule.schedule import StatePlace, schedule
@@ -64,14 +63,16 @@ def compile_step(
     generated = generate(assembly, backends)
     data = _programs(graphs, assembly)
     trained = [o.name for o in graphs["gradients"].outputs if o.role == "gradient"]
-    golden, golden_bytes = golden_step(step, data["train"].inputs, trained)
+    golden = golden_step(step, data["train"].inputs, trained)
     names = {parameter: name for name, parameter in step.parameters.items()}
     described = m.Optimizer.from_json(describe_optimizer(step.optimizer, names))
     described_manifest = _manifest(
         type(step.model).__name__, layout, assembly, data, generated, graphs,
-        optimizer=described, golden=golden,
+        optimizer=described, golden=golden[0] if golden else None,
     )  # fmt: skip
-    files = {**generated.files, **_state_files(layout), golden.file: golden_bytes}
+    files = {**generated.files, **_state_files(layout)}
+    if golden:
+        files[golden[0].file] = golden[1]
     return Compiled(described_manifest, files, tuple(assembly.kernels), graphs, step)
 
 
@@ -128,7 +129,7 @@ def _program(program: ProgramGraph, name: str, assembly: Assembly) -> m.Program:
         promise = program.ranges.get(i.name)
         inputs.append(
             m.Input(
-                i.name, _role(i.role), _file_dtype(i.value.dtype), i.value.shape,
+                i.name, cast("Any", i.role), cast("Any", i.value.dtype), i.value.shape,
                 assembled.inputs[i.name],
                 range=(promise.low, promise.high) if promise else None,
                 except_=promise.except_value if promise else None,
@@ -136,7 +137,7 @@ def _program(program: ProgramGraph, name: str, assembly: Assembly) -> m.Program:
         )  # fmt: skip
     outputs = tuple(
         m.Output(
-            o.name, _role(o.role), _file_dtype(o.value.dtype), o.value.shape,
+            o.name, cast("Any", o.role), cast("Any", o.value.dtype), o.value.shape,
             assembled.outputs[o.name],
         )
         for o in program.outputs
@@ -158,7 +159,7 @@ def _manifest(
     for _, buffer in assembly.buffers:
         place = buffer.place
         where = {"offset": place.offset} if isinstance(place, StatePlace) else {"slot": place.slot}
-        buffers.append(m.Buffer(_device_dtype(buffer.dtype), buffer.shape, **where))
+        buffers.append(m.Buffer(cast("Any", buffer.dtype), buffer.shape, **where))
     kernels = tuple(
         m.Kernel(kernel.name, workgroups)
         for kernel, workgroups in zip(assembly.kernels, generated.workgroups, strict=True)
@@ -193,22 +194,3 @@ def _state_files(layout: StateLayout) -> dict[str, bytes]:
     if others:
         files["constants.safetensors"] = encode_safetensors(others)
     return files
-
-
-_FILE_DTYPES = frozenset(("float32", "int64", "int32", "bool", "uint32"))
-
-
-def _file_dtype(dtype: str) -> Any:
-    if dtype not in _FILE_DTYPES:
-        raise InvalidInputError(
-            f"a program cannot take or return {dtype}", remedy="convert it to float32 or int64"
-        )
-    return dtype
-
-
-def _device_dtype(dtype: str) -> Any:
-    return dtype
-
-
-def _role(role: str) -> Any:
-    return role

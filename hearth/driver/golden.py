@@ -5,6 +5,7 @@ The batch is random: a person's examples never leave with the bundle.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -25,17 +26,31 @@ GOLDEN_FILE: Final = "golden.safetensors"
 GOLDEN_BATCH: Final = 4
 GOLDEN_SEED: Final = 20
 MAX_ELEMENTS: Final = 4096
-_ORACLES: Final = (torch.float64, torch.float32)
 
 
 def golden_step(
     step: TrainStep, inputs: Sequence[Input], trained: Sequence[str]
-) -> tuple[Golden, bytes]:
-    """The recorded step, with the parameters that receive gradients, and its description."""
-    given, wanted = random_batch(inputs, GOLDEN_BATCH, np.random.default_rng(GOLDEN_SEED))
+) -> tuple[Golden, bytes] | None:
+    """The recorded step, with the parameters that receive gradients, and its description.
+
+    None, with a warning, where no random batch gives a finite loss.
+    """
+    for positive in (False, True):  # some losses are only defined for positive inputs
+        rng = np.random.default_rng(GOLDEN_SEED)
+        given, wanted = random_batch(inputs, GOLDEN_BATCH, rng, positive=positive)
+        exact = _recorded(step, torch.float64, given, wanted, trained)
+        if np.isfinite(exact["loss"]):
+            break
+    else:
+        warnings.warn(
+            "the loss of a random batch is not finite: no golden step is recorded, and a device "
+            "that computes wrong numbers will not be noticed",
+            stacklevel=3,
+        )
+        return None
+    rounded = _recorded(step, torch.float32, given, wanted, trained)
     tensors: dict[str, Array] = {f"input/{i}": x for i, x in enumerate(given)}
     tensors |= {f"target/{i}": y for i, y in enumerate(wanted)}
-    exact, rounded = (_recorded(step, t, given, wanted, trained) for t in _ORACLES)
     tensors |= {n: sampled(v) for n, v in exact.items() if is_determined(v, rounded[n])}
     return Golden(GOLDEN_FILE, GOLDEN_BATCH, GOLDEN_SEED), encode_safetensors(tensors)
 

@@ -7,16 +7,19 @@ replayed from the counter-based generator of the bundle, so that masks are the s
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from hearth.capture.random import replay_random
+from hearth.steps.optimizer_state import from_torch_optimizer
 from hearth.steps.train_step import TrainStep
 
 Array = NDArray[Any]
@@ -40,13 +43,16 @@ class Oracle:
 
     def __init__(self, step: TrainStep, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self.step_count = 0
         model, self._optimizer, loss = copy.deepcopy((step.model, step.optimizer, step.loss))
         self._model = model.to(dtype)
         if not model.training:
             model.train()
         self._loss = loss.to(dtype) if isinstance(loss, torch.nn.Module) else loss
         self._clip_grad_norm = step.clip_grad_norm
+        # An optimizer that has stepped already: its state in our type, its count as our start.
+        self._optimizer.load_state_dict(self._optimizer.state_dict())
+        names = {parameter: name for name, parameter in step.parameters.items()}
+        self.step_count = from_torch_optimizer(step.optimizer, names)[1]
 
     @property
     def weights(self) -> dict[str, Array]:
@@ -78,7 +84,7 @@ class Oracle:
         """The outputs in evaluation mode."""
         modes = {module: module.training for module in self._model.modules()}
         self._model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), _computing_in(self.dtype):
             outputs = self._model(*self._tensors(inputs))
         for module, training in modes.items():
             module.training = training
@@ -86,7 +92,7 @@ class Oracle:
 
     def _backward(self, inputs: Sequence[Array], targets: Sequence[Array], seed: int) -> Evaluation:
         self._optimizer.zero_grad(set_to_none=True)
-        with replay_random(seed, self.step_count):
+        with replay_random(seed, self.step_count), _computing_in(self.dtype):
             outputs = self._model(*self._tensors(inputs))
             loss = self._loss(outputs, *self._tensors(targets))
             loss.backward()
@@ -102,6 +108,35 @@ class Oracle:
     def _tensors(self, arrays: Sequence[Array]) -> list[torch.Tensor]:
         tensors = [torch.from_numpy(np.ascontiguousarray(a)) for a in arrays]
         return [t.to(self.dtype) if t.is_floating_point() else t for t in tensors]
+
+
+@contextmanager
+def _computing_in(dtype: torch.dtype) -> Iterator[None]:
+    """Tensors that the model or the loss makes or brings along take part in this type."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with _Widening(dtype):
+            yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+class _Widening(TorchFunctionMode):
+    """Converts float32 operands, such as class weights that a loss closes over."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._dtype = dtype
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        args, kwargs = pytree.tree_map_only(torch.Tensor, self._widened, (args, kwargs or {}))
+        return function(*args, **kwargs)
+
+    def _widened(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(self._dtype) if tensor.dtype == torch.float32 else tensor
 
 
 def _flat(outputs: Any) -> list[torch.Tensor]:

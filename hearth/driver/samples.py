@@ -15,22 +15,26 @@ Array = NDArray[Any]
 
 
 def random_batch(
-    inputs: Sequence[Input], batch: int, rng: np.random.Generator
+    inputs: Sequence[Input], batch: int, rng: np.random.Generator, *, positive: bool = False
 ) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    """(inputs, targets): normal floats, targets in [0, 1), indices in their range."""
+    """(inputs, targets): normal floats, targets in [0, 1), indices in their range.
+
+    With `positive`, inputs lie in [0, 1), too.
+    """
     by_role = {
-        role: tuple(_random(entry, batch, rng) for entry in inputs if entry.role == role)
+        role: tuple(_random(entry, batch, rng, positive) for entry in inputs if entry.role == role)
         for role in ("input", "target")
     }
     return by_role["input"], by_role["target"]
 
 
-def _random(entry: Input, batch: int, rng: np.random.Generator) -> Array:
+def _random(entry: Input, batch: int, rng: np.random.Generator, positive: bool) -> Array:
     shape = tuple(extent.at(batch) for extent in entry.shape)
     dtype = NUMPY_DTYPES[entry.dtype]
     if entry.dtype == "float32":
         # Targets of a loss are often probabilities; inputs are usually standardized.
-        values = rng.random(shape) if entry.role == "target" else rng.normal(size=shape)
+        is_uniform = positive or entry.role == "target"
+        values = rng.random(shape) if is_uniform else rng.normal(size=shape)
         return values.astype(dtype)
     low, high = entry.range or (0, 2)
     return rng.integers(low, high, shape).astype(dtype)

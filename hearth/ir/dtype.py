@@ -26,6 +26,9 @@ DEVICE_DTYPE = {
     "bool": BOOL,
 }
 
+# What programs take and return, and what files hold.
+FILE_DTYPES = frozenset(("float32", "int64", "int32", "bool", "uint32"))
+
 # How an element is stored: a bool is an int32 that is 0 or 1.
 STORED_AS: dict[str, npt.DTypeLike] = {
     FLOAT32: np.float32,

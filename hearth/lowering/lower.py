@@ -17,7 +17,7 @@ from hearth.capture.graph import Argument, AtenGraph, AtenNode, Value, values_in
 from hearth.errors import InternalError, UnsupportedOpError
 from hearth.ir import build
 from hearth.ir.dim import shape_of
-from hearth.ir.dtype import DEVICE_DTYPE
+from hearth.ir.dtype import DEVICE_DTYPE, FILE_DTYPES
 from hearth.ir.graph import (
     Expand,
     Graph,
@@ -95,10 +95,11 @@ def find_gaps(aten: AtenGraph) -> list[Gap]:
         for dtype in sorted({r.dtype for r in node.results} - set(DEVICE_DTYPE)):
             hint = f"{dtype} has no place on the device: compute in float32"
             gaps.append(Gap(node.target, node.origin, hint))
-    for source in aten.inputs:
-        if source.value.dtype not in DEVICE_DTYPE:
-            hint = f"{source.value.dtype} has no place on the device: pass float32"
-            gaps.append(Gap("input", source.name, hint))
+    for role, ends in (("input", aten.inputs), ("output", aten.outputs)):
+        for end in ends:
+            if end.value.dtype not in FILE_DTYPES:
+                hint = f"a program cannot take or return {end.value.dtype}: convert it to float32"
+                gaps.append(Gap(role, end.name, hint))
     return gaps
 
 

@@ -158,6 +158,12 @@ def _check_dtypes(step: TrainStep) -> None:
             raise InvalidInputError(
                 f"{name} has no shape yet", remedy="run the model once on an example batch first"
             )
+        if tensor.device.type != "cpu":
+            raise InvalidInputError(
+                f"{name} is on {tensor.device}",
+                why="compiling reads the weights, and compares with PyTorch on the CPU",
+                remedy="call model.cpu(), and make the optimizer from its parameters after that",
+            )
         if (tensor.is_floating_point() and tensor.dtype != torch.float32) or tensor.is_complex():
             raise UnsupportedOpError(
                 f"{name} is {tensor.dtype}, not torch.float32", remedy="call model.float() first"

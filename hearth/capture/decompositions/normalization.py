@@ -43,8 +43,10 @@ def batch_norm(
         return y, mean, rstd, running_mean, running_var
     y, mean, rstd, var = _batch_statistics(x, weight, bias, eps)
     n = x.numel() // x.shape[1]
-    # n and n - 1 stay two literals: each is affine in the batch size, their quotient is not
-    unbiased = var * n / (n - 1)
+    # n and n - 1 stay two literals: each is affine in the batch size, their quotient is not.
+    # A single value has the variance 0 (PyTorch refuses the batch; a last batch of one must not
+    # leave NaN in the running variance for ever).
+    unbiased = var * n / torch.full_like(mean, n - 1).clamp(min=1)
     new_mean = _moving(running_mean, mean, momentum)
     return y, mean, rstd, new_mean, _moving(running_var, unbiased, momentum)
 
