@@ -33,10 +33,10 @@ export function planMemory(manifest: Manifest, batch: number): MemoryPlan {
   return { batch, slots, arenaBytes };
 }
 
-/** Bytes of each slot of a program. */
+/** Bytes of each slot of a program: 256 for an empty one, as WebGPU binds no empty range. */
 function slotBytes(program: Program, batch: number): number[] {
   return program.slots.map((sizes) =>
-    align(Math.max(0, ...sizes.map((size) => evaluate(size, batch)))));
+    align(Math.max(1, ...sizes.map((size) => evaluate(size, batch)))));
 }
 
 /** Where a buffer that `program` touches begins, in bytes from the start of the arena. */

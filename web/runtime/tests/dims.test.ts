@@ -4,7 +4,8 @@ import {
   elements, evaluate, formatShape, isStatic, largestBatch, solveBatch,
 } from "../src/dims.ts";
 import { bufferBytes, largestBatchWithin, offsetOf, planMemory } from "../src/plan.ts";
-import { fixtureManifest } from "./fixture.ts";
+import { parseManifest } from "../src/parse-manifest.ts";
+import { encode, fixtureManifest, manifestJson } from "./fixture.ts";
 
 test("an extent is a polynomial in B", () => {
   assert.equal(evaluate(7, 100), 7);
@@ -35,6 +36,13 @@ test("slots lie one after another from the end of the state region", () => {
   assert.equal(offsetOf(plan, manifest, "train", 10), 4096);
   assert.equal(offsetOf(plan, manifest, "train", 1), 256);
   assert.equal(bufferBytes(manifest, 8, 100), 1600);
+});
+
+test("a slot without elements has a place of its own", () => {
+  const manifest = manifestJson() as { programs: { predict: { slots: unknown[] } } };
+  manifest.programs.predict.slots = [[[0, 16]], [[0, 12]], [0], []];
+  const plan = planMemory(parseManifest(encode(manifest)), 1);
+  assert.deepEqual(plan.slots["predict"], [1792, 2048, 2304, 2560]);
 });
 
 test("the largest batch within a limit fits, the next one does not", () => {
