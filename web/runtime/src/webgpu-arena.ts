@@ -41,17 +41,23 @@ export async function createArena(
     label: "arena", size: Math.max(plan.arenaBytes, 256),
     usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
   });
-  const memoryError = await device.popErrorScope();
-  if (memoryError) {
-    await device.popErrorScope();
+  let errors: Promise<(GPUError | null)[]>;
+  try {
+    let programs: Arena["programs"];
+    try {
+      programs = new Map(Object.entries(manifest.programs).map(([name, program]) =>
+        [name, dispatches(device, manifest, kernels, plan, buffer, name, program)] as const));
+    } finally {
+      errors = Promise.all([device.popErrorScope(), device.popErrorScope()]);
+    }
+    const [memoryError, refusal] = await errors;
+    if (memoryError) throw tooLarge(plan, Math.floor(batch / 2));
+    if (refusal) throw new BackendError("WebGPU refuses the memory plan", { why: refusal.message });
+    return { plan, buffer, programs };
+  } catch (error) {
     buffer.destroy();
-    throw tooLarge(plan, Math.floor(batch / 2));
+    throw error;
   }
-  const programs = new Map(Object.entries(manifest.programs).map(([name, program]) =>
-    [name, dispatches(device, manifest, kernels, plan, buffer, name, program)] as const));
-  const error = await device.popErrorScope();
-  if (error) throw new BackendError("WebGPU refuses the memory plan", { why: error.message });
-  return { plan, buffer, programs };
 }
 
 /** x and y of a dispatch for W workgroups: one dimension holds at most 65535. */

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { adapterName, isSoftware } from "../src/features.ts";
-import { workgroupCounts } from "../src/webgpu-arena.ts";
-import { splitKernels } from "../src/webgpu-kernels.ts";
-import { fixtureFile, fixtureManifest } from "./fixture.ts";
+import { BackendError, InternalError, OutOfMemoryError } from "../src/errors.ts";
+import { createArena, workgroupCounts } from "../src/webgpu-arena.ts";
+import { splitKernels, type Kernels } from "../src/webgpu-kernels.ts";
+import { fixtureFile, fixtureManifest, rejects } from "./fixture.ts";
 
 test("a file of kernels falls into one module per kernel", () => {
   const sources = splitKernels(new TextDecoder().decode(fixtureFile("kernels.wgsl")));
@@ -30,4 +31,44 @@ test("a software adapter is known by its flag or its name", () => {
   assert.ok(!isSoftware(adapter()));
   assert.equal(adapterName(adapter()), "unknown adapter");
   assert.equal(adapterName(adapter({ vendor: "apple", architecture: "apple" })), "apple");
+});
+
+/** Counts what `createArena` leaves open on a GPU whose scopes report the given errors. */
+function countingGpu(errors: Partial<Record<GPUErrorFilter, string>>) {
+  const open = { buffers: 0, scopes: [] as GPUErrorFilter[] };
+  const gpu = {
+    limits: { maxBufferSize: 2 ** 28, maxStorageBufferBindingSize: 2 ** 27 },
+    pushErrorScope: (filter: GPUErrorFilter) => { open.scopes.push(filter); },
+    popErrorScope: () => {
+      const message = errors[open.scopes.pop() as GPUErrorFilter];
+      return Promise.resolve(message === undefined ? null : { message });
+    },
+    createBuffer: () => {
+      open.buffers++;
+      return { destroy: () => { open.buffers--; } };
+    },
+    createBindGroup: () => ({}),
+  };
+  return { gpu: gpu as unknown as GPUDevice, open };
+}
+
+test("a memory plan that is refused leaves no buffer and no error scope behind", async () => {
+  Object.assign(globalThis, { GPUBufferUsage: { STORAGE: 1, COPY_SRC: 2, COPY_DST: 4 } });
+  const manifest = fixtureManifest();
+  const layouts = new Map([1, 2, 3, 4, 5, 6].map((count) => [count, {}]));
+  const kernels = { pipelines: manifest.kernels.map(() => ({})), layouts } as unknown as Kernels;
+  const none = { ...kernels, pipelines: [] };
+  const cases = [
+    [{}, none, InternalError, /a step has no kernel/],
+    [{ validation: "bad offset" }, kernels, BackendError, /refuses the memory plan[^]*bad offset/],
+    [{ "out-of-memory": "full", validation: "no buffer" }, kernels, OutOfMemoryError, /at most 4/],
+  ] as const;
+  for (const [errors, made, name, text] of cases) {
+    const { gpu, open } = countingGpu(errors);
+    await rejects(createArena(gpu, manifest, made, 8), name, text);
+    assert.deepEqual(open, { buffers: 0, scopes: [] });
+  }
+  const { gpu, open } = countingGpu({});
+  await createArena(gpu, manifest, kernels, 8);
+  assert.deepEqual(open, { buffers: 1, scopes: [] });
 });
