@@ -13,7 +13,7 @@ import {
   decodeSafetensors, encodeSafetensors, looksLikeSafetensors, type Bytes, type Tensor,
   type TensorFile,
 } from "./safetensors.ts";
-import { readEntry, requireTensor, writeEntry, writeSeed } from "./state.ts";
+import { readEntry, requireTensor, writeEntries, writeSeed } from "./state.ts";
 
 const FORMAT = "hearth-checkpoint";
 const VERSION = 1;
@@ -49,7 +49,7 @@ export function writeCheckpoint(
   return encodeSafetensors(tensors, metadata);
 }
 
-/** Writes a checkpoint into `image`, the whole state region; nothing is written if it is bad. */
+/** Writes a checkpoint into `image`, the whole state region: of no use if this raises. */
 export function readCheckpoint(
   manifest: Manifest, bytes: Uint8Array, image: Uint8Array,
 ): Progress {
@@ -67,11 +67,11 @@ export function readCheckpoint(
   }
   const entries = savedEntries(manifest);
   checkNames(file, entries);
-  const tensors = entries.map((entry) =>
-    [entry, requireTensor(file, entry, SOURCE, fileName(entry))] as const);
+  const tensors = new Map(entries.map((entry) =>
+    [entry, requireTensor(file, entry, SOURCE, fileName(entry))] as const));
   const [step] = readIntegers(file, STEP, 1);
   const [low, high] = readIntegers(file, SEED, 2);
-  for (const [entry, tensor] of tensors) writeEntry(image, entry, tensor);
+  writeEntries(image, tensors, SOURCE);
   writeSeed(image, manifest, BigInt(low ?? 0) | (BigInt(high ?? 0) << 32n));
   const counter = manifest.state.find(({ role }) => role === "step");
   const view = new DataView(image.buffer, image.byteOffset, image.byteLength);

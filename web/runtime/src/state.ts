@@ -45,6 +45,23 @@ export function writeEntry(image: Uint8Array, entry: State, tensor: Tensor, star
   image.set(toDevice(entry.dtype, tensor.data, entry.name), entry.offset - start);
 }
 
+/** Writes tensors of a file; entries that share memory (tied weights) must agree. */
+export function writeEntries(
+  image: Uint8Array, tensors: ReadonlyMap<State, Tensor>, source: string, start = 0,
+): void {
+  for (const [entry, tensor] of tensors) writeEntry(image, entry, tensor, start);
+  for (const [entry, tensor] of tensors) {
+    const { data } = readEntry(image, entry, start);
+    if (data.some((byte, i) => byte !== tensor.data[i])) {
+      const name = JSON.stringify(entry.name);
+      throw new BundleFormatError(
+        `${source}: ${name} is tied to another weight, but their values differ`,
+        { remedy: "load weights of the model that this bundle was compiled from" },
+      );
+    }
+  }
+}
+
 /** An entry of the image as a tensor of a file; `start` is where the image begins. */
 export function readEntry(image: Uint8Array, entry: State, start = 0): Tensor {
   const begin = entry.offset - start;

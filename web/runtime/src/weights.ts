@@ -11,7 +11,9 @@ import { isWeight, stateElements, type Manifest, type State } from "./manifest.t
 import {
   concatenate, decodeSafetensors, looksLikeSafetensors, type Bytes, type Tensor, type TensorFile,
 } from "./safetensors.ts";
-import { checkedTensor, readEntry, writeEntry } from "./state.ts";
+import { checkedTensor, readEntry, writeEntries } from "./state.ts";
+
+const SOURCE = "the weight file";
 
 /** Names in the file → names in the model. */
 export type NameMap = Readonly<Record<string, string>>;
@@ -65,16 +67,15 @@ export function writeJson(manifest: Manifest, image: Uint8Array, start: number):
 export function readWeights(
   manifest: Manifest, bytes: Uint8Array, names: NameMap = {},
 ): Map<State, Tensor> {
-  const source = "the weight file";
   const entries = manifest.state.filter(isWeight);
   if (looksLikeSafetensors(bytes)) {
-    const { tensors } = decodeSafetensors(bytes, source);
+    const { tensors } = decodeSafetensors(bytes, SOURCE);
     const same = (key: string, name: string): boolean => key === name;
     const keys = match(entries, [...tensors.keys()], names, same);
     return new Map([...keys].map(([entry, key]) =>
-      [entry, checkedTensor(entry, tensors.get(key) as Tensor, source)]));
+      [entry, checkedTensor(entry, tensors.get(key) as Tensor, SOURCE)]));
   }
-  const { weights, shapes } = parseJsonWeights(bytes, source);
+  const { weights, shapes } = parseJsonWeights(bytes, SOURCE);
   const similar = (key: string, name: string): boolean => key === name || key === flatKey(name);
   const keys = match(entries, Object.keys(weights), names, similar);
   return new Map([...keys].map(([entry, key]) =>
@@ -85,13 +86,7 @@ export function readWeights(
 export function writeWeights(
   image: Uint8Array, start: number, tensors: ReadonlyMap<State, Tensor>,
 ): void {
-  for (const [entry, tensor] of tensors) writeEntry(image, entry, tensor, start);
-  for (const [entry, tensor] of tensors) {
-    const { data } = readEntry(image, entry, start);
-    if (data.some((byte, i) => byte !== tensor.data[i])) {
-      fail(`${quote(entry.name)} is tied to another weight, but their values differ`);
-    }
-  }
+  writeEntries(image, tensors, SOURCE, start);
 }
 
 /** Pairs each weight of the model with a key of the file; every key must find its place. */

@@ -106,6 +106,30 @@ test("tied weights must agree", () => {
   raises(() => { writeWeights(image, 0, other); }, BundleFormatError, /tied to another weight/);
 });
 
+test("tied optimizer state of a checkpoint must agree", () => {
+  const image = start();
+  new DataView(image.buffer).setFloat32(304, 1.5, true);
+  const file = decodeSafetensors(
+    writeCheckpoint(manifest, image, { step: 1, learningRates: [0.1] }), "checkpoint");
+  const name = "momentum_buffer/linear.bias";
+  const tied: Manifest = {
+    ...manifest, state: [...manifest.state, {
+      name: "momentum_buffer/twin", role: "optimizer", dtype: "float32", shape: [3], offset: 304,
+    }],
+  };
+  const withTwin = (twin: Tensor): Uint8Array =>
+    encodeSafetensors(new Map(file.tensors).set("optimizer/momentum_buffer/twin", twin),
+      file.metadata);
+  const same = file.tensors.get(`optimizer/${name}`);
+  assert.ok(same);
+  const again = start();
+  readCheckpoint(tied, withTwin(same), again);
+  assert.deepEqual(again.slice(304, 316), image.slice(304, 316));
+  const other = { ...same, data: new Uint8Array(12) };
+  raises(() => readCheckpoint(tied, withTwin(other), again), BundleFormatError,
+    /the checkpoint: "momentum_buffer\/linear.bias" is tied to another/);
+});
+
 test("JSON cannot hold a weight that is not finite", () => {
   const image = start();
   new DataView(image.buffer).setFloat32(52, NaN, true);
