@@ -10,7 +10,7 @@ import { readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import type { DeviceInfo } from "./device.ts";
 import type { Values } from "./elements.ts";
 import { InvalidInputError, NumericalInstabilityError } from "./errors.ts";
-import { scalarOf, type Executor, type Result, type Running } from "./executor.ts";
+import { scalarOf, type Executor, type Result } from "./executor.ts";
 import {
   namedArguments, positionalArguments, type Argument, type InputArray, type Inputs,
 } from "./inputs.ts";
@@ -37,6 +37,12 @@ export interface TrainResult extends EvaluateResult {
   step: number;
 }
 
+export interface RunResult {
+  outputs: Record<string, Values>;
+  /** Completed training steps, this run included if it was one. */
+  step: number;
+}
+
 export type WeightFormat = "safetensors" | "json";
 
 const SCALARS: readonly OutputRole[] = ["loss", "metric", "norm"];
@@ -44,11 +50,11 @@ const SCALARS: readonly OutputRole[] = ["loss", "metric", "norm"];
 /** A bundle on a device, on this very thread: what a `Trainer` has in its worker. */
 export class Engine {
   private tail: Promise<unknown> = Promise.resolve();
-  private completed = 0;
 
   private constructor(
     private readonly executor: Executor,
     private readonly layout: WeightLayout,
+    private completed: number,
     private readonly notify: (event: EngineEvent) => void,
   ) {}
 
@@ -59,7 +65,7 @@ export class Engine {
     const { executor, layout } = await openExecutor(source, options, (message) => {
       notify({ kind: "warning", message });
     });
-    return new Engine(executor, layout, notify);
+    return new Engine(executor, layout, await completedSteps(executor), notify);
   }
 
   get manifest(): Manifest {
@@ -74,25 +80,31 @@ export class Engine {
     return this.executor.learningRates;
   }
 
+  /** Completed training steps, those under way included. */
+  get step(): number {
+    return this.completed;
+  }
+
   /** One training step. */
   async train(x: Inputs, y?: Inputs): Promise<TrainResult> {
-    let step = 0;
-    const results = await this.start("train", SCALARS, () => this.batch("train", x, y), () => {
-      step = ++this.completed;
-    });
+    const program = "train";
+    const { results, step } = await this.start(program, SCALARS, () => this.batch(program, x, y));
     const { loss, metrics } = scalars(results);
     if (!Number.isFinite(loss)) throw instability(loss, step);
     return { loss, metrics, step };
   }
 
   async evaluate(x: Inputs, y?: Inputs): Promise<EvaluateResult> {
-    return scalars(await this.start("evaluate", SCALARS, () => this.batch("evaluate", x, y)));
+    const program = "evaluate";
+    const { results } = await this.start(program, SCALARS, () => this.batch(program, x, y));
+    return scalars(results);
   }
 
   /** The first tensor that the model returns. */
   async predict(x: Inputs): Promise<Float32Array> {
     const program = "predict";
-    const results = await this.start(program, ["output"], () => this.batch(program, x, undefined));
+    const { results } = await this.start(program, ["output"],
+      () => this.batch(program, x, undefined));
     const values = results[0]?.values ?? new Float32Array(0);
     return values instanceof Float32Array ? values : Float32Array.from(values);
   }
@@ -100,16 +112,17 @@ export class Engine {
   /** The gradient of every trained parameter by name; the state stays. */
   async gradients(x: Inputs, y?: Inputs): Promise<Record<string, Values>> {
     const program = "gradients";
-    return byName(await this.start(program, ["gradient"], () => this.batch(program, x, y)));
+    const { results } = await this.start(program, ["gradient"], () => this.batch(program, x, y));
+    return byName(results);
   }
 
   /** Runs any program on inputs by name; gives all its outputs by name. */
   async run(
     program: string, inputs: Readonly<Record<string, InputArray>>,
-  ): Promise<Record<string, Values>> {
-    return byName(await this.start(program, undefined,
-      () => namedArguments(this.executor.program(program), inputs),
-      () => { if (program === "train") this.completed++; }));
+  ): Promise<RunResult> {
+    const { results, step } = await this.start(program, undefined,
+      () => namedArguments(this.executor.program(program), inputs));
+    return { outputs: byName(results), step };
   }
 
   /** New learning rates, one per parameter group, from the next step on. */
@@ -186,17 +199,15 @@ export class Engine {
 
   private async start(
     program: string, roles: readonly OutputRole[] | undefined, given: () => Argument[],
-    started?: () => void,
-  ): Promise<Result[]> {
-    const running = await this.inOrder(async (): Promise<Running> => {
-      this.executor.program(program);
+  ): Promise<{ results: Result[]; step: number }> {
+    const { running, step } = await this.inOrder(async () => {
       const { batchSize } = this.device;
-      const result = await this.executor.start(program, given(), roles);
+      const running = await this.executor.start(program, given(), roles);
       if (this.device.batchSize !== batchSize) this.notify({ kind: "device", device: this.device });
-      started?.();
-      return result;
+      if (program === "train") this.completed++;
+      return { running, step: this.completed };
     });
-    return running.results;
+    return { results: await running.results, step };
   }
 
   private inOrder<T>(work: () => Promise<T>): Promise<T> {
@@ -208,6 +219,14 @@ export class Engine {
   private wholeState(): { offset: number; bytes: number } {
     return { offset: 0, bytes: this.manifest.state_bytes };
   }
+}
+
+/** What the state counts as completed: a bundle may continue a run of PyTorch's. */
+async function completedSteps({ manifest, device }: Executor): Promise<number> {
+  const counter = manifest.state.find(({ role }) => role === "step");
+  if (!counter) return 0;
+  const { buffer, byteOffset } = await device.readState(spanOf([counter]));
+  return new DataView(buffer, byteOffset).getInt32(0, true);
 }
 
 function scalars(results: readonly Result[]): EvaluateResult {
@@ -226,5 +245,6 @@ function instability(loss: number, step: number): NumericalInstabilityError {
   return new NumericalInstabilityError(`the loss of step ${String(step)} is ${String(loss)}`, {
     why: "training diverged: the weights are probably not finite any more",
     remedy: "load earlier weights and lower the learning rate, or clip the gradient norm",
+    step,
   });
 }

@@ -11,6 +11,8 @@ export interface ErrorDetail {
   why?: string;
   /** What to do about it. */
   remedy?: string;
+  /** Completed training steps, if the step that raised it was taken nevertheless. */
+  step?: number | undefined;
 }
 
 /** An error as it crosses between threads. */
@@ -26,8 +28,9 @@ export class HearthError extends Error {
   readonly where: string;
   readonly why: string;
   readonly remedy: string;
+  readonly step: number | undefined;
 
-  constructor(what: string, { where = "", why = "", remedy = "" }: ErrorDetail = {}) {
+  constructor(what: string, { where = "", why = "", remedy = "", step }: ErrorDetail = {}) {
     const lines = [what];
     if (where) lines.push(`  in your model: ${where}`);
     if (why) lines.push(`  because ${why}`);
@@ -37,6 +40,7 @@ export class HearthError extends Error {
     this.where = where;
     this.why = why;
     this.remedy = remedy;
+    this.step = step;
   }
 }
 
@@ -93,8 +97,8 @@ const CLASSES = {
 /** Any thrown value as plain data; what is not ours becomes an InternalError. */
 export function errorToData(error: unknown): ErrorData {
   if (error instanceof HearthError) {
-    const { name, what, where, why, remedy } = error;
-    return { name, what, where, why, remedy };
+    const { name, what, where, why, remedy, step } = error;
+    return { name, what, where, why, remedy, step };
   }
   const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   return { name: "InternalError", what: text, remedy: "please report this with the message" };

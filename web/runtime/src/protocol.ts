@@ -9,7 +9,7 @@ import type { BundleSource } from "./bundle.ts";
 import type { DeviceInfo } from "./device.ts";
 import type { Values } from "./elements.ts";
 import type {
-  EngineEvent, EvaluateResult, TrainResult, WeightFormat,
+  EngineEvent, EvaluateResult, RunResult, TrainResult, WeightFormat,
 } from "./engine.ts";
 import type { ErrorData } from "./errors.ts";
 import type { InputArray, Inputs } from "./inputs.ts";
@@ -23,6 +23,7 @@ export interface Loaded {
   manifest: Manifest;
   device: DeviceInfo;
   learningRates: readonly number[];
+  step: number;
 }
 
 export interface Batch {
@@ -43,7 +44,7 @@ export interface Calls {
   gradients: { takes: Batch; gives: Record<string, Values> };
   run: {
     takes: { program: string; inputs: Readonly<Record<string, InputArray>> };
-    gives: Record<string, Values>;
+    gives: RunResult;
   };
   setLearningRates: { takes: { rates: readonly number[] }; gives: undefined };
   exportWeights: { takes: { format: WeightFormat }; gives: Uint8Array };

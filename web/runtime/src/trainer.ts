@@ -13,7 +13,7 @@ import type {
   EngineEvent, EvaluateResult, TrainResult, WeightFormat,
 } from "./engine.ts";
 import type { EngineOptions } from "./open.ts";
-import { BackendError, InvalidInputError } from "./errors.ts";
+import { BackendError, HearthError, InvalidInputError } from "./errors.ts";
 import { asList, type InputArray, type Inputs } from "./inputs.ts";
 import type { Manifest } from "./manifest.ts";
 import type { CallKind, Calls, Loaded } from "./protocol.ts";
@@ -34,7 +34,7 @@ export class Trainer {
   readonly manifest: Manifest;
   private rates: readonly number[];
   private currentDevice: DeviceInfo;
-  private completed = 0;
+  private completed: number;
   private readonly underWay = new Set<Promise<unknown>>();
   private disposal: Promise<void> | undefined;
 
@@ -45,6 +45,7 @@ export class Trainer {
     this.manifest = loaded.manifest;
     this.currentDevice = loaded.device;
     this.rates = loaded.learningRates;
+    this.completed = loaded.step;
   }
 
   /**
@@ -126,9 +127,14 @@ has ${String(this.rates.length)} parameter groups`);
    * whose loss is not finite.
    */
   async trainBatch(x: Inputs, y?: Inputs): Promise<TrainResult> {
-    const result = await this.call("train", copyBatch(x, y));
-    this.completed = Math.max(this.completed, result.step);
-    return result;
+    try {
+      const result = await this.call("train", copyBatch(x, y));
+      this.advance(result.step);
+      return result;
+    } catch (error) {
+      if (error instanceof HearthError) this.advance(error.step);
+      throw error;
+    }
   }
 
   /** Loss and metrics of a batch in evaluation mode; nothing changes. */
@@ -152,10 +158,10 @@ has ${String(this.rates.length)} parameter groups`);
   ): Promise<Record<string, Values>> {
     const copies = Object.entries(inputs).map(([name, data]) =>
       [name, copyInputs(data, name)] as const);
-    const outputs = await this.call("run", {
+    const { outputs, step } = await this.call("run", {
       program, inputs: Object.fromEntries(copies) as Record<string, InputArray>,
     });
-    if (program === "train") this.completed++;
+    this.advance(step);
     return outputs;
   }
 
@@ -188,6 +194,11 @@ has ${String(this.rates.length)} parameter groups`);
       .catch(() => undefined) // a worker that failed has nothing to give back
       .then(() => { this.channel.close(); });
     return this.disposal;
+  }
+
+  /** Replies may come in another order than their steps. */
+  private advance(step = 0): void {
+    this.completed = Math.max(this.completed, step);
   }
 
   private call<K extends CallKind>(

@@ -49,7 +49,10 @@ export async function openWebGpu(
 export async function requestAdapter(allowSoftware: boolean): Promise<GPUAdapter> {
   const api = (globalThis.navigator as Navigator | undefined)?.gpu;
   if (!api) throw new BackendError("this browser has no WebGPU");
-  const adapter = await api.requestAdapter({ powerPreference: "high-performance" });
+  const adapter = await api.requestAdapter({ powerPreference: "high-performance" })
+    .catch((error: unknown) => {
+      throw new BackendError("WebGPU gives no adapter", { why: reasonOf(error) });
+    });
   if (!adapter) throw new BackendError("WebGPU finds no adapter");
   if (!allowSoftware && isSoftware(adapter)) {
     throw new BackendError(`the only adapter is software: ${adapterName(adapter)}`);

@@ -2,7 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BundleFormatError, NumericalInstabilityError } from "../src/errors.ts";
 import { BackendError, InvalidInputError, Trainer, type TrainerOptions } from "../src/index.ts";
-import { encode, fixtureFile, fixtureSource, manifestJson, raises, rejects } from "./fixture.ts";
+import { decodeSafetensors, encodeSafetensors } from "../src/safetensors.ts";
+import {
+  changedSource, encode, fixtureFile, fixtureSource, manifestJson, raises, rejects,
+} from "./fixture.ts";
 
 const load = (options: TrainerOptions = {}): Promise<Trainer> =>
   Trainer.load(fixtureSource(), { backend: "wasm", ...options });
@@ -106,14 +109,38 @@ test("a checkpoint continues the run bit for bit, int64 and learning rate includ
   assert.equal(new DataView(weights.buffer).getBigInt64(weights.length - 8, true), 2n);
 });
 
+test("a bundle that continues a run counts from the step of its state", async () => {
+  const files = fixtureFile("constants.safetensors");
+  const { tensors } = decodeSafetensors(files, "constants");
+  const data = new Uint8Array(Int32Array.of(7).buffer);
+  const source = changedSource({
+    "constants.safetensors": encodeSafetensors(
+      new Map(tensors).set("step", { dtype: "I32", shape: [], data })),
+  });
+  const trainer = await Trainer.load(source, { backend: "wasm" });
+  assert.equal(trainer.step, 7);
+  assert.equal(stepOf(await trainer.exportCheckpoint()), 7n);
+  assert.equal((await trainer.trainBatch(x, y)).step, 8);
+  assert.equal(trainer.step, 8);
+  assert.equal(stepOf(await trainer.exportCheckpoint()), 8n);
+});
+
+function stepOf(checkpoint: Uint8Array): bigint | undefined {
+  const { tensors } = decodeSafetensors(checkpoint, "checkpoint");
+  const data = tensors.get("hearth/step")?.data.slice();
+  return data && new DataView(data.buffer).getBigInt64(0, true);
+}
+
 test("run gives every output of a program by name", async () => {
   const trainer = await load();
   const outputs = await trainer.run("evaluate", { x, y });
   assert.deepEqual(Object.keys(outputs), ["loss", "logits", "mean_square"]);
   const { loss, metrics } = await trainer.evaluateBatch(x, y);
   assert.deepEqual([outputs["loss"]?.[0], metrics["mean_square"]], [loss, loss]);
+  assert.equal(trainer.step, 0);
   const step = await trainer.run("train", { x, y, learning_rate: [0] });
   assert.equal(step["loss"]?.[0], loss);
+  assert.equal(trainer.step, 1);
   assert.equal((await trainer.trainBatch(x, y)).step, 2);
   await rejects(trainer.run("fly", {}), InvalidInputError, /no program "fly"; it has train/);
 });
@@ -132,6 +159,8 @@ test("a diverging step says so, and loaded weights bring the model back", async 
   trainer.learningRate = 3e38;
   await trainer.trainBatch(x, y);
   await rejects(trainer.trainBatch(x, y), NumericalInstabilityError, /loss of step 2 is/);
+  assert.equal(trainer.step, 2); // the step was taken
+  assert.equal(stepOf(await trainer.exportCheckpoint()), 2n);
   await trainer.loadWeights(fixtureFile("weights.safetensors"));
   assert.ok(Number.isFinite((await trainer.evaluateBatch(x, y)).loss));
 });
@@ -195,4 +224,21 @@ test("asking for WebGPU where there is none falls back with a warning", async ()
   assert.equal(trainer.device.backend, "wasm");
   assert.match(warnings.join(), /WebGPU is not used: this browser has no WebGPU/);
   assert.deepEqual(trainer.warnings, warnings);
+});
+
+test("an adapter request that fails is a missing WebGPU, not a failed load", async () => {
+  const requestAdapter = (): Promise<never> => Promise.reject(new TypeError("blocked by policy"));
+  const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+  Object.defineProperty(globalThis, "navigator", {
+    value: { gpu: { requestAdapter } }, configurable: true,
+  });
+  try {
+    assert.equal((await load({ backend: "auto" })).device.backend, "wasm");
+    const trainer = await load({ backend: "webgpu" });
+    assert.equal(trainer.device.backend, "wasm");
+    assert.match(trainer.warnings.join(), /WebGPU is not used: .*blocked by policy/);
+  } finally {
+    if (before) Object.defineProperty(globalThis, "navigator", before);
+    else Reflect.deleteProperty(globalThis, "navigator");
+  }
 });

@@ -7,7 +7,7 @@ test("every error crosses between threads as its own class with all its fields",
     typeof value === "function" && value.prototype instanceof Error);
   assert.equal(classes.length, 10);
   for (const kind of classes as (typeof errors.HearthError)[]) {
-    const error = new kind("what", { where: "fc1", why: "because", remedy: "do" });
+    const error = new kind("what", { where: "fc1", why: "because", remedy: "do", step: 3 });
     const again = errors.errorFromData(structuredClone(errors.errorToData(error)));
     assert.equal(again.constructor, kind);
     assert.deepEqual(Object.entries(again), Object.entries(error));

@@ -3,6 +3,7 @@
  */
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { BundleSource } from "../src/bundle.ts";
@@ -25,6 +26,18 @@ export function fixtureSource(
     name: "fixture/",
     read: (file) => Promise.resolve(replaced[file] ?? fixtureFile(file)),
   };
+}
+
+/** The fixture with other files, which its manifest knows: only their content is new. */
+export function changedSource(
+  changed: Readonly<Record<string, Uint8Array<ArrayBuffer>>>,
+): BundleSource {
+  const manifest = manifestJson();
+  const sizes = Object.entries(changed).map(([name, data]) => [name, {
+    bytes: data.length, sha256: createHash("sha256").update(data).digest("hex"),
+  }] as const);
+  const files = { ...manifest["files"] as object, ...Object.fromEntries(sizes) };
+  return fixtureSource({ ...changed, "manifest.json": encode({ ...manifest, files }) });
 }
 
 export function fixtureManifest(): Manifest {
