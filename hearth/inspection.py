@@ -10,11 +10,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import prod
 
 from hearth.bundle.manifest import Manifest, Program
-from hearth.bundle.memory import ELEMENT_BYTES, buffer_bytes, plan_memory
+from hearth.bundle.memory import buffer_bytes, plan_memory
 from hearth.bundle.read import Bundle
 from hearth.bundle.wgsl import split_modules, workgroup_count
 from hearth.codegen.wasm.decode import decode_module
 from hearth.errors import InvalidInputError
+from hearth.ir.dtype import ELEMENT_BYTES
 
 Row = Sequence[str]
 

@@ -11,9 +11,9 @@ from itertools import pairwise
 from math import prod
 
 from hearth.bundle.manifest import Buffer, Input, Manifest, Output, Program, State
-from hearth.bundle.memory import ELEMENT_BYTES
 from hearth.errors import BundleFormatError
 from hearth.ir.dim import product
+from hearth.ir.dtype import ELEMENT_BYTES
 
 Breach = tuple[str, str]  # path, reason
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from hearth.bundle.manifest import Manifest, Program
 from hearth.ir.dim import product
+from hearth.ir.dtype import ELEMENT_BYTES
 
 ALIGNMENT_BYTES = 256
-ELEMENT_BYTES = 4  # every element takes four bytes on a device, whatever its dtype in files
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ def plan_memory(manifest: Manifest, batch: int) -> MemoryPlan:
 
 
 def slot_bytes(program: Program, batch: int) -> tuple[int, ...]:
-    """Bytes of each slot of a program."""
+    """Bytes of each slot of a program; an empty value has some too, as nothing binds no bytes."""
     return tuple(
-        align(max((size.at(batch) for size in sizes), default=0)) for sizes in program.slots
+        align(max((size.at(batch) for size in sizes), default=0) or 1) for sizes in program.slots
     )
 
 

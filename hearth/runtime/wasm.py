@@ -1,14 +1,16 @@
 """The WebAssembly of a bundle on wasmtime: the same bytes and memory layout as in the browser.
 
 With several threads the module's shared memory is entered by one Python thread per share; wasmtime
-releases the interpreter lock while a program runs.
+releases the interpreter lock while a program runs.  The shares meet at the module's own barrier, so
+after a trap in one of them a stand-in (wasm_barrier.py) arrives there until the others have ended.
 """
 
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -19,14 +21,15 @@ import wasmtime._ffi as ffi
 from numpy.typing import NDArray
 
 from hearth.bundle.manifest import WasmVariant
+from hearth.bundle.memory import align
 from hearth.bundle.read import Bundle
 from hearth.errors import BackendError, OutOfMemoryError
 from hearth.runtime.plan import Plan
+from hearth.runtime.wasm_barrier import ARRIVALS, stand_in
 
 PAGE_BYTES = 65536
 MAXIMUM_PAGES = 65536
 SCRATCH_WORD, BUFFER_TABLE = 1024, 2048  # addresses: spec/manifest.md, "WebAssembly"
-ALIGNMENT_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,15 @@ class WasmDevice:
         self._engine = wasmtime.Engine(_config(self._is_shared))
         self._module = wasmtime.Module(self._engine, bundle.file(variant.file))
         table_bytes = BUFFER_TABLE + 4 * len(bundle.manifest.buffers)
-        self._scratch = _align(table_bytes)
-        self._arena = _align(self._scratch + threads * wasm.scratch_bytes)
+        self._scratch = align(table_bytes)
+        self._arena = align(self._scratch + threads * wasm.scratch_bytes)
         self._plan: Plan | None = None
         self._memory: wasmtime.Memory | wasmtime.SharedMemory | None = None
         self._instances: list[_Instance] = []
         self._bytes = np.zeros(0, np.uint8)
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self._working = 0  # threads inside of the program that is running
+        self._lock = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -105,13 +110,18 @@ class WasmDevice:
         return self._bytes[start : start + nbytes].tobytes()
 
     def run(self, program: str, batch: int) -> None:
+        self._working = self._threads
         others: list[Future[None]] = []
         if self._pool is not None:
             others = [
                 self._pool.submit(self._enter, program, batch, thread)
                 for thread in range(1, self._threads)
             ]
-        self._enter(program, batch, 0)
+        try:
+            self._enter(program, batch, 0)
+        finally:
+            wait(others)
+            self._bytes.view(np.uint32)[ARRIVALS // 4] = 0  # a stand-in may have been left alone
         for other in others:
             other.result()
 
@@ -124,8 +134,14 @@ class WasmDevice:
     def _enter(self, program: str, batch: int, thread: int) -> None:
         instance = self._instances[thread]
         try:
-            instance.exports[program](instance.store, batch, thread, self._threads)
+            try:
+                instance.exports[program](instance.store, batch, thread, self._threads)
+            finally:
+                with self._lock:
+                    self._working -= 1
         except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
+            if self._is_shared:
+                stand_in(self._engine, self._memory, self._threads, lambda: self._working > 0)
             raise BackendError(f"program {program!r} stopped", why=str(error)) from error
 
     def _address(self, buffer: int) -> int:
@@ -194,7 +210,3 @@ def _view(pointer: Any, nbytes: int) -> NDArray[np.uint8]:
     block: Any = (ctypes.c_ubyte * nbytes).from_address(address)
     view: NDArray[np.uint8] = np.frombuffer(block, np.uint8)
     return view
-
-
-def _align(size: int) -> int:
-    return -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES

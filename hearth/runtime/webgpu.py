@@ -20,6 +20,7 @@ import wgpu  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from hearth.bundle.manifest import Kernel, Program
+from hearth.bundle.memory import ALIGNMENT_BYTES
 from hearth.bundle.read import Bundle
 from hearth.bundle.wgsl import split_modules, workgroup_count
 from hearth.errors import BackendError, BundleFormatError, DeviceLostError, OutOfMemoryError
@@ -28,7 +29,7 @@ from hearth.runtime.plan import Plan
 ADAPTER_VARIABLE = "HEARTH_WEBGPU_ADAPTER"  # part of an adapter's name, as "llvmpipe"
 MAX_GRID = 65535  # workgroups along one dimension of a dispatch
 MAX_STORAGE_BINDINGS = 8  # the baseline of WebGPU
-OFFSET_ALIGNMENT_BYTES = 256
+SMALLEST_BINDING_BYTES = 16  # wgpu aborts the process on a binding of nothing
 UNIFORM_BYTES = 16
 
 
@@ -76,7 +77,7 @@ class WebgpuDevice:
             )
         old = self._arena
         arena = self._device.create_buffer(
-            size=max(plan.arena_bytes, OFFSET_ALIGNMENT_BYTES),
+            size=max(plan.arena_bytes, ALIGNMENT_BYTES),
             usage=_usage("STORAGE", "COPY_SRC", "COPY_DST"),
         )
         if old is not None:
@@ -154,7 +155,9 @@ class WebgpuDevice:
         plan = self._plan
         groups = []
         for step in program.steps:
-            ranges = [(plan.offsets[b], plan.sizes[b]) for b in step.buffers]
+            ranges = [
+                (plan.offsets[b], max(plan.sizes[b], SMALLEST_BINDING_BYTES)) for b in step.buffers
+            ]
             self._check_ranges(self._manifest.kernels[step.kernel], ranges)
             groups.append(self._bind("storage", self._arena, ranges))
         return groups
@@ -163,7 +166,7 @@ class WebgpuDevice:
         """What a browser would refuse and wgpu does not."""
         ordered = sorted(ranges)
         overlaps = any(a + n > b for (a, n), (b, _) in pairwise(ordered))
-        misaligned = any(offset % OFFSET_ALIGNMENT_BYTES for offset, _ in ranges)
+        misaligned = any(offset % ALIGNMENT_BYTES for offset, _ in ranges)
         if overlaps or misaligned or len(ranges) > MAX_STORAGE_BINDINGS:
             why = "ranges overlap" if overlaps else "an offset is not a multiple of 256"
             if len(ranges) > MAX_STORAGE_BINDINGS:

@@ -146,7 +146,7 @@ class _Scheduler:
         ordered = order_groups(self.groups)
         stored = {group: self._stored(group) for group in ordered}
         allocation = self._allocate(ordered, stored)
-        steps = tuple(self._step(group, stored[group]) for group in ordered)
+        steps = tuple(self._step(g, stored[g]) for g in ordered if not _is_empty(g))
         outputs = {
             o.name: self._buffer(base_of(o.node), o.node.shape)
             for o in self.graph.outputs
@@ -261,6 +261,11 @@ def stage_expressions(kernel: Kernel) -> list[Expr]:
     for stage in kernel.stages:
         exprs += [stage.value] if isinstance(stage, Store) else [r.value for r in stage.reductions]
     return exprs
+
+
+def _is_empty(group: Group) -> bool:
+    """Whether there is no point to compute, whatever the batch size."""
+    return product(group.frame.outer) == Dim.of(0)
 
 
 def _params(body: Body) -> tuple[Param, ...]:
