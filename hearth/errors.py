@@ -6,7 +6,7 @@
       UnsupportableError           never: what to write instead
       InvalidInputError            a wrong shape, dtype, range or value; names the argument
       OutOfMemoryError             the device cannot hold this batch size; suggests one
-      NumericalInstabilityError    the loss or a gradient is not finite
+      NumericalInstabilityError    the loss of a training step is not finite
       BackendError                 no device, or one that computes wrong numbers
         DeviceLostError            the device disappeared while it worked
       StorageError                 a file or the browser's storage refused
@@ -56,7 +56,7 @@ class OutOfMemoryError(HearthError):
 
 
 class NumericalInstabilityError(HearthError, ArithmeticError):
-    """The loss or a gradient stopped being finite."""
+    """The loss of a training step is not finite."""
 
 
 class BackendError(HearthError):

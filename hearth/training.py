@@ -1,7 +1,7 @@
 """The training loop behind `hearth train`: any runner, any prepared data set, with progress.
 
 The loop feeds batches and counts; the mathematics is in the bundle.  People who want schedules,
-callbacks or early stopping have them in the browser (`Trainer.fit`) or write their own loop.
+callbacks or early stopping write their own loop.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hearth.bundle.read import read_bundle
 from hearth.bundle.weights import encode_json_weights, encode_weights, weights_of
 from hearth.data import Dataset, Split, batches, fit_to_program, load_dataset
 from hearth.driver.runners import open_runner
-from hearth.errors import InvalidInputError, NumericalInstabilityError
+from hearth.errors import InvalidInputError
 from hearth.progress import training_bar
 from hearth.runtime.runner import Array, Batch, Runner
 
@@ -114,7 +114,7 @@ def train(
 ) -> list[float]:
     """Trains for whole epochs and returns the loss of every step.
 
-    Raises `NumericalInstabilityError` when a loss is not finite, naming the step.
+    The runner raises `NumericalInstabilityError` where a loss is not finite, naming the step.
     """
     random = np.random.default_rng(seed)
     steps = epochs * -(-len(split) // batch_size)
@@ -122,7 +122,6 @@ def train(
     for epoch in range(epochs):
         for chunk in _chunks(runner, batches(split, batch_size, random)):
             losses += chunk
-            _check_finite(losses, len(chunk), runner)
             if report is not None:
                 report(Progress(epoch, len(losses), steps, float(np.mean(chunk))))
     return losses
@@ -188,13 +187,3 @@ def _chunks(runner: Runner, source: Iterator[Batch]) -> Iterator[list[float]]:
         yield [float(loss) for loss in runner.train_many(chunk)]
         per_step = (time.perf_counter() - started) / len(chunk)
         size = min(_LONGEST_CHUNK, max(1, int(_REPORT_INTERVAL_S / max(per_step, 1e-6))))
-
-
-def _check_finite(losses: list[float], fresh: int, runner: Runner) -> None:
-    for index in range(len(losses) - fresh, len(losses)):
-        if not np.isfinite(losses[index]):
-            raise NumericalInstabilityError(
-                f"the loss is {losses[index]} at step {index + 1}",
-                why=f"the learning rate {runner.learning_rate} may be too large for this model",
-                remedy="train with a smaller --lr, or compile with clip_grad_norm",
-            )

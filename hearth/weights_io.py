@@ -20,7 +20,7 @@ from hearth.bundle.checkpoint import Checkpoint, decode_checkpoint, encode_check
 from hearth.bundle.files import read_file, write_file
 from hearth.bundle.manifest import Optimizer
 from hearth.bundle.safetensors import decode_safetensors, encode_safetensors
-from hearth.bundle.weights import Weight, decode_weights
+from hearth.bundle.weights import Weight, decode_weights, is_json
 from hearth.errors import InvalidInputError
 from hearth.steps.optimizer_state import (
     describe_optimizer,
@@ -68,7 +68,7 @@ def load_weights(
     if like is not None:
         wanted = [_weight(name, tensor) for name, tensor in like.items()]
         return _tensors(decode_weights(wanted, data, str(path), names))
-    if data.lstrip()[:1] == b"{" and b"\0" not in data[:8]:
+    if is_json(data):
         raise InvalidInputError(
             f"{path} holds weights as JSON, whose keys do not tell dots from underscores",
             remedy="hearth.load_weights(path, like=model.state_dict())",

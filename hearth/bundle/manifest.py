@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hearth.bundle.json_fields import decode, encode
-from hearth.errors import BundleFormatError
+from hearth.errors import BundleFormatError, InvalidInputError
 from hearth.ir.dim import Dim, Shape
 
 FORMAT = "hearth-bundle"
@@ -187,6 +187,13 @@ class Manifest:
     def weights(self) -> tuple[State, ...]:
         """The entries of `weights.safetensors`, in the order of that file."""
         return tuple(s for s in self.state if s.is_weight)
+
+    def program(self, name: str) -> Program:
+        """The program of that name; raises `InvalidInputError` where there is none."""
+        if name not in self.programs:
+            known = ", ".join(self.programs)
+            raise InvalidInputError(f"the bundle has no program {name!r}; it has {known}")
+        return self.programs[name]
 
     def to_json(self) -> dict[str, Any]:
         value: dict[str, Any] = encode(self)

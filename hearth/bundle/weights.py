@@ -33,16 +33,19 @@ _JSON_TYPES: Final[dict[str, tuple[type, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """What a file must hold for one name."""
+    """What a file must hold for one name; tied weights are at the same `place` in memory."""
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    place: int | None = None
 
 
 def weights_of(state: Iterable[State]) -> tuple[Weight, ...]:
     """The entries of `weights.safetensors`, in order."""
-    return tuple(Weight(s.name, NUMPY_DTYPES[s.dtype], s.shape) for s in state if s.is_weight)
+    return tuple(
+        Weight(s.name, NUMPY_DTYPES[s.dtype], s.shape, s.offset) for s in state if s.is_weight
+    )
 
 
 def encode_weights(weights: Sequence[Weight], arrays: Mapping[str, Array]) -> bytes:
@@ -62,18 +65,22 @@ def decode_weights(
     `names` maps keys of the file to state_dict keys and wins over every other rule.
     Raises `BundleFormatError` for an ambiguous, missing, surplus or wrongly sized key, by name.
     """
-    # The length that opens a safetensors file ends in zero bytes; JSON text has none.
-    if b"\0" not in data[:8] and data.lstrip()[:1] == b"{":
+    if is_json(data):
         return _decode_json(weights, data, source, names or {})
     tensors = decode_safetensors(data, source).tensors
     renamed = _rename(tensors, names or {}, source)
     return match_weights(weights, renamed, source)
 
 
+def is_json(data: bytes) -> bool:
+    """Whether a weight file is JSON: the length that opens a safetensors file has zero bytes."""
+    return b"\0" not in data[:8] and data.lstrip()[:1] == b"{"
+
+
 def match_weights(
     weights: Sequence[Weight], arrays: Mapping[str, Array], source: str
 ) -> dict[str, Array]:
-    """The arrays in the order of `weights`, after checking names, shapes and dtypes."""
+    """The arrays in the order of `weights`, after checking names, shapes, dtypes and ties."""
     _check_names(weights, arrays, source)
     for weight in weights:
         array = arrays[weight.name]
@@ -86,6 +93,7 @@ def match_weights(
             raise BundleFormatError(
                 f"{source}: {weight.name!r} is {array.dtype}, the model needs {weight.dtype}"
             )
+    _check_tied(weights, arrays, source)
     return {w.name: arrays[w.name] for w in weights}
 
 
@@ -123,10 +131,12 @@ def _decode_json(
         raise BundleFormatError(f"{source}: there is no object 'weights'")
     by_name = _resolve([w.name for w in weights], list(lists), names, source)
     _check_names(weights, by_name, source)
-    return {
+    arrays = {
         w.name: _json_array(w, lists[by_name[w.name]], shapes.get(by_name[w.name]), source)
         for w in weights
     }
+    _check_tied(weights, arrays, source)
+    return arrays
 
 
 def _parse(data: bytes, source: str) -> dict[str, Any]:
@@ -217,6 +227,18 @@ def _check_names(weights: Sequence[Weight], found: Iterable[str], source: str) -
         f"{source} {' and '.join(parts)}",
         remedy="these weights belong to another model, or need an explicit name map",
     )
+
+
+def _check_tied(weights: Sequence[Weight], arrays: Mapping[str, Array], source: str) -> None:
+    first: dict[int, str] = {}
+    for weight in weights:
+        if weight.place is None:
+            continue
+        other = first.setdefault(weight.place, weight.name)
+        if arrays[other].tobytes() != arrays[weight.name].tobytes():
+            raise BundleFormatError(
+                f"{source}: {weight.name!r} is tied to {other!r}, but their values differ"
+            )
 
 
 def _list(names: Sequence[str]) -> str:

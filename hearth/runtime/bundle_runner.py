@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hearth.bundle.dtypes import from_device, to_device
-from hearth.bundle.manifest import Input, Output, Program, State
+from hearth.bundle.manifest import Input, Output, State
 from hearth.bundle.read import Bundle
 from hearth.bundle.weights import match_weights, weights_of
-from hearth.errors import InternalError, InvalidInputError, UnsupportedOpError
+from hearth.errors import InternalError, InvalidInputError
 from hearth.ir.dtype import ELEMENT_BYTES, STORED_AS
 from hearth.runtime.device import Device
 from hearth.runtime.inputs import check_batch
 from hearth.runtime.plan import Plan, make_plan
-from hearth.runtime.runner import Array, Arrays, Batch, GradientResult, StepResult
+from hearth.runtime.runner import Array, Arrays, Batch, GradientResult, StepResult, check_loss
 
 LEARNING_RATE = "learning_rate"
 
@@ -87,10 +87,12 @@ class BundleRunner:
         self._rates = tuple(float(rate) for rate in rates)
 
     def train_batch(self, inputs: Arrays, targets: Arrays) -> StepResult:
-        return self._step_result("train", inputs, targets)
+        result = self._step_result("train", inputs, targets)
+        check_loss(result.loss, lambda: self.step)
+        return result
 
     def train_many(self, batches: Iterable[Batch]) -> NDArray[np.float32]:
-        losses = [self._loss("train", *batch) for batch in batches]
+        losses = [self._train_loss(*batch) for batch in batches]
         return np.array(losses, np.float32)
 
     def evaluate_batch(self, inputs: Arrays, targets: Arrays) -> StepResult:
@@ -102,7 +104,7 @@ class BundleRunner:
 
     def gradients(self, inputs: Arrays, targets: Arrays) -> GradientResult:
         batch = self._execute("gradients", inputs, targets)
-        program = self._program("gradients")
+        program = self.manifest.program("gradients")
         found = {o.name: self._read(o, batch) for o in program.outputs if o.role == "gradient"}
         (loss,) = self._read_role("gradients", "loss", batch)
         return GradientResult(float(loss), self._read_role("gradients", "output", batch), found)
@@ -110,7 +112,7 @@ class BundleRunner:
     def run(self, program: str, inputs: Arrays, targets: Arrays = ()) -> dict[str, Array]:
         """Runs any program on one batch; all its outputs by name."""
         batch = self._execute(program, inputs, targets)
-        return {o.name: self._read(o, batch) for o in self._program(program).outputs}
+        return {o.name: self._read(o, batch) for o in self.manifest.program(program).outputs}
 
     def export_weights(self) -> dict[str, Array]:
         return {entry.name: self._read_state(entry) for entry in self.manifest.weights}
@@ -148,19 +150,21 @@ class BundleRunner:
         (loss,) = self._read_role(program, "loss", batch)
         metrics = {
             o.name: float(self._read(o, batch))
-            for o in self._program(program).outputs
+            for o in self.manifest.program(program).outputs
             if o.role in ("metric", "norm")
         }
         return StepResult(float(loss), self._read_role(program, "output", batch), metrics)
 
-    def _loss(self, program: str, inputs: Arrays, targets: Arrays) -> float:
-        batch = self._execute(program, inputs, targets)
-        (loss,) = self._read_role(program, "loss", batch)
+    def _train_loss(self, inputs: Arrays, targets: Arrays) -> float:
+        """A training step of which only the loss is read back."""
+        batch = self._execute("train", inputs, targets)
+        (loss,) = self._read_role("train", "loss", batch)
+        check_loss(float(loss), lambda: self.step)
         return float(loss)
 
     def _execute(self, name: str, inputs: Arrays, targets: Arrays) -> int:
         """Writes the inputs and runs a program; the batch size."""
-        program = self._program(name)
+        program = self.manifest.program(name)
         checked = check_batch(program, inputs, targets)
         if checked.batch > self._plan.batch:
             self._plan = self._prepare(checked.batch)
@@ -182,17 +186,8 @@ class BundleRunner:
         self._device.prepare(plan)
         return plan
 
-    def _program(self, name: str) -> Program:
-        try:
-            return self.manifest.programs[name]
-        except KeyError:
-            known = ", ".join(self.manifest.programs)
-            raise UnsupportedOpError(
-                f"the bundle has no program {name!r}; it has {known}"
-            ) from None
-
     def _read_role(self, program: str, role: str, batch: int) -> Arrays:
-        outputs = self._program(program).outputs
+        outputs = self.manifest.program(program).outputs
         return tuple(self._read(o, batch) for o in outputs if o.role == role)
 
     def _read(self, output: Output, batch: int) -> Array:
@@ -210,7 +205,7 @@ class BundleRunner:
     def _one(self, role: str) -> State:
         entries = self._entries(role)
         if not entries:
-            raise UnsupportedOpError(f"this bundle has no {role}")
+            raise InvalidInputError(f"this bundle has no {role}")
         return entries[0]
 
     def _state(self, name: str) -> State:

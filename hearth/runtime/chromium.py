@@ -19,15 +19,14 @@ from hearth.bundle.checkpoint import (
     state_of,
 )
 from hearth.bundle.dtypes import NUMPY_DTYPES
-from hearth.bundle.manifest import Program
 from hearth.bundle.read import read_bundle
 from hearth.bundle.weights import decode_weights, encode_weights, weights_of
 from hearth.bundle.write import RUNTIME_FILE
-from hearth.errors import BackendError, UnsupportedOpError
+from hearth.errors import BackendError
 from hearth.runtime.browser import has_gpu, launch_flags
-from hearth.runtime.inputs import check_batch
+from hearth.runtime.inputs import file_arrays
 from hearth.runtime.page import BundlePage
-from hearth.runtime.runner import Array, Arrays, Batch, GradientResult, StepResult
+from hearth.runtime.runner import Array, Arrays, Batch, GradientResult, StepResult, check_loss
 
 _BATCHES_PER_CALL: Final = 64
 
@@ -104,17 +103,18 @@ class ChromiumTrainer:
         self._page.call("setLearningRate", rates=rates)
 
     def train_batch(self, inputs: Arrays, targets: Arrays) -> StepResult:
-        return self._step("train", inputs, targets)
+        result = self._step("train", inputs, targets)
+        check_loss(result.loss, lambda: self.step)
+        return result
 
     def train_many(self, batches: Iterable[Batch]) -> NDArray[np.float32]:
         losses: list[float] = []
         source = iter(batches)
         while chunk := list(islice(source, _BATCHES_PER_CALL)):
             arrays: dict[str, Array] = {}
-            for index, (inputs, targets) in enumerate(chunk):
-                check_batch(self._program("train"), inputs, targets)
-                arrays |= {f"{index}/input/{k}": a for k, a in enumerate(inputs)}
-                arrays |= {f"{index}/target/{k}": a for k, a in enumerate(targets)}
+            for index, batch in enumerate(chunk):
+                _, given = file_arrays(self.manifest.program("train"), *batch)
+                arrays |= {f"{index}/{entry.role}/{entry.name}": a for entry, a in given}
             losses += self._page.call("trainMany", arrays, count=len(chunk)).value
         return np.array(losses, np.float32)
 
@@ -126,7 +126,7 @@ class ChromiumTrainer:
 
     def gradients(self, inputs: Arrays, targets: Arrays) -> GradientResult:
         found = self.run("gradients", inputs, targets)
-        program = self._program("gradients")
+        program = self.manifest.program("gradients")
         names = [o.name for o in program.outputs if o.role == "gradient"]
         loss = self._scalars("gradients", found)["loss"]
         gradients = {name: found[name] for name in names}
@@ -134,10 +134,9 @@ class ChromiumTrainer:
 
     def run(self, program: str, inputs: Arrays, targets: Arrays = ()) -> dict[str, Array]:
         """Runs any program on one batch; all its outputs by name."""
-        entry = self._program(program)
-        batch = check_batch(entry, inputs, targets).batch
-        names = [i.name for role in ("input", "target") for i in entry.inputs if i.role == role]
-        arrays = dict(zip(names, (*inputs, *targets), strict=True))
+        entry = self.manifest.program(program)
+        batch, given = file_arrays(entry, inputs, targets)
+        arrays = {argument.name: array for argument, array in given}
         found = self._page.call("run", arrays, program=program).arrays
         return {
             o.name: found[o.name]
@@ -191,15 +190,6 @@ class ChromiumTrainer:
     ) -> None:
         self.close()
 
-    def _program(self, name: str) -> Program:
-        try:
-            return self.manifest.programs[name]
-        except KeyError:
-            known = ", ".join(self.manifest.programs)
-            raise UnsupportedOpError(
-                f"the bundle has no program {name!r}; it has {known}"
-            ) from None
-
     def _step(self, name: str, inputs: Arrays, targets: Arrays) -> StepResult:
         found = self.run(name, inputs, targets)
         scalars = self._scalars(name, found)
@@ -209,9 +199,11 @@ class ChromiumTrainer:
         roles = {"loss": "loss", "metric": None, "norm": None}
         return {
             roles[o.role] or o.name: float(found[o.name].reshape(()))
-            for o in self._program(program).outputs
+            for o in self.manifest.program(program).outputs
             if o.role in roles
         }
 
     def _outputs(self, program: str, found: Mapping[str, Array]) -> Arrays:
-        return tuple(found[o.name] for o in self._program(program).outputs if o.role == "output")
+        return tuple(
+            found[o.name] for o in self.manifest.program(program).outputs if o.role == "output"
+        )

@@ -49,6 +49,22 @@ def check_batch(program: Program, inputs: Arrays, targets: Arrays = ()) -> Check
     return CheckedBatch(batch or 1, {e.buffer: _device_array(e, a) for e, a in pairs})
 
 
+def file_arrays(
+    program: Program, inputs: Arrays, targets: Arrays = ()
+) -> tuple[int, list[tuple[Input, Array]]]:
+    """The batch size, and each argument with its array as a file would hold it.
+
+    Checked like `check_batch`; in the dtype of the manifest, little-endian and contiguous, inputs
+    before targets.
+    """
+    batch = check_batch(program, inputs, targets).batch
+    entries = [i for role in ("input", "target") for i in program.inputs if i.role == role]
+    return batch, [
+        (entry, np.ascontiguousarray(array, NUMPY_DTYPES[entry.dtype].newbyteorder("<")))
+        for entry, array in zip(entries, (*inputs, *targets), strict=True)
+    ]
+
+
 def batch_of(shape: Shape, actual: tuple[int, ...]) -> int | None:
     """The batch size B for which `shape` is `actual`; None where B does not occur or fits not."""
     for extent, size in zip(shape, actual, strict=False):

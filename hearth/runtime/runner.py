@@ -4,16 +4,23 @@ A runner executes the programs of one bundle: `reference` (NumPy), `wasm` (wasmt
 (wgpu), `chromium:wasm` and `chromium:webgpu` (a real browser).  It takes and returns NumPy arrays
 in the dtypes of the manifest, checks them before it touches the device (`inputs.py`), and owns
 its state.  It is not a training loop.
+
+A training step whose loss is not finite raises `NumericalInstabilityError` after it was done, as in
+the browser: the state is what the step made of it, so load earlier weights to go on.  Gradients are
+not looked at, nor is the loss of any other program.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hearth.errors import NumericalInstabilityError
 
 Array = NDArray[Any]
 Arrays = tuple[Array, ...]
@@ -64,10 +71,13 @@ class Runner(Protocol):
     def learning_rate(self, value: float | Sequence[float]) -> None: ...
 
     def train_batch(self, inputs: Arrays, targets: Arrays) -> StepResult:
-        """One training step: the state changes."""
+        """One training step: the state changes, also where the loss is not finite and it raises."""
 
     def train_many(self, batches: Iterable[Batch]) -> NDArray[np.float32]:
-        """The losses of many steps; may keep the device busy without waiting for each loss."""
+        """The losses of many steps; may keep the device busy without waiting for each loss.
+
+        After a loss that is not finite, some of the steps that follow may have been done too.
+        """
 
     def evaluate_batch(self, inputs: Arrays, targets: Arrays) -> StepResult:
         """Loss and outputs in evaluation mode; the state stays."""
@@ -94,3 +104,13 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Gives the device back; the runner is of no use afterwards."""
+
+
+def check_loss(loss: float, step: Callable[[], int]) -> None:
+    """Raises `NumericalInstabilityError` for a loss that is not finite; `step` numbers its step."""
+    if not math.isfinite(loss):
+        raise NumericalInstabilityError(
+            f"the loss of step {step()} is {loss}",
+            why="training diverged: the weights are probably not finite any more",
+            remedy="load earlier weights and lower the learning rate, or clip the gradient norm",
+        )

@@ -14,6 +14,7 @@ from hearth.bundle.weights import (
     decode_weights,
     encode_json_weights,
     encode_weights,
+    match_weights,
     weights_of,
 )
 from hearth.errors import BundleFormatError
@@ -63,6 +64,20 @@ def test_json_weights_return_bit_for_bit() -> None:
     assert list(parsed) == ["model_type", "framework", "weights", "shapes", "metadata"]
     assert list(parsed["weights"]) == ["fc_weight", "fc_bias", "bn_num_batches_tracked"]
     assert parsed["metadata"] == {"epochs": 3}
+
+
+def test_tied_weights_must_agree() -> None:
+    tied = (Weight("embed", FLOAT, (2,), 256), Weight("head", FLOAT, (2,), 256))
+    one, other = np.array([1, np.nan], "f4"), np.array([2, np.nan], "f4")
+    assert list(match_weights(tied, {"embed": one, "head": one.copy()}, "file")) == [
+        "embed",
+        "head",
+    ]
+    with pytest.raises(BundleFormatError, match="'head' is tied to 'embed', but their values"):
+        match_weights(tied, {"embed": one, "head": other}, "file")
+    assert list(decode_weights(tied, document(embed=[1, 2], head=[1, 2]))) == ["embed", "head"]
+    with pytest.raises(BundleFormatError, match="is tied to"):
+        decode_weights(tied, document(embed=[1, 2], head=[1, 3]))
 
 
 def test_json_weights_of_the_earlier_prototype_have_no_shapes() -> None:

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 from hearth.bundle.checkpoint import decode_checkpoint
+from hearth.bundle.read import read_bundle
 from hearth.bundle.safetensors import decode_safetensors
+from hearth.bundle.write import write_bundle
 from hearth.errors import (
     BackendError,
     BundleFormatError,
     InvalidInputError,
     NumericalInstabilityError,
-    UnsupportedOpError,
 )
 from hearth.runtime.browser import find_browser, launch_flags
 from hearth.runtime.chromium import ChromiumTrainer
+from tests.browser import least_squares
 from tests.bundle.line import FIRST_WEIGHT, write_line_bundle
 
 pytestmark = pytest.mark.chromium
@@ -34,6 +36,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(folder: Path) -> Iterator[ChromiumTrainer]:
+    with ChromiumTrainer(folder, "wasm") as trainer:
+        yield trainer
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChromiumTrainer]:
+    """The linear classifier of spec/fixtures."""
+    bundle = read_bundle(least_squares.FOLDER)
+    files = {name: bundle.file(name) for name in bundle.manifest.files}
+    folder = tmp_path_factory.mktemp("labelled")
+    write_bundle(folder, bundle.manifest, files)
     with ChromiumTrainer(folder, "wasm") as trainer:
         yield trainer
 
@@ -147,16 +160,34 @@ def test_a_bad_batch_is_refused_and_the_trainer_still_works(
     assert np.isfinite(trainer.train_batch((X,), (Y,)).loss)
 
 
+@pytest.mark.parametrize("dtype", ["i1", "u2", "u8", ">i8"])
+def test_labels_of_any_integer_type_mean_the_same(labelled: ChromiumTrainer, dtype: str) -> None:
+    x = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
+    y = np.array([0, 1, 2, 2, 1, 0])
+    wanted = labelled.evaluate_batch((x,), (y,)).loss
+    assert labelled.evaluate_batch((x,), (y.astype(dtype),)).loss == wanted
+    before = labelled.export_state()
+    losses = []
+    for labels in (y, y.astype(dtype)):
+        labelled.load_state(before)
+        losses.append(labelled.train_many([((x,), (labels,))] * 2).tolist())
+    assert losses[0] == losses[1]
+
+
 def test_errors_of_the_browser_arrive_as_their_own_class(trainer: ChromiumTrainer) -> None:
     with pytest.raises(BundleFormatError):
         trainer.load_weights_file(b"not a weight file at all")
     with pytest.raises(InvalidInputError, match="learning rate is -1"):
         trainer.learning_rate = -1.0
-    with pytest.raises(UnsupportedOpError, match="no program 'fly'"):
+    with pytest.raises(InvalidInputError, match="no program 'fly'"):
         trainer.run("fly", (X,))
     trainer.learning_rate = 1e30
     with pytest.raises(NumericalInstabilityError, match="loss"):
         trainer.train_many([((X,), (Y,))] * 10)
+    with pytest.raises(NumericalInstabilityError, match="the loss of step"):
+        trainer.train_batch((X,), (Y,))
+    trainer.load_weights({"w": FIRST_WEIGHT})
+    assert np.isfinite(trainer.evaluate_batch((X,), (Y,)).loss)
 
 
 def test_a_backend_that_the_bundle_lacks_is_an_error_not_a_fallback(folder: Path) -> None:

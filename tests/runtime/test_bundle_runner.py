@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import wasmtime
 
 from hearth.bundle.read import Bundle, read_bundle
 from hearth.bundle.weights import encode_weights, weights_of
@@ -14,11 +15,11 @@ from hearth.errors import (
     BackendError,
     BundleFormatError,
     InvalidInputError,
-    UnsupportedOpError,
+    NumericalInstabilityError,
 )
 from hearth.runtime.bundle_runner import BundleRunner
 from hearth.runtime.plan import make_plan
-from hearth.runtime.wasm import WasmDevice
+from hearth.runtime.wasm import WasmDevice, _Instance
 from tests.browser import least_squares as fixture
 
 pytestmark = pytest.mark.wasm
@@ -126,7 +127,7 @@ def test_bad_arguments_are_refused_before_the_device(runner: BundleRunner) -> No
     for rate in (float("nan"), (0.1, 0.2)):
         with pytest.raises(InvalidInputError, match="learning_rate"):
             runner.learning_rate = rate
-    with pytest.raises(UnsupportedOpError, match="no program"):
+    with pytest.raises(InvalidInputError, match="no program"):
         runner.run("dream", (x,))
     with pytest.raises(InvalidInputError, match="nobody"):
         runner.load_state({"nobody": x})
@@ -136,6 +137,41 @@ def test_bad_arguments_are_refused_before_the_device(runner: BundleRunner) -> No
         runner.load_weights({"linear.bias": np.zeros(3, np.float32)})
     after = runner.export_state()
     assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_a_loss_that_is_not_finite_is_an_error_after_its_step(runner: BundleRunner) -> None:
+    before, good, (x, y) = runner.export_state(), batch(), batch()
+    bad = (np.full_like(x[0], 3e38),), y
+    for train in (lambda: runner.train_batch(*bad), lambda: runner.train_many([good, bad])):
+        runner.load_state(before)
+        with pytest.raises(NumericalInstabilityError, match=r"the loss of step [12] is (inf|nan)"):
+            train()
+        assert runner.step >= 1
+        assert not np.isfinite(runner.export_weights()["linear.weight"]).all()
+        assert not np.isfinite(runner.gradients(*good).loss)
+    runner.load_state(before)
+    assert np.isfinite(runner.train_batch(*good).loss)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("broken", [(0,), (1,), (0, 1)], ids=str)
+def test_a_trap_in_one_thread_ends_the_others_and_the_device_works_on(
+    bundle: Bundle, threads: int, broken: tuple[int, ...]
+) -> None:
+    def trap(*_: object) -> None:
+        raise wasmtime.Trap("broken on purpose")
+
+    device = WasmDevice(bundle, threads=threads, relaxed=False)
+    with BundleRunner(bundle, device, batch_size=5) as runner:
+        healthy = list(device._instances)
+        for thread in broken:
+            device._instances[thread] = _Instance(healthy[thread].store, {"gradients": trap})
+        for _ in range(3):
+            with pytest.raises(BackendError, match="broken on purpose"):
+                runner.gradients(*batch(5))
+        device._instances[:] = healthy
+        loss, _, _ = expected(runner, *batch(5))
+        assert runner.gradients(*batch(5)).loss == pytest.approx(loss, rel=1e-5)
 
 
 def test_a_missing_variant_is_named(bundle: Bundle) -> None:

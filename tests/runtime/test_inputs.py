@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hearth.bundle.manifest import Input, Program
 from hearth.errors import InvalidInputError
 from hearth.ir.dim import B, Dim, shape_of
-from hearth.runtime.inputs import batch_of, check_batch
+from hearth.runtime.inputs import batch_of, check_batch, file_arrays
 
 PROGRAM = Program(
     inputs=(
@@ -131,3 +131,16 @@ def test_the_batch_is_solved_exactly_or_not_at_all(factor: int, offset: int, siz
     batch = batch_of((factor * B + offset,), (size,))
     fits = [b for b in range(1, size + 1) if factor * b + offset == size]
     assert batch == (fits[0] if fits else None)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i2", "u2", "u8", ">i8", ">i4"])
+def test_files_hold_labels_in_the_dtype_of_the_manifest(dtype: str) -> None:
+    image, pair, label, mask = good(6)
+    label[:] = range(6)
+    wide = np.repeat(label.astype(dtype), 2)[::2]  # not contiguous
+    batch, arrays = file_arrays(PROGRAM, (image, pair), (wide, mask))
+    assert batch == 6
+    assert [entry.name for entry, _ in arrays] == ["image", "pair", "label", "mask"]
+    sent = arrays[2][1]
+    assert sent.dtype.name == "int64"
+    assert sent.tobytes() == np.arange(6, dtype="<i8").tobytes()
