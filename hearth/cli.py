@@ -205,7 +205,7 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--batch-size", type=_positive, default=64, help="samples per step (64)")
     train.add_argument("--lr", type=float, help="learning rate; default: as compiled")
     train.add_argument("--seed", type=int, default=0, help="of shuffling and Dropout (0)")
-    train.add_argument("--threads", type=_positive, help="of WebAssembly; default: all")
+    train.add_argument("--threads", type=_positive, help=_THREADS_HELP)
     train.add_argument("--resume", metavar="FILE", help="continue the run of a checkpoint")
     train.add_argument("-o", "--output", metavar="FILE", default="trained.safetensors")
     train.add_argument("--checkpoint", metavar="FILE", help="also write the whole run")
@@ -221,6 +221,7 @@ def _add_serve(commands: Any) -> None:
 
 
 _STEP_HELP: Final = "a function (of a module or FILE.py) that returns (TrainStep, inputs, targets)"
+_THREADS_HELP: Final = "of WebAssembly; default: 1 in wasmtime, up to 4 in Chromium"
 _DATA_HELP: Final = (
     "a folder with MNIST's IDX files, a .npz or a .csv; default: $HEARTH_DATA, "
     "else the digits of scikit-learn"

@@ -8,6 +8,7 @@ dependency less is one reason less for an installation to fail.  It is not for t
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Mapping, MutableMapping
 from http import HTTPStatus
@@ -61,7 +62,7 @@ class Server:
     ) -> None:
         handler = type("Handler", (_Handler,), {"routes": dict(routes), "blobs": blobs})
         try:
-            self._http = ThreadingHTTPServer((host, port), handler)
+            self._http = (_HTTPv6 if ":" in host else ThreadingHTTPServer)((host, port), handler)
         except OSError as error:
             raise StorageError(
                 f"cannot listen on {host}:{port}",
@@ -94,6 +95,10 @@ class Server:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _HTTPv6(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -17,7 +17,7 @@ import numpy as np
 from hearth.bundle.manifest import Manifest
 from hearth.bundle.read import read_bundle
 from hearth.data import Split, fit_to_program, load_dataset
-from hearth.errors import StorageError
+from hearth.errors import InvalidInputError, StorageError
 
 PAGE_FOLDER: Final = Path(__file__).resolve().parents[1] / "web" / "demo"
 
@@ -55,6 +55,13 @@ def data_routes(manifest: Manifest, source: str | Path | None) -> Routes:
 
 
 def _split_files(split: Split) -> dict[str, bytes]:
+    """The bytes of a split as the page reads them; raises `InvalidInputError` for other dtypes."""
     targets = split.targets
+    if split.inputs.dtype != np.float32 or targets.dtype not in (np.float32, np.int32, np.int64):
+        raise InvalidInputError(
+            f"the page cannot take {split.inputs.dtype} inputs with {targets.dtype} targets",
+            why="its data files hold float32 inputs and int32 or float32 targets",
+            remedy="train with `hearth train`, or serve a page that brings its own data",
+        )
     narrow = targets.astype(np.int32) if targets.dtype == np.int64 else targets
     return {"x": split.inputs.tobytes(), "y": narrow.tobytes()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from hearth.bundle.files import write_file
 from hearth.bundle.manifest import Manifest
 from hearth.bundle.write import write_bundle
 from hearth.driver.programs import ProgramGraph
@@ -46,7 +47,7 @@ class Compiled:
         `runtime` adds hearth.js and the types of this model to the folder.
         """
         write_bundle(path, self.manifest, self.files, runtime=runtime)
-        build_file(path).write_bytes(self._pickled())
+        write_file(build_file(path), self._pickled())
 
     def _pickled(self) -> bytes:
         try:

@@ -21,6 +21,8 @@ def open_runner(bundle: str | Path, runner: str = "wasm", **options: Any) -> Run
         raise InvalidInputError(
             f"there is no runner {runner!r}", remedy=f"use one of {', '.join(RUNNERS)}"
         )
+    if "threads" in options and not runner.endswith("wasm"):
+        raise InvalidInputError(f"{runner} has no threads", remedy="use wasm or chromium:wasm")
     return RUNNERS[runner](Path(bundle), **options)
 
 

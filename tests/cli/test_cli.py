@@ -15,7 +15,11 @@ import pytest
 import torch
 
 import hearth
+from hearth import cli
 from hearth.cli import main
+from hearth.data import Split
+from hearth.driver import generate, runners
+from hearth.site import _split_files
 from tests.cli.small_step import Small
 
 STEP = Path(__file__).with_name("small_step.py")
@@ -213,6 +217,44 @@ def test_errors_are_messages_not_tracebacks(
     printed = capsys.readouterr().err
     assert message in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("runner", ["reference", "webgpu", "chromium:webgpu"])
+def test_threads_are_refused_where_there_are_none(
+    bundle: Path, points: Path, runner: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(bundle), "--data", str(points), "--runner", runner]
+    assert main([*command, "--threads", "2"]) == 2
+    assert f"{runner} has no threads" in capsys.readouterr().err
+
+
+@pytest.mark.wasm
+def test_a_learning_rate_that_is_too_large_stops_with_the_step(
+    bundle: Path, points: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(bundle), "--data", str(points), "--runner", "wasm"]
+    assert main([*command, "--lr", "3e38"]) == 2
+    assert "NumericalInstabilityError: the loss of step " in capsys.readouterr().err
+
+
+def test_the_choices_of_the_command_line_are_those_of_the_driver() -> None:
+    assert set(cli.RUNNERS) == set(runners.RUNNERS)
+    assert cli.BACKENDS == generate.BACKENDS
+
+
+def test_a_build_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "dist.build.pickle").mkdir()
+    compiled = hearth.compile_function(torch.tanh, torch.zeros(2, 3), backends=["wasm"])
+    with pytest.raises(hearth.StorageError, match=r"dist\.build\.pickle"):
+        compiled.save(tmp_path / "dist", runtime=False)
+
+
+@pytest.mark.parametrize(("inputs", "targets"), [("i8", "i8"), ("f4", "?"), ("f8", "f4")])
+def test_the_page_is_not_served_data_that_it_would_misread(inputs: str, targets: str) -> None:
+    split = Split(np.zeros((3, 2), inputs), np.zeros(3, targets))
+    with pytest.raises(hearth.InvalidInputError, match="the page cannot take"):
+        _split_files(split)
+    assert _split_files(Split(np.zeros((3, 2), "f4"), np.ones(1, "i8")))["y"] == b"\1\0\0\0"
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,12 @@ def test_a_port_in_use_is_a_clear_error(server: Server) -> None:
         Server({}, port=port)
 
 
+def test_an_address_of_ipv6_is_served(site: Path) -> None:
+    with Server({"/": site}, host="::1") as server:
+        assert server.url.startswith("http://[::1]:")
+        assert request(server, "/")[0] == 200
+
+
 def test_the_longest_route_wins(tmp_path: Path) -> None:
     routes: dict[str, Path | bytes] = {"/": b"page", "/bundle/": tmp_path, "/bundle/x": b"x"}
     (tmp_path / "y").write_text("")
