@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILE_LINES = 300
 HARD_FILE_LINES = 600
 FUNCTION_LINES = 40
-SUFFIXES = (".py", ".ts", ".mjs")
+SUFFIXES = (".py", ".ts", ".js", ".mjs")
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,12 @@ def test_a_long_function_is_reported_and_does_not_fail(repository: Path) -> None
     assert "a.py:3: f() has 41 lines (limit 40)" in result.stdout
 
 
-def test_a_file_over_the_hard_limit_fails(repository: Path) -> None:
-    (repository / "a.ts").write_text("//\n" * 601)
+@pytest.mark.parametrize("name", ["a.ts", "a.js", "a.mjs"])
+def test_a_file_over_the_hard_limit_fails(repository: Path, name: str) -> None:
+    (repository / name).write_text("//\n" * 601)
     result = run(repository)
     assert result.returncode == 1
-    assert "a.ts:1: the file has 601 lines (limit 300)" in result.stdout
+    assert f"{name}:1: the file has 601 lines (limit 300)" in result.stdout
 
 
 def test_ignored_files_are_not_counted(repository: Path) -> None:
