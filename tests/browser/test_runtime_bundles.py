@@ -5,6 +5,7 @@ Each ends in an error of its class or in the next backend, and in a page that st
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -49,6 +50,15 @@ BAD_FILES = (
     ("relaxed.wasm", PAGE, "BundleFormatError", "is not the file"),
     ("golden.safetensors", Reply(b"", 500), "BundleFormatError", "HTTP 500"),
 )
+NOTHING = b"""
+// kernel: nothing
+@group(0) @binding(0) var<storage, read_write> none: array<f32>;
+@group(1) @binding(0) var<uniform> sizes: vec4<u32>;
+@compute @workgroup_size(64)
+fn main(@builtin(local_invocation_index) i: u32) {
+  if (i < sizes.x) { none[i] = 1.0; }
+}
+"""
 
 
 def test_every_bad_bundle_ends_in_its_error_and_the_page_goes_on(
@@ -160,6 +170,36 @@ def test_an_engine_runs_on_the_page_itself_without_a_worker(browser: Browser, se
         GIVEN | {"backend": "webgpu"},
     )
     assert steps == [2, "webgpu"]
+    page.close()
+
+
+def test_a_tensor_without_elements_at_the_end_of_memory_runs_on_webgpu(
+    browser: Browser, served: Site
+) -> None:
+    manifest = json.loads((FIXTURE / "manifest.json").read_bytes())
+    # The only program, so that its slots end where the arena ends.
+    predict, empty = manifest["programs"]["predict"], len(manifest["buffers"])
+    predict["slots"].append([0])
+    predict["steps"].append({"kernel": 1, "buffers": [empty]})
+    tensor = {"dtype": "float32", "shape": [0]}
+    predict["outputs"].append({"name": "none", "role": "output", "buffer": empty} | tensor)
+    nothing = {"name": "nothing", "workgroups": [{"extent": 0, "per": 64}]}
+    changes = {
+        "buffers": [*manifest["buffers"], {"slot": 2} | tensor],
+        "kernels": [manifest["kernels"][0], nothing],
+        "programs": {"predict": predict},
+    }
+    change_manifest(served, changes | {"golden": None, "wasm": None})
+    replace_file(served, "kernels.wgsl", (FIXTURE / "kernels.wgsl").read_bytes() + NOTHING)
+    page = open_page(browser, served)
+    load(page, "webgpu")
+    outputs = attempt(
+        page,
+        """
+        const { logits, none } = await trainer.run("predict", { x: new Float32Array(4) });
+        return [[...logits], [...none]];""",
+    )
+    assert outputs == [[0.5, -0.25, 0.125], []]
     page.close()
 
 
