@@ -131,7 +131,10 @@ def save_checkpoint(
 
 
 def _weight(name: str, tensor: torch.Tensor) -> Weight:
-    return Weight(name, np.dtype(str(tensor.dtype).removeprefix("torch.")), tuple(tensor.shape))
+    dtype = np.dtype(str(tensor.dtype).removeprefix("torch."))
+    # A tensor on `meta` has no memory; another stride makes other numbers of the same memory.
+    place = tensor.data_ptr() if tensor.is_contiguous() else 0
+    return Weight(name, dtype, tuple(tensor.shape), place or None)
 
 
 def _tensors(arrays: Mapping[str, Array]) -> StateDict:

@@ -230,11 +230,11 @@ def _check_names(weights: Sequence[Weight], found: Iterable[str], source: str) -
 
 
 def _check_tied(weights: Sequence[Weight], arrays: Mapping[str, Array], source: str) -> None:
-    first: dict[int, str] = {}
+    first: dict[tuple[int, tuple[int, ...]], str] = {}
     for weight in weights:
         if weight.place is None:
             continue
-        other = first.setdefault(weight.place, weight.name)
+        other = first.setdefault((weight.place, weight.shape), weight.name)
         if arrays[other].tobytes() != arrays[weight.name].tobytes():
             raise BundleFormatError(
                 f"{source}: {weight.name!r} is tied to {other!r}, but their values differ"

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from hearth.bundle.manifest import State
 from hearth.bundle.read import Bundle
 from hearth.driver.oracle import Oracle
 from hearth.driver.samples import random_batch
@@ -38,7 +39,7 @@ class Case:
     def __init__(self, step: TrainStep, bundle: Bundle, number: int, seed: int) -> None:
         rng = np.random.default_rng((seed, number))
         program = bundle.manifest.programs["train"]
-        parameters = [s.name for s in bundle.manifest.state if s.role == "parameter"]
+        parameters = [s for s in bundle.manifest.state if s.role == "parameter"]
         batch = max(BATCH_SIZES[number % len(BATCH_SIZES)], _smallest_batch(step))
         self.step, self.number = step, number
         self.weights = perturbed(bundle.weights(), parameters, rng)
@@ -94,13 +95,17 @@ def named(loss: Any, outputs: Iterable[Array], gradients: Mapping[str, Array]) -
     }
 
 
-def perturbed(weights: Arrays, parameters: Iterable[str], rng: np.random.Generator) -> Arrays:
-    """Parameters moved by a fraction of their own spread; buffers stay."""
+def perturbed(weights: Arrays, parameters: Iterable[State], rng: np.random.Generator) -> Arrays:
+    """Parameters moved by a fraction of their own spread; buffers stay, tied weights stay equal."""
     moved = dict(weights)
-    for name in parameters:
-        w = weights[name]
-        amount = PERTURBATION * max(float(w.std()), SMALLEST_SPREAD)
-        moved[name] = (w + amount * rng.normal(size=w.shape)).astype(np.float32)
+    by_place: dict[int, Array] = {}
+    for entry in parameters:
+        if entry.offset not in by_place:
+            w = weights[entry.name]
+            amount = PERTURBATION * max(float(w.std()), SMALLEST_SPREAD)
+            noise = amount * rng.normal(size=w.shape)
+            by_place[entry.offset] = (w + noise).astype(np.float32)
+        moved[entry.name] = by_place[entry.offset]
     return moved
 
 

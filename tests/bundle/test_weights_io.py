@@ -60,6 +60,17 @@ def test_a_state_dict_survives_the_file(tmp_path: Path) -> None:
     Model().load_state_dict(loaded)
 
 
+def test_weights_that_the_model_ties_must_agree_in_the_file(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    hearth.save_weights(model.state_dict(), tmp_path / "w")
+    model[1].weight = model[0].weight
+    with pytest.raises(hearth.BundleFormatError, match=r"'1\.weight' is tied to '0\.weight'"):
+        hearth.load_weights(tmp_path / "w", like=model.state_dict())
+    hearth.save_weights(model.state_dict(), tmp_path / "w")
+    hearth.load_weights(tmp_path / "w", like=model.state_dict())
+    hearth.load_weights(tmp_path / "w", like=model.to("meta").state_dict())
+
+
 def test_views_and_transposes_are_saved_as_they_look(tmp_path: Path) -> None:
     base = torch.arange(6.0).reshape(2, 3)
     hearth.save_weights({"t": base.T, "row": base[1]}, tmp_path / "w")

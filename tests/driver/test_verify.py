@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 import hearth
+from hearth.bundle.manifest import State
+from hearth.driver.cases import perturbed
 from hearth.driver.compiled import Compiled
 from hearth.driver.verify import VerifyReport, judge, verify_on
 
@@ -88,3 +90,13 @@ def test_a_value_that_is_not_finite_always_fails(value: float) -> None:
     ours[1] = value
     report.add(judge(WEIGHT, 0, ours, exact(), exact(), lambda: 1e30))
     assert not report.ok
+
+
+def test_tied_weights_are_perturbed_together() -> None:
+    places = {"embed": 0, "other": 256, "head": 0}
+    entries = [State(n, "parameter", "float32", (5,), o) for n, o in places.items()]
+    weights = {name: np.ones(5, np.float32) for name in places}
+    moved = perturbed(weights, entries, np.random.default_rng(0))
+    assert np.array_equal(moved["embed"], moved["head"])
+    assert not np.array_equal(moved["embed"], weights["embed"])
+    assert not np.array_equal(moved["embed"], moved["other"])
