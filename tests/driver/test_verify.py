@@ -42,6 +42,16 @@ def test_a_wrong_update_fails_and_names_the_worst_element() -> None:
 
 
 @pytest.mark.wasm
+def test_weights_that_become_nan_are_reported_and_do_not_end_the_verification() -> None:
+    epsilon, nan = (np.float32(v).tobytes() for v in (1e-8, np.nan))
+    files = {n: d.replace(epsilon, nan) if n.endswith(".wasm") else d
+             for n, d in compiled().files.items()}  # fmt: skip
+    report = hearth.verify(replace(compiled(), files=files), "wasm", cases=2)
+    assert {d.kind for d in report.failures} == {"weight"}
+    assert "= nan, expected" in str(report)
+
+
+@pytest.mark.wasm
 def test_runners_are_judged_by_the_same_cases() -> None:
     first, second = verify_on(compiled(), ["reference", "wasm"], cases=2)
     assert first.ok
