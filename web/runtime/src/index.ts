@@ -12,7 +12,8 @@ import { serveAsHelper, THREAD_NAME } from "./wasm-threads.ts";
 
 export { Trainer, type TrainerOptions } from "./trainer.ts";
 export {
-  Engine, type EngineEvent, type EvaluateResult, type TrainResult, type WeightFormat,
+  Engine, type EngineEvent, type EvaluateResult, type RunResult, type TrainResult,
+  type WeightFormat,
 } from "./engine.ts";
 export type { EngineOptions } from "./open.ts";
 export type { BackendChoice } from "./backends.ts";
