@@ -40,7 +40,8 @@ class StateLayout:
     def reserve(self, name: str, elements: int) -> StatePlace:
         """The next free memory, named for the schedule."""
         place = StatePlace(self.size_bytes, elements * ELEMENT_BYTES)
-        self.size_bytes += -(-place.size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+        size = max(place.size_bytes, 1)  # an empty entry has an address of its own, too
+        self.size_bytes += -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
         self.places[name] = place
         return place
 
