@@ -7,7 +7,7 @@ layouts and everything else that makes it fast come later.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,9 +70,13 @@ class Gap:
     hint: str
 
 
-def lower(aten: AtenGraph) -> Lowered:
-    """The program in our IR; raises `UnsupportedOpError` that lists every gap."""
-    gaps = find_gaps(aten)
+def lower(aten: AtenGraph, ends: Collection[str] = FILE_DTYPES) -> Lowered:
+    """The program in our IR; raises `UnsupportedOpError` that lists every gap.
+
+    `ends` are the element types that inputs and outputs may have: a bundle's, unless the graph
+    is only interpreted.
+    """
+    gaps = find_gaps(aten, ends)
     if gaps:
         raise _unsupported(gaps)
     constants: dict[str, Any] = {}
@@ -88,16 +92,16 @@ def lower(aten: AtenGraph) -> Lowered:
     return Lowered(graph, tuple(_index_ranges(aten, values)))
 
 
-def find_gaps(aten: AtenGraph) -> list[Gap]:
+def find_gaps(aten: AtenGraph, ends: Collection[str] = FILE_DTYPES) -> list[Gap]:
     """Every operation without a rule and every element type without a place on the device."""
     gaps = [Gap(n.target, n.origin, _hint(n.target)) for n in aten.nodes if n.target not in RULES]
     for node in aten.nodes:
         for dtype in sorted({r.dtype for r in node.results} - set(DEVICE_DTYPE)):
             hint = f"{dtype} has no place on the device: compute in float32"
             gaps.append(Gap(node.target, node.origin, hint))
-    for role, ends in (("input", aten.inputs), ("output", aten.outputs)):
-        for end in ends:
-            if end.value.dtype not in FILE_DTYPES:
+    for role, group in (("input", aten.inputs), ("output", aten.outputs)):
+        for end in group:
+            if end.value.dtype not in ends:
                 hint = f"a program cannot take or return {end.value.dtype}: convert it to float32"
                 gaps.append(Gap(role, end.name, hint))
     return gaps

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from hearth.capture.graph import AtenGraph
 from hearth.capture.opset import CORE_OPS
 from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
+from hearth.ir.dtype import DEVICE_DTYPE
 from hearth.lowering.lower import Lowered, lower
 from hearth.lowering.rules import RULES
 from hearth.steps.examples import RANDOM_INPUTS
@@ -55,7 +56,7 @@ def captured(sample: Sample) -> AtenGraph:
 
 @cache
 def lowered(sample: Sample) -> Lowered:
-    return lower(captured(sample))
+    return lower(captured(sample), DEVICE_DTYPE)
 
 
 def feeds_of(tensors: list[torch.Tensor]) -> dict[str, Any]:
