@@ -286,6 +286,10 @@ add("aten.mm.default", "linear, gradient", gradient(F.linear), floats("B", 5), f
 add("aten.mm.default", "a vector", lambda x, v: x @ v, floats("B", 5), floats(5))
 add("aten.bmm.default", "", torch.bmm, floats("B", 3, 5), floats("B", 5, 7))
 add("aten.bmm.default", "gradient", gradient(torch.bmm), floats("B", 3, 5), floats("B", 5, 7))
+add("aten.bmm.default", "bilinear", F.bilinear, floats("B", 3), floats("B", 5), floats(7, 3, 5),
+    floats(7))  # fmt: skip
+add("aten.bmm.default", "bilinear, gradient", gradient(F.bilinear), floats("B", 3), floats("B", 5),
+    floats(7, 3, 5), floats(7))  # fmt: skip
 add("aten.bmm.default", "transposed", lambda a, b: a @ b.mT, floats("B", 3, 5), floats("B", 7, 5))
 
 _CONVOLUTIONS: list[tuple[str, dict[str, Any]]] = [

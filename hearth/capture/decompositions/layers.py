@@ -152,6 +152,29 @@ def mv(a: Tensor, x: Tensor) -> Tensor:
     return torch.mm(a, x.unsqueeze(1)).squeeze(1)
 
 
+@rule(aten._trilinear.default)
+def trilinear(
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    expand_a: Ints,
+    expand_b: Ints,
+    expand_c: Ints,
+    summed: Ints,
+    unroll: int = 1,
+) -> Tensor:
+    """The product of three tensors, summed: `nn.Bilinear` and its gradients.
+
+    Each lacks the axes in its `expand`, and is broadcast along them.
+    """
+    axes = range(a.dim() + len(expand_a))
+    operands = [[i for i in axes if i not in missing] for missing in (expand_a, expand_b, expand_c)]
+    product: Tensor = torch.einsum(
+        a, operands[0], b, operands[1], c, operands[2], [i for i in axes if i not in summed]
+    )
+    return product
+
+
 @rule(aten.mean.default)
 def mean(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     return x.sum(dtype=dtype) / x.numel()
