@@ -72,8 +72,8 @@ def exact() -> np.ndarray:
 
 def test_an_error_is_allowed_up_to_four_times_pytorchs_own() -> None:
     rounded = exact() * (1 + 1e-5)
-    good = judge(WEIGHT, 0, exact() * (1 + 3e-5), exact(), rounded, lambda: 0.0)
-    bad = judge(WEIGHT, 0, exact() * (1 + 5e-5), exact(), rounded, lambda: 0.0)
+    good = judge(WEIGHT, 0, exact() * (1 + 3e-5), exact(), rounded, lambda _: 0.0)
+    bad = judge(WEIGHT, 0, exact() * (1 + 5e-5), exact(), rounded, lambda _: 0.0)
     assert good.ok
     assert not bad.ok
     assert bad.index == (2,)
@@ -82,13 +82,13 @@ def test_an_error_is_allowed_up_to_four_times_pytorchs_own() -> None:
 def test_a_promise_binds_even_where_the_bound_is_wider() -> None:
     rounded = exact() * (1 + 5e-6)
     key = ("output", "output/0")
-    assert not judge(key, 0, exact() * (1 + 1.5e-5), exact(), rounded, lambda: 0.0).ok
+    assert not judge(key, 0, exact() * (1 + 1.5e-5), exact(), rounded, lambda _: 0.0).ok
 
 
 def test_at_a_kink_the_spread_of_pytorch_decides() -> None:
     ours = exact() + np.array([0.0, 0.0, 0.1])
-    assert not judge(WEIGHT, 0, ours, exact(), exact(), lambda: 0.0).ok
-    at_kink = judge(WEIGHT, 0, ours, exact(), exact(), lambda: 0.05)
+    assert not judge(WEIGHT, 0, ours, exact(), exact(), lambda _: 0.0).ok
+    at_kink = judge(WEIGHT, 0, ours, exact(), exact(), lambda _: 0.05)
     assert at_kink.ok
     assert at_kink.at_kink
 
@@ -98,7 +98,7 @@ def test_a_value_that_is_not_finite_always_fails(value: float) -> None:
     report = VerifyReport("wasm", "none", 1)
     ours = exact()
     ours[1] = value
-    report.add(judge(WEIGHT, 0, ours, exact(), exact(), lambda: 1e30))
+    report.add(judge(WEIGHT, 0, ours, exact(), exact(), lambda _: 1e30))
     assert not report.ok
 
 
