@@ -1,8 +1,8 @@
 """Random cases of a training step, and PyTorch's results for them, computed when first asked for.
 
 A case is perturbed weights and ten batches.  Its results come from eager PyTorch: in float64 (what
-is right), in float32 (what rounding does to PyTorch itself), and in float64 with weights and
-inputs moved by about one float32 rounding (how far apart right answers may lie).
+is right), in float32 (what rounding does to PyTorch itself), and in float32 with weights and
+inputs moved by about one rounding (how far apart right float32 answers may lie).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Case:
         return self._results(kind, torch.float32, None)
 
     def moved(self, kind: str, draw: int) -> Results:
-        return self._results(kind, torch.float64, draw)
+        return self._results(kind, torch.float32, draw)
 
     def _results(self, kind: str, dtype: torch.dtype, draw: int | None) -> Results:
         key = (kind, dtype, draw)

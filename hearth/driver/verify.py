@@ -8,8 +8,8 @@ element.  The bound for every tensor is
 
 and, on top, 1e-5 for outputs and losses and 1e-4 for gradients.  Where the step is not
 differentiable (an activation at exactly its kink) two correct computations may fall on different
-sides; a case is judged there by how much PyTorch float64 itself moves when weights and inputs move
-by float32 rounding, and such cases are counted.
+sides; a case is judged there by how far PyTorch float32 itself lands from float64 when weights and
+inputs move by one rounding, and such cases are counted.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class _Verifier:
 
 
 def _spread(case: Case, kind: str, key: Key, enough: float) -> float:
-    """How much PyTorch float64 moves when weights and inputs move by float32 rounding.
+    """How far PyTorch float32 lands from float64 when weights and inputs move by one rounding.
 
     A draw falls on the other side of a kink about every second time; it is drawn again, up to
     `KINK_DRAWS` times, until the spread is `enough`.
