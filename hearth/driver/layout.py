@@ -16,16 +16,16 @@ import torch
 from numpy.typing import NDArray
 
 from hearth.bundle import manifest
+from hearth.bundle.memory import align
+from hearth.capture.trace import dtype_name
 from hearth.ir.dtype import ELEMENT_BYTES
 from hearth.schedule.schedule import StatePlace
+from hearth.steps.examples import SEED, STEP
 from hearth.steps.optimizer import FlatGroup
 from hearth.steps.optimizer_state import from_torch_optimizer
 from hearth.steps.train_step import TrainStep, state_entries
 
 Array = NDArray[Any]
-ALIGNMENT_BYTES = 256
-
-SEED, STEP = "hearth/seed", "hearth/step"
 
 
 @dataclass
@@ -41,7 +41,7 @@ class StateLayout:
         """The next free memory, named for the schedule."""
         place = StatePlace(self.size_bytes, elements * ELEMENT_BYTES)
         size = max(place.size_bytes, 1)  # an empty entry has an address of its own, too
-        self.size_bytes += -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+        self.size_bytes += align(size)
         self.places[name] = place
         return place
 
@@ -137,7 +137,3 @@ def _keep_progress(layout: StateLayout, step: TrainStep) -> None:
             layout.initial[name] = tensor.to(torch.float32).contiguous().numpy().copy()
     if steps:
         layout.initial[STEP] = np.array(steps, np.int32)
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

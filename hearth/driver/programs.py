@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from hearth.capture.graph import AtenGraph, AtenInput, AtenOutput
-from hearth.driver.layout import SEED, STEP
 from hearth.ir import build
 from hearth.ir.dim import shape_of
 from hearth.ir.graph import Constant, Graph, Input, Node, Output
+from hearth.ir.rewriting import rewrite_nodes
 from hearth.ir.scalar import Arg, apply
 from hearth.lowering.lower import IndexRange, lower
 from hearth.passes.pipeline import run_passes
-from hearth.passes.rewriting import rewrite_nodes
+from hearth.steps.examples import STEP
 from hearth.steps.optimizer import OptimizerProgram
 from hearth.steps.programs import StepPrograms
 
@@ -57,7 +57,7 @@ def lower_program(aten: AtenGraph) -> ProgramGraph:
     results = tuple(
         o for o in aten.outputs if o.role in ("loss", "output", "metric", "gradient", "norm")
     )
-    graph = _share_constants(_name_counters(lowered.graph))
+    graph = _share_constants(lowered.graph)
     return ProgramGraph(graph, data, results, {r.input: r for r in lowered.ranges}, aten.streams)
 
 
@@ -110,18 +110,6 @@ def _share_inputs(graph: Graph) -> Graph:
 def _counted_step() -> Output:
     step = build.input_node(STEP, "step", shape_of(()), "int32")
     return Output(STEP, "update", build.pointwise(apply("add", Arg("int32", 0), 1), step))
-
-
-def _name_counters(graph: Graph) -> Graph:
-    """The generator's seed and the step count have one name in every program."""
-    names = {"seed": SEED, "step": STEP}
-
-    def rule(node: Node) -> Node:
-        if isinstance(node.op, Input) and node.op.role in names:
-            return build.input_node(names[node.op.role], node.op.role, node.shape, node.dtype)
-        return node
-
-    return rewrite_nodes(graph, rule)
 
 
 def _share_constants(graph: Graph) -> Graph:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from hearth.ir import build
 from hearth.ir.graph import Dot, Graph, Node, Permute, users_of
-from hearth.passes.rewriting import rewrite_nodes
+from hearth.ir.rewriting import rewrite_nodes
 
 
 def absorb_transposes(graph: Graph) -> Graph:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from hearth.ir.graph import Graph, Node, Pointwise
+from hearth.ir.rewriting import rewrite_nodes
 from hearth.ir.scalar import Apply, Expr, walk
-from hearth.passes.rewriting import rewrite_nodes
 
 
 def eliminate_common(graph: Graph) -> Graph:

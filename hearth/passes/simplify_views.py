@@ -11,7 +11,7 @@ from __future__ import annotations
 from hearth.ir import build
 from hearth.ir.dim import Dim
 from hearth.ir.graph import Expand, Graph, Node, Permute, Reshape
-from hearth.passes.rewriting import rewrite_nodes
+from hearth.ir.rewriting import rewrite_nodes
 
 
 def simplify_views(graph: Graph) -> Graph:

@@ -42,7 +42,7 @@ class Fusion:
 
     def __init__(self, graph: Graph, roots: set[Node], updates_in_place: bool) -> None:
         self.roots = roots
-        states = {_input_name(node): node for node in graph.inputs}
+        states = {input_name(node): node for node in graph.inputs}
         self.overwritten: dict[Node, Node] = (
             {
                 base_of(o.node): states[o.name]
@@ -176,6 +176,6 @@ def _needs(graph: Graph, roots: set[Node]) -> dict[Node, set[Node]]:
     return needs
 
 
-def _input_name(node: Node) -> str:
+def input_name(node: Node) -> str:
     assert isinstance(node.op, Input)
     return node.op.name

@@ -17,11 +17,12 @@ from hearth.ir.dim import Dim, Shape, product
 from hearth.ir.dtype import ELEMENT_BYTES
 from hearth.ir.graph import Constant, Graph, Input, Node, Output, Pack, Reduce
 from hearth.ir.kernel import Kernel, Param, Stage, Store
+from hearth.ir.rewriting import exchange_nodes
 from hearth.ir.scalar import Arg, Expr
 from hearth.ir.simplify import simplify
 from hearth.schedule.allocate import Allocation, Lifetime, allocate
 from hearth.schedule.emit import COMPUTED, Body, Emitter, base_of, frame_of
-from hearth.schedule.fuse import MAX_PARAMS, Fusion, Group, fuse
+from hearth.schedule.fuse import MAX_PARAMS, Fusion, Group, fuse, input_name
 from hearth.schedule.order import order_groups, overlaps, place_update
 from hearth.schedule.roots import choose_roots, limit_operands
 
@@ -73,8 +74,8 @@ def schedule(graph: Graph, inputs: Sequence[Node], state: Mapping[str, StatePlac
         state: where every state entry, constant and workspace lies.
 
     """
-    by_name = {_name(node): node for node in [*graph.inputs, *inputs]}
-    one_each = replace_nodes(graph, {node: by_name[_name(node)] for node in graph.inputs})
+    by_name = {input_name(node): node for node in [*graph.inputs, *inputs]}
+    one_each = exchange_nodes(graph, {node: by_name[input_name(node)] for node in graph.inputs})
     graph = copy_borrowed_outputs(one_each)
     plan = _Scheduler(graph, inputs, state, updates_in_place=True).run()
     if any(len(step.buffers) > MAX_PARAMS for step in plan.steps):
@@ -110,20 +111,7 @@ def copy_borrowed_outputs(graph: Graph) -> Graph:
         if output.role != "update" and (not is_computed or base in shared):
             node = build.pointwise(Arg(node.dtype, 0), node, origin=node.origin)
         outputs.append(Output(output.name, output.role, node))
-    return replace_nodes(Graph(tuple(outputs), graph.constants), packed)
-
-
-def replace_nodes(graph: Graph, replacements: Mapping[Node, Node]) -> Graph:
-    """The graph with some nodes exchanged for others."""
-    done: dict[Node, Node] = {}
-    for node in graph.nodes:
-        inputs = [done[x] for x in node.inputs]
-        changed = any(x is not y for x, y in zip(inputs, node.inputs, strict=True))
-        new = replacements.get(node)
-        done[node] = new or (build.rebuilt(node, inputs) if changed else node)
-    return Graph(
-        tuple(Output(o.name, o.role, done[o.node]) for o in graph.outputs), graph.constants
-    )
+    return exchange_nodes(Graph(tuple(outputs), graph.constants), packed)
 
 
 class _Scheduler:
@@ -152,7 +140,7 @@ class _Scheduler:
             for o in self.graph.outputs
             if o.role != "update"
         }
-        inputs = {_name(node): self._buffer(node) for node in self.inputs}
+        inputs = {input_name(node): self._buffer(node) for node in self.inputs}
         return Schedule(steps, inputs, outputs, allocation.slots)
 
     # ------------------------------------------------------------ state
@@ -282,8 +270,3 @@ def _kernel_name(group: Group) -> str:
     kind = type(first.op).__name__
     name = first.op.kind if isinstance(first.op, Reduce) else names.get(kind, kind.lower())
     return f"{name}_fused" if rest else name
-
-
-def _name(node: Node) -> str:
-    assert isinstance(node.op, Input)
-    return node.op.name

@@ -56,7 +56,10 @@ def traced(
     ]
 
 
+# The state entries of every program: of the random generator, and of the steps done.
+SEED, STEP = "hearth/seed", "hearth/step"
+
 RANDOM_INPUTS = (
-    TracedInput("hearth/seed", "seed", (2,), torch.uint32),
-    TracedInput("hearth/step", "step", (), torch.int32),
+    TracedInput(SEED, "seed", (2,), torch.uint32),
+    TracedInput(STEP, "step", (), torch.int32),
 )

@@ -19,6 +19,7 @@ import torch
 from hearth.capture.graph import AtenGraph
 from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
 from hearth.errors import UnsupportableError
+from hearth.steps.examples import STEP
 from hearth.steps.flat import FlatLayout, flat_layout
 from hearth.steps.train_step import TrainStep, untouched
 
@@ -61,7 +62,7 @@ def capture_optimizer(step: TrainStep, with_gradient: Sequence[str]) -> Optimize
     groups = tuple(_describe(step, index, with_gradient) for index in range(len(step.groups)))
     inputs = [i for k, group in enumerate(groups) for i in _group_inputs(k, group)]
     inputs.append(TracedInput("learning_rate", "hyper", (len(groups),), torch.float32))
-    inputs.append(TracedInput("hearth/step", "step", (), torch.int32))
+    inputs.append(TracedInput(STEP, "step", (), torch.int32))
 
     def body(t: dict[str, torch.Tensor], tracing: Tracing) -> list[TracedOutput]:  # noqa: ARG001
         active = [k for k, group in enumerate(groups) if group.parameters]
@@ -104,7 +105,7 @@ def _update(
     old = t[f"parameter/{k}"]
     new, new_state = run_group(optimizer, k, old, gradient, state, lr)
     if not group.starts_from_zeros:
-        at_start = t["hearth/step"] == 0
+        at_start = t[STEP] == 0
         first, first_state = run_group(optimizer, k, old, gradient, {}, lr)
         new = torch.where(at_start, first, new)
         new_state = {s: torch.where(at_start, first_state[s], new_state[s]) for s in keys}

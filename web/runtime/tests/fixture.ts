@@ -1,5 +1,5 @@
 /**
- * The bundle that spec/fixtures/make_least_squares.py writes, read from disk, and its arithmetic.
+ * The bundle that `python -m tests.browser.least_squares` writes, read from disk, and its arithmetic.
  */
 
 import assert from "node:assert/strict";

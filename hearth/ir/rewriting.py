@@ -1,8 +1,8 @@
-"""How passes rebuild a graph: bottom-up, node by node, keeping what is shared shared."""
+"""How a graph is rebuilt: bottom-up, node by node, keeping what is shared shared."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from hearth.ir import build
 from hearth.ir.graph import Graph, Node, Output
@@ -24,3 +24,8 @@ def rewrite_nodes(
         done[node] = after(rule(build.rebuilt(node, inputs) if changed else node), node)
     outputs = tuple(Output(o.name, o.role, done[o.node]) for o in graph.outputs)
     return Graph(outputs, graph.constants)
+
+
+def exchange_nodes(graph: Graph, replacements: Mapping[Node, Node]) -> Graph:
+    """The graph with some nodes exchanged for others, which are taken as they are."""
+    return rewrite_nodes(graph, lambda node: node, lambda new, old: replacements.get(old, new))
