@@ -1,5 +1,6 @@
 /**
- * The bundle that `python -m tests.browser.least_squares` writes, read from disk, and its arithmetic.
+ * The bundle that `python -m tests.browser.least_squares` writes, read from disk, with the
+ * arithmetic of its step.
  */
 
 import assert from "node:assert/strict";
