@@ -21,7 +21,14 @@ from hearth.bundle.safetensors import encode_safetensors
 from hearth.bundle.weights import encode_weights, weights_of
 from hearth.driver.assemble import Assembly, assemble
 from hearth.driver.compiled import Compiled
-from hearth.driver.generate import BACKENDS, Generated, check_backends, generate
+from hearth.driver.generate import (
+    BACKENDS,
+    WASM_VARIANTS,
+    Generated,
+    WasmVariants,
+    check_backends,
+    generate,
+)
 from hearth.driver.golden import golden_step
 from hearth.driver.layout import StateLayout, layout_of_function, layout_of_step
 from hearth.driver.programs import ProgramGraph, graph_of_function, graphs_of_step
@@ -87,12 +94,21 @@ def compile_function(
 
     `batched` says, for all or for each example, whether dimension 0 is the batch.
     """
-    check_backends(backends)
     graphs = {"run": graph_of_function(capture_function(function, examples, batched))}
+    return link_functions(getattr(function, "__name__", type(function).__name__), graphs, backends)
+
+
+def link_functions(
+    name: str,
+    graphs: Mapping[str, ProgramGraph],
+    backends: Sequence[str] = BACKENDS,
+    wasm_variants: WasmVariants = WASM_VARIANTS,
+) -> Compiled:
+    """One bundle of several programs without a state of their own."""
+    check_backends(backends)
     layout = layout_of_function(_constants(graphs))
     assembly = _schedule(graphs, layout)
-    generated = generate(assembly, backends)
-    name = getattr(function, "__name__", type(function).__name__)
+    generated = generate(assembly, backends, wasm_variants)
     described = _manifest(name, layout, assembly, _programs(graphs, assembly), generated, graphs)
     files = {**generated.files, **_state_files(layout)}
     return Compiled(described, files, tuple(assembly.kernels), graphs, None)

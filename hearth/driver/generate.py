@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hearth.bundle.manifest import Wasm, WasmFeature, WasmVariant, Wgsl, Workgroups
@@ -14,8 +14,10 @@ from hearth.errors import InvalidInputError
 BACKENDS = ("webgpu", "wasm")
 WGSL_FILE = "kernels.wgsl"
 
+WasmVariants = Mapping[str, tuple[WasmFeature, ...]]
+
 # In the order of preference: a runtime takes the first whose features it has.
-WASM_VARIANTS: dict[str, tuple[WasmFeature, ...]] = {
+WASM_VARIANTS: WasmVariants = {
     "program.relaxed.threads.wasm": ("simd128", "relaxed-simd", "threads"),
     "program.threads.wasm": ("simd128", "threads"),
     "program.relaxed.wasm": ("simd128", "relaxed-simd"),
@@ -39,23 +41,27 @@ def check_backends(backends: Sequence[str]) -> None:
         )
 
 
-def generate(assembly: Assembly, backends: Sequence[str]) -> Generated:
+def generate(
+    assembly: Assembly, backends: Sequence[str], wasm_variants: WasmVariants = WASM_VARIANTS
+) -> Generated:
     files: dict[str, bytes] = {}
     workgroups: tuple[tuple[Workgroups, ...], ...] = ((),) * len(assembly.kernels)
     wasm = wgsl = None
     if "wasm" in backends:
-        wasm = _generate_wasm(assembly, files)
+        wasm = _generate_wasm(assembly, wasm_variants, files)
     if "webgpu" in backends:
         wgsl = Wgsl(WGSL_FILE)
         files[WGSL_FILE], workgroups = _generate_wgsl(assembly)
     return Generated(files, workgroups, wasm, wgsl)
 
 
-def _generate_wasm(assembly: Assembly, files: dict[str, bytes]) -> Wasm:
+def _generate_wasm(
+    assembly: Assembly, wasm_variants: WasmVariants, files: dict[str, bytes]
+) -> Wasm:
     calls = {name: program.calls for name, program in assembly.programs.items()}
     scratch_bytes = 0
     variants = []
-    for file, features in WASM_VARIANTS.items():
+    for file, features in wasm_variants.items():
         module = emit_module(
             assembly.kernels,
             calls,
