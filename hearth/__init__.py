@@ -27,10 +27,12 @@ from hearth.errors import (
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Function": "hearth.steps.function",
     "TrainStep": "hearth.steps.train_step",
     "check": "hearth.driver.check",
     "compile": "hearth.driver.compile",
     "compile_function": "hearth.driver.compile",
+    "compile_functions": "hearth.driver.compile",
     "load_checkpoint": "hearth.weights_io",
     "load_weights": "hearth.weights_io",
     "open_runner": "hearth.driver.runners",
@@ -46,6 +48,7 @@ __all__ = [
     "BundleFormatError",
     "CaptureError",
     "DeviceLostError",
+    "Function",
     "HearthError",
     "InternalError",
     "InvalidInputError",
@@ -58,6 +61,7 @@ __all__ = [
     "check",
     "compile",
     "compile_function",
+    "compile_functions",
     "load_checkpoint",
     "load_weights",
     "open_runner",

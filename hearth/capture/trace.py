@@ -44,16 +44,25 @@ _IGNORED_ARGUMENTS = frozenset(
 
 @dataclass(frozen=True)
 class TracedInput:
-    """An input of a captured function: dimension 0 of a batched one is the batch size."""
+    """An input of a captured function.
+
+    `batched` says whether dimension 0 is the batch, or names all dimensions that are.
+    """
 
     name: str
     role: str
     shape: tuple[int, ...]
     dtype: torch.dtype
-    batched: bool = False
+    batched: bool | tuple[int, ...] = False
+
+    @property
+    def batch_axes(self) -> tuple[int, ...]:
+        if isinstance(self.batched, tuple):
+            return self.batched
+        return (0,) if self.batched else ()
 
     def at(self, batch: int) -> tuple[int, ...]:
-        return (batch, *self.shape[1:]) if self.batched else self.shape
+        return tuple(batch if k in self.batch_axes else e for k, e in enumerate(self.shape))
 
 
 @dataclass(frozen=True)

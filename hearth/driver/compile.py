@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
+from torch import nn
 
 from hearth import __version__
 from hearth.bundle import manifest as m
@@ -30,12 +31,17 @@ from hearth.driver.generate import (
     generate,
 )
 from hearth.driver.golden import golden_step
-from hearth.driver.layout import StateLayout, layout_of_function, layout_of_step
-from hearth.driver.programs import ProgramGraph, graph_of_function, graphs_of_step
+from hearth.driver.layout import StateLayout, layout_of_functions, layout_of_step
+from hearth.driver.programs import (
+    ProgramGraph,
+    counting_runs,
+    graph_of_function,
+    graphs_of_step,
+)
 from hearth.ir import build
 from hearth.ir.dtype import DEVICE_DTYPE
 from hearth.schedule.schedule import StatePlace, schedule
-from hearth.steps.function import capture_function
+from hearth.steps.function import Batched, Function, capture_function
 from hearth.steps.optimizer_state import describe_optimizer
 from hearth.steps.programs import capture_programs
 from hearth.steps.train_step import TrainStep
@@ -87,15 +93,53 @@ def compile_function(
     function: Callable[..., Any],
     examples: Tensors,
     *,
-    batched: bool | Sequence[bool] = True,
+    batched: Batched = True,
+    model: nn.Module | None = None,
+    count_runs: bool = False,
     backends: Sequence[str] = BACKENDS,
 ) -> Compiled:
     """Compile any PyTorch function of tensors into a bundle with one program, `run`.
 
-    `batched` says, for all or for each example, whether dimension 0 is the batch.
+    `batched` says, for all or for each example, whether dimension 0 is the batch; a tuple names
+    the dimensions that are.  Outputs are named output/KEY where the function returns a dict or a
+    NamedTuple, else output/0, ....  `model` and `count_runs` are those of `compile_functions`.
+
+    >>> bundle = hearth.compile_function(torch.cdist, (points, centres), batched=(True, False))
+    >>> bundle.save("dist/")  # doctest: +SKIP
     """
-    graphs = {"run": graph_of_function(capture_function(function, examples, batched))}
-    return link_functions(getattr(function, "__name__", type(function).__name__), graphs, backends)
+    given = Function(function, examples, batched)
+    return compile_functions(
+        {"run": given}, model=model, count_runs=count_runs, backends=backends, name=given.name
+    )
+
+
+def compile_functions(
+    functions: Mapping[str, Function],
+    *,
+    model: nn.Module | None = None,
+    count_runs: bool = False,
+    backends: Sequence[str] = BACKENDS,
+    name: str = "functions",
+) -> Compiled:
+    """Compile several functions into one bundle, a program each.
+
+    Args:
+        functions: by program name, each with its own examples.
+        model: a module that functions read.  Its parameters and buffers become state of the bundle
+            under their state_dict keys, so that weights trained elsewhere can be loaded.  It is
+            taken in the mode, train or eval, in which it is.
+        count_runs: each run of a program that draws random numbers counts as a step, so that the
+            next run draws others; else the numbers depend on the seed alone.
+        backends: "webgpu", "wasm" or both.
+        name: of the bundle, for people.
+    """
+    check_backends(backends)
+    model = model or next((f.model for f in functions.values() if f.model is not None), None)
+    graphs = {}
+    for program, f in functions.items():
+        graph = graph_of_function(capture_function(f.function, f.examples, f.batched, model))
+        graphs[program] = counting_runs(graph) if count_runs and graph.streams else graph
+    return link_functions(name, graphs, backends, model=model)
 
 
 def link_functions(
@@ -103,10 +147,11 @@ def link_functions(
     graphs: Mapping[str, ProgramGraph],
     backends: Sequence[str] = BACKENDS,
     wasm_variants: WasmVariants = WASM_VARIANTS,
+    model: nn.Module | None = None,
 ) -> Compiled:
-    """One bundle of several programs without a state of their own."""
+    """One bundle of several programs; `model` is whose state they read."""
     check_backends(backends)
-    layout = layout_of_function(_constants(graphs))
+    layout = layout_of_functions(_constants(graphs), model)
     assembly = _schedule(graphs, layout)
     generated = generate(assembly, backends, wasm_variants)
     described = _manifest(name, layout, assembly, _programs(graphs, assembly), generated, graphs)

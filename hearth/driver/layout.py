@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from hearth.bundle import manifest
 from hearth.bundle.memory import align
@@ -23,7 +24,7 @@ from hearth.schedule.schedule import StatePlace
 from hearth.steps.examples import SEED, STEP
 from hearth.steps.optimizer import FlatGroup
 from hearth.steps.optimizer_state import from_torch_optimizer
-from hearth.steps.train_step import TrainStep, state_entries
+from hearth.steps.train_step import StateEntry, TrainStep, state_entries
 
 Array = NDArray[Any]
 
@@ -69,7 +70,7 @@ def layout_of_step(
     layout = StateLayout()
     for k, group in enumerate(groups):
         _reserve_group(layout, step, k, group)
-    _add_model(layout, step)
+    _add_entries(layout, state_entries(step.model, step.trainable))
     for k, group in enumerate(groups):
         _add_optimizer(layout, step, k, group)
     layout.add_counters()
@@ -78,9 +79,13 @@ def layout_of_step(
     return layout
 
 
-def layout_of_function(constants: Mapping[str, Array]) -> StateLayout:
-    """A function has no state but its random generator and its tables."""
+def layout_of_functions(
+    constants: Mapping[str, Array], model: nn.Module | None = None
+) -> StateLayout:
+    """Functions have the state of the model that they read, a random generator, and tables."""
     layout = StateLayout()
+    if model is not None:
+        _add_entries(layout, state_entries(model))
     layout.add_counters()
     layout.add_constants(constants)
     return layout
@@ -101,8 +106,8 @@ def _reserve_group(layout: StateLayout, step: TrainStep, k: int, group: FlatGrou
             layout.places[f"{key}/{name}"] = place
 
 
-def _add_model(layout: StateLayout, step: TrainStep) -> None:
-    for entry in state_entries(step):
+def _add_entries(layout: StateLayout, entries: Iterable[StateEntry]) -> None:
+    for entry in entries:
         if entry.tied_to is not None:
             layout.places[entry.name] = layout.places[entry.tied_to]
         dtype = dtype_name(entry.tensor.dtype)

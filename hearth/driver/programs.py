@@ -51,6 +51,13 @@ def graph_of_function(aten: AtenGraph) -> ProgramGraph:
     return _optimized(lower_program(aten))
 
 
+def counting_runs(program: ProgramGraph) -> ProgramGraph:
+    """The program, which then counts itself as a step: its next run draws other numbers."""
+    graph = program.graph
+    counted = Graph((*graph.outputs, _counted_step()), graph.constants)
+    return replace(program, graph=_share_inputs(counted))
+
+
 def lower_program(aten: AtenGraph) -> ProgramGraph:
     lowered = lower(aten)
     data = tuple(i for i in aten.inputs if i.role in ("input", "target", "hyper"))

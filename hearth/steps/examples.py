@@ -46,7 +46,9 @@ def check_batch(tensors: Sequence[torch.Tensor]) -> None:
 
 
 def traced(
-    tensors: Sequence[torch.Tensor], role: str, batched: Sequence[bool] | None = None
+    tensors: Sequence[torch.Tensor],
+    role: str,
+    batched: Sequence[bool | tuple[int, ...]] | None = None,
 ) -> list[TracedInput]:
     """Inputs named ROLE/0, ROLE/1, ..., batched in dimension 0 unless told otherwise."""
     flags = batched if batched is not None else [True] * len(tensors)

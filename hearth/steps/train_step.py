@@ -6,7 +6,7 @@ Nothing here is traced or changed.  `programs.py` turns a `TrainStep` into captu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,7 +49,7 @@ class TrainStep:
         object.__setattr__(self, "parameters", parameters)
         object.__setattr__(self, "buffers", dict(self.model.named_buffers()))
         object.__setattr__(self, "groups", _group_names(self.optimizer, parameters))
-        _check_dtypes(self)
+        check_stored({**self.parameters, **self.buffers})
         if not self.trainable:
             raise CaptureError(
                 "there is nothing to train",
@@ -79,11 +79,11 @@ class StateEntry:
     tied_to: str | None
 
 
-def state_entries(step: TrainStep) -> tuple[StateEntry, ...]:
+def state_entries(model: nn.Module, trainable: Collection[str] = ()) -> tuple[StateEntry, ...]:
     """Every parameter and buffer in state_dict order, then the non-persistent buffers."""
-    saved = step.model.state_dict(keep_vars=True)
-    named = dict(step.model.named_parameters(remove_duplicate=False))
-    buffers = dict(step.model.named_buffers(remove_duplicate=False))
+    saved = model.state_dict(keep_vars=True)
+    named = dict(model.named_parameters(remove_duplicate=False))
+    buffers = dict(model.named_buffers(remove_duplicate=False))
     names = [
         *(n for n in saved if n in named or n in buffers),
         *(b for b in buffers if b not in saved),
@@ -99,7 +99,7 @@ def state_entries(step: TrainStep) -> tuple[StateEntry, ...]:
                 name,
                 role,
                 tensor,
-                trainable=owner in step.trainable,
+                trainable=owner in trainable,
                 persistent=name in saved,
                 tied_to=None if owner == name else owner,
             )
@@ -152,8 +152,9 @@ def _check_kinds(step: TrainStep) -> None:
         )
 
 
-def _check_dtypes(step: TrainStep) -> None:
-    for name, tensor in {**step.parameters, **step.buffers}.items():
+def check_stored(tensors: Mapping[str, torch.Tensor]) -> None:
+    """Parameters and buffers have shapes, are on the CPU and are float32 where they are floats."""
+    for name, tensor in tensors.items():
         if isinstance(tensor, (nn.UninitializedParameter, nn.UninitializedBuffer)):
             raise InvalidInputError(
                 f"{name} has no shape yet", remedy="run the model once on an example batch first"
