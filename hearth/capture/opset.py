@@ -24,6 +24,7 @@ _UNARY = (
 _BINARY = ("add", "sub", "mul", "div", "maximum", "minimum", "atan2", "fmod", "remainder")
 _COMPARE = ("eq", "ne", "lt", "le", "gt", "ge")
 _BITWISE = ("bitwise_and", "bitwise_or", "bitwise_xor")
+_SHIFTS = ("bitwise_left_shift", "bitwise_right_shift")
 _DEFAULT_OVERLOAD = frozenset(("maximum", "minimum", "atan2"))
 
 
@@ -35,12 +36,15 @@ UNARY_OPS = tuple(f"aten.{op}.default" for op in _UNARY)
 BINARY_OPS = tuple(map(_binary_name, _BINARY))
 COMPARE_OPS = tuple(f"aten.{op}.Tensor" for op in _COMPARE)
 BITWISE_OPS = tuple(f"aten.{op}.Tensor" for op in _BITWISE)
+SHIFT_OPS = tuple(f"aten.{op}.Tensor" for op in _SHIFTS)
 
 POINTWISE_OPS: dict[str, str] = {
     **dict.fromkeys(UNARY_OPS, "(x) -> same shape"),
     **dict.fromkeys(BINARY_OPS, "(a, b) -> broadcast; div is true division"),
     **dict.fromkeys(COMPARE_OPS, "(a, b) -> bool"),
     **dict.fromkeys(BITWISE_OPS, "(a, b) of bool or integers"),
+    **dict.fromkeys(SHIFT_OPS, "(a, b) of integers; a shift by less than 0 or all bits moves all"),
+    "aten.floor_divide.default": "(a, b) of integers, rounded down; by zero it is by one",
     "aten.pow.Tensor_Scalar": "(x, exponent)",
     "aten.pow.Scalar": "(base, x); 1 - pow(beta, step) is an Adam bias correction",
     "aten.pow.Tensor_Tensor": "(x, exponent)",
@@ -53,6 +57,7 @@ POINTWISE_OPS: dict[str, str] = {
 
 REDUCE_OPS: dict[str, str] = {
     "aten.sum.dim_IntList": "(x, axes, keepdim)",
+    "aten.prod.dim_int": "(x, axes, keepdim)",
     "aten.amax.default": "(x, axes, keepdim)",
     "aten.amin.default": "(x, axes, keepdim)",
     "aten.argmax.default": "(x, axis: int | None, keepdim) -> int64, the first of equal ones",
@@ -81,18 +86,24 @@ CONTRACTION_OPS: dict[str, str] = {
     "output_padding, groups)",
 }
 
+_MAX_POOL = "(x, kernel, stride, padding, dilation, ceil_mode) -> (values, indices: int64 into the "
+_MAX_POOL += "flattened input plane or volume)"
+_AVG_POOL = "(x, kernel, stride, padding, ceil_mode, count_include_pad, divisor: int | None)"
 POOL_OPS: dict[str, str] = {
-    "aten.max_pool2d_with_indices.default": "(x, kernel, stride, padding, dilation, ceil_mode) -> "
-    "(values, indices: int64 into the flattened input plane)",
+    "aten.max_pool2d_with_indices.default": _MAX_POOL,
+    "aten.max_pool3d_with_indices.default": _MAX_POOL,
     "hearth.max_pool_grad": "(g, indices, x_shape, kernel, stride, padding, dilation)",
-    "aten.avg_pool2d.default": "(x, kernel, stride, padding, ceil_mode, count_include_pad, "
-    "divisor: int | None)",
+    "aten.avg_pool2d.default": _AVG_POOL,
+    "aten.avg_pool3d.default": _AVG_POOL,
     "hearth.avg_pool_grad": "(g, x_shape, kernel, stride, padding, ceil_mode, count_include_pad, "
     "divisor: int | None)",
+    "hearth.window": "(x: [..., *spatial], kernel, stride, padding, dilation) -> "
+    "[..., *positions, *kernel], zeros in the padding",
 }
 
 INDEX_OPS: dict[str, str] = {
     "aten.index_select.default": "(x, axis, indices: integer [N])",
+    "aten.gather.default": "(x, axis, indices: integer, no longer than x along the other axes)",
     "hearth.index_add": "(g: [N, ...], indices: integer [N], size) -> [size, ...], zeros plus g at "
     "its row",
 }

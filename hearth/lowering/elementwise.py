@@ -117,6 +117,26 @@ def _bitwise(site: AtenNode, a: Operand, b: Operand) -> Node:
     return elementwise(site, _op(_LOGIC[name] if of == BOOL else name.replace("wise", "")), a, b)
 
 
+@lowers("aten.bitwise_left_shift.Tensor", "aten.bitwise_right_shift.Tensor")
+def _shift(site: AtenNode, a: Operand, b: Operand) -> Node:
+    """PyTorch's rule for distances that the device leaves undefined: all bits are moved out."""
+    is_left = "left" in site.target
+
+    def shift(x: Expr, distance: Expr) -> Expr:
+        outside = apply("or", apply("lt", distance, 0), apply("gt", distance, 31))
+        if is_left:
+            held = apply("where", outside, const(0, INT32), distance)
+            return apply("where", outside, const(0, INT32), apply("shift_left", x, held))
+        return apply("shift_right", x, apply("where", outside, const(31, INT32), distance))
+
+    return elementwise(site, shift, a, b, of=INT32)
+
+
+@lowers("aten.floor_divide.default")
+def _floor_divide(site: AtenNode, a: Operand, b: Operand) -> Node:
+    return elementwise(site, _op("floor_div"), a, b, of=INT32)
+
+
 @lowers("aten.pow.Tensor_Scalar", "aten.pow.Tensor_Tensor", "aten.pow.Scalar")
 def _pow(site: AtenNode, x: Operand, exponent: Operand) -> Node:
     if device_dtype(site) == FLOAT32:

@@ -177,6 +177,17 @@ for _name in ("and", "or", "xor"):
     _function = getattr(torch, f"bitwise_{_name}")
     add(f"aten.bitwise_{_name}.Tensor", "of bool", _function, bools("B", 7), bools(7))
     add(f"aten.bitwise_{_name}.Tensor", "of int", _function, ints("B", 7), ints(7))
+for _name in ("left", "right"):
+    _function = getattr(torch, f"bitwise_{_name}_shift")
+    add(f"aten.bitwise_{_name}_shift.Tensor", "", _function, ints("B", 7), ints(7, low=0))
+    add(f"aten.bitwise_{_name}_shift.Tensor", "all bits", lambda x, f=_function: f(x, 64),
+        ints("B", 7))  # fmt: skip
+for _mode in ("floor", "trunc"):
+    _function = functools.partial(torch.div, rounding_mode=_mode)
+    add("aten.floor_divide.default", _mode, _function, ints("B", 7), ints(7, low=1))
+    add("aten.floor_divide.default", f"{_mode}, negative", lambda x, f=_function: f(x, -3),
+        ints("B", 7))  # fmt: skip
+    add("aten.div.Tensor", _mode, _function, floats("B", 7), floats(7))
 for _exponent in (0, 1, 2, 3, 4, 5, -1, -2, 0.5, 1.7):
     add("aten.pow.Tensor_Scalar", f"{_exponent}", lambda x, e=_exponent: aten.pow(x, e),
         floats("B", 7, low=0.2))  # fmt: skip
@@ -217,6 +228,11 @@ for _axes in ((0,), (1,), (-1,), (0, 2), (0, 1, 2)):
                            ("amin", "amin.default")):  # fmt: skip
             _function = functools.partial(getattr(torch, _name), **_kwargs)
             add(f"aten.{_op}", _label, _function, floats("B", 3, 5))
+for _axis in (0, 1, 2):
+    add("aten.prod.dim_int", f"over {_axis}", lambda x, a=_axis: x.prod(a), floats("B", 3, 5))
+add("aten.prod.dim_int", "over all", torch.prod, floats(3, 5))
+add("aten.prod.dim_int", "of int", lambda x: x.prod(1), ints("B", 5))
+add("aten.prod.dim_int", "of bool", lambda x: x.prod(1), bools("B", 3))
 add("aten.sum.dim_IntList", "of int", torch.sum, ints("B", 5))
 add("aten.sum.dim_IntList", "of bool", lambda x: x.sum(1), bools("B", 5))
 add("aten.sum.dim_IntList", "a mean", lambda x: x.mean(), floats("B", 5))

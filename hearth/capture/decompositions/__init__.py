@@ -8,10 +8,17 @@ from typing import Any
 
 from torch._decomp import core_aten_decompositions
 
-from hearth.capture.decompositions import activations, layers, lookups, losses, normalization
+from hearth.capture.decompositions import (
+    activations,
+    arithmetic,
+    layers,
+    lookups,
+    losses,
+    normalization,
+)
 from hearth.capture.decompositions.registry import RULES, aten
 
-__all__ = ["activations", "layers", "lookups", "losses", "normalization", "table"]
+__all__ = ["activations", "arithmetic", "layers", "lookups", "losses", "normalization", "table"]
 
 # Left whole by PyTorch's table: `canonicalize.py` has a form that suits a compiler better.
 _KEPT = (

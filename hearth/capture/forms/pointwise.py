@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hearth.capture.graph import Argument, Value
-from hearth.capture.opset import BINARY_OPS, BITWISE_OPS, COMPARE_OPS, UNARY_OPS
+from hearth.capture.opset import BINARY_OPS, BITWISE_OPS, COMPARE_OPS, SHIFT_OPS, UNARY_OPS
 from hearth.capture.rewriter import FORMS, Call, Form, Rewriter, extents, form, is_float, promoted
 
 # ---------------------------------------------------------------------------------------- pointwise
@@ -40,10 +40,10 @@ def _times(r: Rewriter, x: Argument, factor: Argument, dtype: str) -> Argument:
     return r.pointwise("aten.mul.Tensor", (x, factor), extents(x), dtype, dtype)
 
 
-for _target in (*BINARY_OPS, *BITWISE_OPS, *COMPARE_OPS):
+for _target in (*BINARY_OPS, *BITWISE_OPS, *SHIFT_OPS, *COMPARE_OPS):
     _made = _binary(_target, compare=_target in COMPARE_OPS)
-    FORMS[_target] = _made
-    FORMS[_target.replace(".Tensor", ".Scalar")] = _made
+    for _overload in ("Tensor", "Scalar", "Tensor_Scalar", "Scalar_Tensor"):
+        FORMS[_target.replace(".Tensor", f".{_overload}")] = _made
 
 
 @form("aten.rsub.Scalar", "aten.rsub.Tensor")
@@ -53,11 +53,17 @@ def _rsub(r: Rewriter, c: Call) -> Argument:
 
 
 @form("aten.div.Tensor_mode", "aten.div.Scalar_mode")
-def _div_mode(r: Rewriter, c: Call) -> Argument | None:
-    mode = c["rounding_mode"]
+def _div_mode(r: Rewriter, c: Call) -> Argument:
+    mode, operands = c["rounding_mode"], (c["self"], c["other"])
     if mode is not None and not is_float(c.dtype):
-        return None
-    operands = (c["self"], c["other"])
+        if mode == "trunc":  # what is left is divisible
+            rest = r.pointwise("aten.fmod.Tensor", operands, c.shape, c.dtype, c.dtype)
+            whole = (c["self"], rest)
+            operands = (
+                r.pointwise("aten.sub.Tensor", whole, c.shape, c.dtype, c.dtype),
+                c["other"],
+            )
+        return r.pointwise("aten.floor_divide.default", operands, c.shape, c.dtype, c.dtype)
     quotient = r.pointwise("aten.div.Tensor", operands, c.shape, c.dtype, c.dtype)
     if mode is None:
         return quotient
@@ -95,10 +101,10 @@ def _logical(r: Rewriter, c: Call) -> Argument:
 
 
 @form("aten.bitwise_not.default")
-def _bitwise_not(r: Rewriter, c: Call) -> Argument | None:
-    if c.dtype != "bool":
-        return None
-    return r.emit("aten.logical_not.default", (c.value(),), c.shape, "bool")
+def _bitwise_not(r: Rewriter, c: Call) -> Argument:
+    if c.dtype == "bool":
+        return r.emit("aten.logical_not.default", (c.value(),), c.shape, "bool")
+    return r.pointwise("aten.sub.Tensor", (-1, c.value()), c.shape, c.dtype, c.dtype)
 
 
 @form("hearth.index_range")
@@ -189,6 +195,12 @@ def _keepdim(c: Call) -> bool:
 def _sum(r: Rewriter, c: Call) -> Argument:
     x = r.cast(c.value(), c.dtype)
     return r.reduce("aten.sum.dim_IntList", x, _axes(c, x), _keepdim(c))
+
+
+@form("aten.prod.default", "aten.prod.dim_int")
+def _prod(r: Rewriter, c: Call) -> Argument:
+    x = r.cast(c.value(), c.dtype)
+    return r.reduce("aten.prod.dim_int", x, _axes(c, x), _keepdim(c))
 
 
 @form("aten.amax.default", "aten.amin.default")
