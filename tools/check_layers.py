@@ -36,6 +36,8 @@ def layer(ours: str = "", outside: str = "") -> Layer:
 # capture is plain data (`capture.graph`), so that lowering needs no torch.
 LAYERS = {
     "errors": layer(),
+    # What people compile, not what compiles it.
+    "functions": layer(outside="torch"),
     "ir": layer(outside="numpy"),
     "capture": layer("ir", outside="torch numpy"),
     "steps": layer("ir capture", outside="torch numpy"),
