@@ -1,13 +1,14 @@
 """Random cases of a training step, and PyTorch's results for them, computed when first asked for.
 
-A case is perturbed weights and ten batches.  Its results come from eager PyTorch: in float64 (what
-is right), in float32 (what rounding does to PyTorch itself), and in float32 with weights and
-inputs moved by about one rounding (how far apart right float32 answers may lie).
+A case is a state (perturbed weights, at first) and ten batches.  Its results come from eager
+PyTorch: in float64 (what is right), in float32 (what rounding does to PyTorch itself), and in
+float32 with state and inputs moved by about one rounding (how far apart right float32 answers may
+lie).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -19,11 +20,12 @@ from hearth.bundle.manifest import State
 from hearth.bundle.read import Bundle
 from hearth.driver.oracle import Oracle
 from hearth.driver.samples import random_batch
+from hearth.runtime.runner import Batch
 from hearth.steps.train_step import TrainStep
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
-Key = tuple[str, str]  # what it is (output, loss, gradient, weight), and its name
+Key = tuple[str, str]  # what it is (output, loss, gradient, weight, optimizer), and its name
 Results = Mapping[Key, Array]
 
 BATCH_SIZES: Final = (1, 2, 3, 4, 5, 8)
@@ -34,17 +36,21 @@ ROUNDING: Final = 2.0**-23
 
 
 class Case:
-    """One case; `once` is a single forward and backward pass, `trained` ten steps."""
+    """`once` is one forward and backward pass over the first batch, `trained` a step for each.
 
-    def __init__(self, step: TrainStep, bundle: Bundle, number: int, seed: int) -> None:
-        rng = np.random.default_rng((seed, number))
-        program = bundle.manifest.programs["train"]
-        parameters = [s for s in bundle.manifest.state if s.role == "parameter"]
-        batch = max(BATCH_SIZES[number % len(BATCH_SIZES)], _smallest_batch(step))
-        self.step, self.number = step, number
-        self.weights = perturbed(bundle.weights(), parameters, rng)
-        self.batches = [random_batch(program.inputs, batch, rng) for _ in range(TRAIN_STEPS)]
+    `start` is a runner's state: weights, and what the optimizer has gathered in `steps` steps.
+    """
+
+    def __init__(
+        self, step: TrainStep, start: Arrays, batches: Sequence[Batch], number: int, steps: int = 0
+    ) -> None:
+        self.step, self.start, self.batches = step, start, batches
+        self.number, self.steps = number, steps
         self._known: dict[Any, Results] = {}
+
+    def going_on(self, state: Arrays, batch: int) -> Case:
+        """One step, with this batch of the case, from the state of a run that has come so far."""
+        return Case(self.step, state, self.batches[batch : batch + 1], self.number, batch)
 
     def exact(self, kind: str) -> Results:
         return self._results(kind, torch.float64, None)
@@ -64,7 +70,8 @@ class Case:
     def _compute(self, kind: str, dtype: torch.dtype, draw: int | None) -> Results:
         rng = np.random.default_rng((self.number, draw)) if draw is not None else None
         oracle = Oracle(self.step, dtype)
-        oracle.load_weights({k: moved_by_rounding(v, rng) for k, v in self.weights.items()})
+        start = {k: moved_by_rounding(v, rng) for k, v in self.start.items()}
+        oracle.load_state(start, self.steps)
         batches = [
             (
                 tuple(moved_by_rounding(x, rng) for x in inputs),
@@ -74,11 +81,22 @@ class Case:
         ]
         if kind == "once":
             result = oracle.gradients(*batches[0], self.number)
-            trained = {n: result.gradients[n] for n in self.step.trainable}
-            return named(result.loss, result.outputs, trained)
+            gradients = {n: result.gradients[n] for n in self.step.trainable}
+            return named(result.loss, result.outputs, gradients)
         for inputs, targets in batches:
             oracle.train(inputs, targets, self.number)
-        return {("weight", name): value for name, value in oracle.weights.items()}
+        return trained(oracle.weights, oracle.optimizer_state)
+
+
+def random_case(step: TrainStep, bundle: Bundle, number: int, seed: int) -> Case:
+    """Ten batches of one size, and weights that no other case has."""
+    rng = np.random.default_rng((seed, number))
+    program = bundle.manifest.programs["train"]
+    parameters = [s for s in bundle.manifest.state if s.role == "parameter"]
+    batch = max(BATCH_SIZES[number % len(BATCH_SIZES)], _smallest_batch(step))
+    weights = perturbed(bundle.weights(), parameters, rng)
+    batches = [random_batch(program.inputs, batch, rng) for _ in range(TRAIN_STEPS)]
+    return Case(step, weights, batches, number)
 
 
 def _smallest_batch(step: TrainStep) -> int:
@@ -92,6 +110,13 @@ def named(loss: Any, outputs: Iterable[Array], gradients: Mapping[str, Array]) -
         ("loss", "loss"): np.asarray(loss),
         **{("output", f"output/{i}"): o for i, o in enumerate(outputs)},
         **{("gradient", name): g for name, g in gradients.items()},
+    }
+
+
+def trained(weights: Mapping[str, Array], optimizer: Mapping[str, Array]) -> Results:
+    return {
+        **{("weight", name): value for name, value in weights.items()},
+        **{("optimizer", name): value for name, value in optimizer.items()},
     }
 
 

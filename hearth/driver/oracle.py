@@ -19,7 +19,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from hearth.capture.random import replay_random
-from hearth.steps.optimizer_state import from_torch_optimizer
+from hearth.steps.optimizer_state import (
+    describe_optimizer,
+    from_torch_optimizer,
+    to_torch_state_dict,
+)
 from hearth.steps.train_step import TrainStep
 
 Array = NDArray[Any]
@@ -51,17 +55,30 @@ class Oracle:
         self._clip_grad_norm = step.clip_grad_norm
         # An optimizer that has stepped already: its state in our type, its count as our start.
         self._optimizer.load_state_dict(self._optimizer.state_dict())
-        names = {parameter: name for name, parameter in step.parameters.items()}
-        self.step_count = from_torch_optimizer(step.optimizer, names)[1]
+        self._names = {self._model.get_parameter(name): name for name in step.parameters}
+        self.step_count = from_torch_optimizer(self._optimizer, self._names)[1]
 
     @property
     def weights(self) -> dict[str, Array]:
         """Everything of the state_dict, floats in the oracle's type."""
         return {k: v.detach().numpy().copy() for k, v in self._model.state_dict().items()}
 
-    def load_weights(self, weights: Mapping[str, Array]) -> None:
-        tensors = {k: torch.from_numpy(np.array(v)) for k, v in weights.items()}
-        self._model.load_state_dict(tensors)
+    @property
+    def optimizer_state(self) -> dict[str, Array]:
+        """What the optimizer has gathered, by KEY/PARAMETER."""
+        tensors, _ = from_torch_optimizer(self._optimizer, self._names)
+        return {name: tensor.numpy().copy() for name, tensor in tensors.items()}
+
+    def load_state(self, state: Mapping[str, Array], step: int = 0) -> None:
+        """The weights and, after the first step, the optimizer's KEY/PARAMETER tensors."""
+        known = self._model.state_dict()
+        tensors = {k: torch.from_numpy(np.array(v)) for k, v in state.items()}
+        self._model.load_state_dict({k: v for k, v in tensors.items() if k in known})
+        if step:
+            described = describe_optimizer(self._optimizer, self._names)
+            gathered = {k: v for k, v in tensors.items() if k not in known}
+            self._optimizer.load_state_dict(to_torch_state_dict(described, gathered, step))
+            self.step_count = step
 
     def gradients(self, inputs: Sequence[Array], targets: Sequence[Array], seed: int) -> Evaluation:
         """Forward, loss and backward in training mode; the state stays as it is."""

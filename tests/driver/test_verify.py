@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,13 @@ from torch import nn
 
 import hearth
 from hearth.bundle.manifest import State
-from hearth.driver.cases import perturbed
+from hearth.bundle.read import read_bundle
+from hearth.driver import verify as verify_module
+from hearth.driver.cases import perturbed, random_case
 from hearth.driver.compiled import Compiled
-from hearth.driver.verify import VerifyReport, judge, verify_on
+from hearth.driver.oracle import Oracle
+from hearth.driver.report import Deviation, VerifyReport
+from hearth.driver.verify import judge, verify_on
 
 WEIGHT = ("weight", "fc.weight")
 
@@ -49,6 +55,47 @@ def test_weights_that_become_nan_are_reported_and_do_not_end_the_verification() 
     report = hearth.verify(replace(compiled(), files=files), "wasm", cases=2)
     assert {d.kind for d in report.failures} == {"weight"}
     assert "= nan, expected" in str(report)
+
+
+def test_going_on_from_a_state_is_the_rest_of_the_run(tmp_path: Path) -> None:
+    compiled().save(tmp_path, runtime=False)
+    step = compiled().step
+    assert step is not None
+    case = random_case(step, read_bundle(tmp_path), number=1, seed=0)
+    oracle = Oracle(step, torch.float64)
+    oracle.load_state(case.start)
+    for batch in case.batches[:-1]:
+        oracle.train(*batch, case.number)
+    last = len(case.batches) - 1
+    rest = case.going_on({**oracle.weights, **oracle.optimizer_state}, last).exact("trained")
+    for key, value in case.exact("trained").items():
+        np.testing.assert_array_equal(rest[key], value, err_msg=str(key))
+
+
+@pytest.mark.wasm
+def test_a_run_that_left_the_bound_is_judged_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here by a bound that no run of ten steps can keep."""
+    judged = verify_module.judge
+
+    def strict(*args: Any, **kwargs: Any) -> Deviation:
+        deviation = judged(*args, **kwargs)
+        is_after_ten = deviation.kind == "weight" and judged_cases[-1] == 10
+        return replace(deviation, allowed=0.0) if is_after_ten else deviation
+
+    judged_cases: list[int] = []
+    judge_all = verify_module._judge_all
+
+    def counted(case: Any, kind: str, results: Any) -> Any:
+        judged_cases.append(len(case.batches))
+        return judge_all(case, kind, results)
+
+    monkeypatch.setattr(verify_module, "judge", strict)
+    monkeypatch.setattr(verify_module, "_judge_all", counted)
+    report = hearth.verify(compiled(), "wasm", cases=1)
+    assert report.ok
+    assert report.stepped == 1
+    assert report.compared == {"loss": 1, "output": 1, "gradient": 4, "weight": 4, "optimizer": 12}
+    assert "1 cases were judged step by step" in str(report)
 
 
 @pytest.mark.wasm
