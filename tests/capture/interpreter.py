@@ -13,7 +13,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from hearth.capture.graph import Argument, AtenGraph, AtenNode, BatchScalar, Value
-from hearth.capture.opset import BINARY_OPS, BITWISE_OPS, COMPARE_OPS, CORE_OPS, UNARY_OPS
+from hearth.capture.opset import (
+    BINARY_OPS,
+    BITWISE_OPS,
+    COMPARE_OPS,
+    CORE_OPS,
+    SHIFT_OPS,
+    UNARY_OPS,
+)
 from hearth.capture.random import uniform
 from hearth.ir.dim import Dim
 
@@ -120,13 +127,26 @@ def _conv_backward(mask: list[bool]) -> Callable[..., torch.Tensor]:
     return run
 
 
-def _max_pool_grad(self: Interpreter, node: AtenNode, g: Any, i: Any, shape: Any, *_: Any) -> Any:
-    flat = g.new_zeros(*shape[:-2], shape[-2] * shape[-1])
-    return flat.scatter_add(-1, i.flatten(-2), g.flatten(-2)).reshape(shape)
+def _max_pool_grad(
+    self: Interpreter, node: AtenNode, g: Any, i: Any, shape: Any, kernel: Any, *_: Any
+) -> Any:
+    rank = len(kernel)
+    flat = g.new_zeros(shape).flatten(-rank)
+    return flat.scatter_add(-1, i.flatten(-rank), g.flatten(-rank)).reshape(shape)
 
 
 def _avg_pool_grad(self: Interpreter, node: AtenNode, g: Any, shape: Any, *rest: Any) -> Any:
-    return torch.ops.aten.avg_pool2d_backward(g, g.new_zeros(shape), *rest)
+    backward = getattr(torch.ops.aten, f"avg_pool{len(rest[0])}d_backward")
+    return backward(g, g.new_zeros(shape), *rest)
+
+
+def _window(self: Interpreter, node: AtenNode, x: Any, *geometry: Any) -> torch.Tensor:
+    """Axis by axis: the windows of a padded axis, of which every `dilation`-th element is kept."""
+    lead = x.dim() - len(geometry[0])
+    for axis, (kernel, stride, padding, dilation) in enumerate(zip(*geometry, strict=True), lead):
+        padded = F.pad(x, [0, 0] * (x.dim() - axis - 1) + [padding, padding])
+        x = padded.unfold(axis, (kernel - 1) * dilation + 1, stride)[..., ::dilation]
+    return x
 
 
 def _iota(self: Interpreter, node: AtenNode, length: int, start: int, step: int) -> torch.Tensor:
@@ -135,6 +155,12 @@ def _iota(self: Interpreter, node: AtenNode, length: int, start: int, step: int)
 
 def _rand(self: Interpreter, node: AtenNode, seed: Any, step: Any, shape: Any, stream: int) -> Any:
     return uniform(seed, step, shape, stream).to(self.dtype(node.dtype))
+
+
+def _prod(x: Any, axes: tuple[int, ...], keep: bool) -> Any:
+    for axis in sorted(axes, reverse=True):
+        x = x.prod(axis, keep)
+    return x
 
 
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -151,11 +177,14 @@ OPS: dict[str, Callable[..., Any]] = {
     **{t: _pointwise(_name(t)) for t in (*UNARY_OPS, *BINARY_OPS, *COMPARE_OPS, *BITWISE_OPS)},
     **{f"aten.pow.{kind}": _pointwise(torch.pow) for kind in ("Tensor_Scalar", "Scalar")},
     "aten.pow.Tensor_Tensor": _pointwise(torch.pow),
+    "aten.floor_divide.default": _pointwise(torch.floor_divide),
+    **{t: _pointwise(_name(t)) for t in SHIFT_OPS},
     "aten.where.self": _where,
     "aten.threshold_backward.default": _plain(lambda g, x, t: torch.where(x <= t, 0.0, g)),
     "hearth.cast": _cast,
     "hearth.index_range": _index_range,
     "aten.sum.dim_IntList": _plain(lambda x, axes, keep: x.sum(axes, keep)),
+    "aten.prod.dim_int": _plain(_prod),
     "aten.amax.default": _plain(torch.amax),
     "aten.amin.default": _plain(torch.amin),
     "aten.argmax.default": _plain(torch.argmax),
@@ -173,10 +202,14 @@ OPS: dict[str, Callable[..., Any]] = {
     "hearth.conv_input_grad": _conv_backward([True, False, False]),
     "hearth.conv_weight_grad": _conv_backward([False, True, False]),
     "aten.max_pool2d_with_indices.default": _plain(aten.max_pool2d_with_indices),
+    "aten.max_pool3d_with_indices.default": _plain(aten.max_pool3d_with_indices),
     "hearth.max_pool_grad": _max_pool_grad,
     "aten.avg_pool2d.default": _plain(aten.avg_pool2d),
+    "aten.avg_pool3d.default": _plain(aten.avg_pool3d),
+    "hearth.window": _window,
     "hearth.avg_pool_grad": _avg_pool_grad,
     "aten.index_select.default": _plain(torch.index_select),
+    "aten.gather.default": _plain(torch.gather),
     "hearth.index_add": _plain(lambda g, i, n: g.new_zeros(n, *g.shape[1:]).index_add(0, i, g)),
     "aten.full.default": lambda self, node, shape, value: torch.full(
         shape, value, dtype=self.dtype(node.dtype)

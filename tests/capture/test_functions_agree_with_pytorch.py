@@ -69,6 +69,18 @@ ROWS: dict[str, Function] = {
     "index select": lambda x: x.index_select(1, CHOSEN.abs()),
     "gather": lambda x: x.gather(1, (torch.arange(len(x)) % 12)[:, None].expand(len(x), 3)),
     "steps": lambda x: x[:, 1::3],
+    "sign": lambda x: x * torch.copysign(x, x - 0.5) + torch.signbit(x),
+    "larger of two": lambda x: torch.fmax(x, x.log()) + torch.fmin(x, x.flip(1)),
+    "floor of a quotient": lambda x: x + torch.div(x, 0.3, rounding_mode="floor"),
+    "power of two": lambda x: torch.ldexp(x, torch.full_like(x, 3)),
+    "mantissa": lambda x: sum(x * part for part in torch.frexp(x.detach() * 1000)),
+    "rounded": lambda x: x + x.round(decimals=2) + (x * 100).round(decimals=-1),
+    "common divisors": lambda x: (
+        x * torch.gcd((x * 99).long(), (x * 24).long()) + torch.lcm((x * 9).long(), (x * 4).long())
+    ),
+    "windows": lambda x: x.unfold(1, 5, 2),
+    "embedded diagonal": lambda x: torch.diag_embed(x, 1),
+    "strided": lambda x: x.sum(0).as_strided((3, 4), (2, 1), 1) * x.sum(),
     "chunks": lambda x: torch.cat(x.chunk(5, 1)[::-1], 1),
     "attention": lambda x: F.scaled_dot_product_attention(
         *[x.reshape(-1, 2, 3, 2)] * 3, is_causal=True
@@ -86,6 +98,8 @@ ROWS: dict[str, Function] = {
 }
 IMAGES: dict[str, Function] = {
     "lower triangle": lambda x: x.tril(),
+    "diagonal": lambda x: x.diagonal(-1, 2, 3),
+    "diagonal of a wide one": lambda x: x[:, :, :4].diagonal(2, 2, 3),
     "roll": lambda x: x.roll(2, -1),
     "pixel shuffle": lambda x: F.pixel_shuffle(x.reshape(-1, 4, 4, 8), 2),
     "circular": lambda x: F.pad(x, (1, 1, 1, 1), mode="circular"),

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from torch._decomp import core_aten_decompositions
 
-from hearth.capture.decompositions import (
-    activations,
-    arithmetic,
-    layers,
-    lookups,
-    losses,
-    normalization,
-)
 from hearth.capture.decompositions.registry import RULES, aten
 
-__all__ = ["activations", "arithmetic", "layers", "lookups", "losses", "normalization", "table"]
+for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)  # each fills the table of rules
 
 # Left whole by PyTorch's table: `canonicalize.py` has a form that suits a compiler better.
 _KEPT = (

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 
+from hearth.capture.decompositions.products import scaled
 from hearth.capture.decompositions.registry import aten, rule
 
 Tensor = torch.Tensor
+Scalar = float | int
 _EUCLID_STEPS = 47  # consecutive Fibonacci numbers below 2**31 take the most
 _BINARY_EXPONENTS = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
 
@@ -124,3 +126,38 @@ def lcm(a: Tensor, b: Tensor) -> Tensor:
 @rule(aten._efficientzerotensor.default)
 def zero_tensor(size: Any, **given: Any) -> Tensor:
     return torch.zeros(size, dtype=given.get("dtype"))
+
+
+@rule(aten.hypot.default)
+def hypot(a: Tensor, b: Tensor) -> Tensor:
+    return torch.sqrt(a * a + b * b)
+
+
+@rule(aten.square.default)
+def square(x: Tensor) -> Tensor:
+    return x * x
+
+
+@rule(aten.addcmul.default)
+def addcmul(x: Tensor, a: Tensor, b: Tensor, value: Scalar = 1) -> Tensor:
+    return x + scaled(a, value) * b
+
+
+@rule(aten.addcdiv.default)
+def addcdiv(x: Tensor, a: Tensor, b: Tensor, value: Scalar = 1) -> Tensor:
+    return x + scaled(a, value) / b
+
+
+@rule(aten.lerp.Scalar)
+def lerp(a: Tensor, b: Tensor, weight: float) -> Tensor:
+    return a + weight * (b - a) if abs(weight) < 0.5 else b - (b - a) * (1 - weight)
+
+
+@rule(aten.lerp.Tensor)
+def lerp_tensor(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    return a + weight * (b - a)
+
+
+@rule(aten.exp2.default)
+def exp2(x: Tensor) -> Tensor:
+    return torch.pow(2.0, x)

@@ -87,7 +87,8 @@ def batch_norm_eval(
 ) -> tuple[Tensor, Tensor, Tensor]:
     shape, rstd = channel_shape(x), torch.rsqrt(running_var + eps)
     y = (x - running_mean.reshape(shape)) * rstd.reshape(shape)
-    return _affine(y, weight, bias, shape), running_mean.clone(), rstd
+    nothing = x.new_zeros((0,))  # as on the CPU: the gradient reads the running statistics
+    return _affine(y, weight, bias, shape), nothing, nothing
 
 
 @rule(aten.native_batch_norm.default)
@@ -263,6 +264,8 @@ def rms_norm_backward(
 @rule(aten._softmax.default)
 def softmax(x: Tensor, axis: int, half_to_float: bool) -> Tensor:
     x = x.float() if half_to_float else x
+    if not x.numel():
+        return x.clone()
     e = torch.exp(x - torch.amax(x, [axis], True))
     return e / e.sum([axis], True)
 
@@ -286,6 +289,8 @@ def softmax_backward(g: Tensor, y: Tensor, axis: int, dtype: torch.dtype) -> Ten
 @rule(aten._log_softmax.default)
 def log_softmax(x: Tensor, axis: int, half_to_float: bool) -> Tensor:
     x = x.float() if half_to_float else x
+    if not x.numel():
+        return x.clone()
     shifted = x - torch.amax(x, [axis], True)
     return shifted - torch.log(torch.exp(shifted).sum([axis], True))
 

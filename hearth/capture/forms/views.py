@@ -31,6 +31,8 @@ def _t(r: Rewriter, c: Call) -> Argument:
 @form("aten.transpose.int")
 def _transpose(r: Rewriter, c: Call) -> Argument:
     axes = list(range(len(c.shape)))
+    if not axes:
+        return c.value()
     a, b = c.integer("dim0"), c.integer("dim1")
     axes[a], axes[b] = axes[b], axes[a]
     return r.permute(c.value(), axes)

@@ -1,0 +1,169 @@
+"""Diagonals, windows and strided views: slices of a flattened tensor, or lookups by fixed indices.
+
+What can be said as a slice is one; the rest computes the flat index of every element it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch.utils._python_dispatch import _disable_current_modes
+
+from hearth.capture.decompositions.registry import aten, rule
+
+Tensor = torch.Tensor
+Ints = Sequence[int]
+
+
+def fixed(make: Callable[[], Tensor]) -> Tensor:
+    """A table that is computed while the step is traced, and becomes a constant of the graph."""
+    with _disable_current_modes(), torch._C.DisableTorchFunction():
+        return make()
+
+
+# ---------------------------------------------------------------------------------------- diagonals
+
+
+def _last(x: Tensor, first: int, second: int) -> tuple[Tensor, list[int]]:
+    """X with these two axes last, and the order that puts them there."""
+    first, second = first % x.dim(), second % x.dim()
+    order = [a for a in range(x.dim()) if a not in (first, second)] + [first, second]
+    return x.permute(order), order
+
+
+def _diagonal_start(rows: int, columns: int, offset: int) -> tuple[int, int, int]:
+    """The first row and column of a diagonal, and its length."""
+    row, column = max(-offset, 0), max(offset, 0)
+    return row, column, max(min(rows - row, columns - column), 0)
+
+
+@rule(aten.diagonal.default, aten.diagonal_copy.default)
+def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """Every (columns + 1)-th element of the flattened matrix."""
+    x, _ = _last(x, dim1, dim2)
+    rows, columns = x.shape[-2:]
+    row, column, length = _diagonal_start(rows, columns, offset)
+    if length == 0:
+        return x.new_zeros((*x.shape[:-2], 0))
+    start = row * columns + column
+    flat = x.reshape(*x.shape[:-2], rows * columns)
+    return flat[..., start : start + (length - 1) * (columns + 1) + 1 : columns + 1]
+
+
+@rule(aten.diagonal_scatter.default)
+def diagonal_scatter(
+    x: Tensor, source: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Tensor:
+    x, order = _last(x, dim1, dim2)
+    rows, columns = x.shape[-2:]
+    row, _, length = _diagonal_start(rows, columns, offset)
+    placed = F.pad(source, (row, rows - row - length)).unsqueeze(-1)
+    is_hit = torch.arange(rows).unsqueeze(1) + offset == torch.arange(columns)
+    return torch.where(is_hit, placed, x).permute([order.index(a) for a in range(x.dim())])
+
+
+@rule(aten.trace.default)
+def trace(x: Tensor) -> Tensor:
+    return diagonal(x).sum()
+
+
+@rule(aten.tril_indices.default)
+def tril_indices(rows: int, columns: int, offset: int = 0, **given: Any) -> Tensor:
+    dtype = given.get("dtype") or torch.int64
+    return fixed(lambda: torch.tril_indices(rows, columns, offset, dtype=dtype))
+
+
+@rule(aten.triu_indices.default)
+def triu_indices(rows: int, columns: int, offset: int = 0, **given: Any) -> Tensor:
+    dtype = given.get("dtype") or torch.int64
+    return fixed(lambda: torch.triu_indices(rows, columns, offset, dtype=dtype))
+
+
+# ---------------------------------------------------------------------------------------- strided
+
+
+@rule(aten.unfold.default, aten.unfold_copy.default)
+def unfold(x: Tensor, axis: int, size: int, step: int) -> Tensor:
+    """Overlapping windows along an axis, their elements along a new last axis."""
+    if x.dim() == 0:
+        return x.reshape(1)[:size] if size <= 1 else x
+    axis = axis % x.dim()
+    count = (x.shape[axis] - size) // step + 1
+    starts = torch.arange(count).unsqueeze(1) * step
+    index = (starts + torch.arange(size)).reshape(-1)
+    windows = torch.index_select(x, axis, index)
+    windows = windows.reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :])
+    return torch.movedim(windows, axis + 1, -1)
+
+
+def _owns_its_storage(x: Tensor) -> bool:
+    """Whether the elements of x in order are all that its storage holds."""
+    held = x.untyped_storage().nbytes() // x.element_size()
+    return x.is_contiguous() and x.storage_offset() == 0 and held == x.numel()
+
+
+def _flat_index(size: Ints, stride: Ints, offset: int) -> Tensor:
+    index = torch.full((1,) * len(size), offset, dtype=torch.int64)
+    for axis, (extent, step) in enumerate(zip(size, stride, strict=True)):
+        shape = [-1 if a == axis else 1 for a in range(len(size))]
+        index = index + (torch.arange(extent) * step).reshape(shape)
+    return index.reshape(-1)
+
+
+@rule(aten.as_strided.default, aten.as_strided_copy.default)
+def as_strided(x: Tensor, size: Ints, stride: Ints, offset: int | None = None) -> Any:
+    if not _owns_its_storage(x):
+        return NotImplemented
+    index = _flat_index(size, stride, offset or 0)
+    return torch.index_select(x.reshape(-1), 0, index).reshape(size)
+
+
+@rule(aten.as_strided_scatter.default)
+def as_strided_scatter(
+    x: Tensor, source: Tensor, size: Ints, stride: Ints, offset: int | None = None
+) -> Any:
+    """Each element looks up what is written to it; the last of several wins."""
+    if not _owns_its_storage(x):
+        return NotImplemented
+
+    def writer() -> Tensor:
+        table = torch.full((x.numel(),), -1)
+        for position, target in enumerate(_flat_index(size, stride, offset or 0).tolist()):
+            table[target] = position
+        return table
+
+    table = fixed(writer)
+    written = torch.index_select(source.reshape(-1), 0, table.clamp(min=0))
+    return torch.where(table >= 0, written, x.reshape(-1)).reshape(x.shape)
+
+
+# ---------------------------------------------------------------------------------------- copies
+
+
+@rule(aten.view_copy.default)
+def view_copy(x: Tensor, size: Ints) -> Tensor:
+    return x.reshape(size)
+
+
+@rule(aten.permute_copy.default)
+def permute_copy(x: Tensor, axes: Ints) -> Tensor:
+    return x.permute(tuple(axes))
+
+
+@rule(aten.narrow_copy.default)
+def narrow_copy(x: Tensor, axis: int, start: int, length: int) -> Tensor:
+    return x.narrow(axis, start, length)
+
+
+@rule(aten.unbind_copy.int)
+def unbind_copy(x: Tensor, axis: int = 0) -> Sequence[Tensor]:
+    return x.unbind(axis)
+
+
+@rule(aten.empty_strided.default, aten.empty_permuted.default)
+def empty(size: Ints, _: Ints, **given: Any) -> Tensor:
+    """Memory without defined contents: zeros here."""
+    return torch.zeros(size, dtype=given.get("dtype"))
