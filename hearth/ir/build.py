@@ -66,13 +66,15 @@ def reshape(x: Node, shape: Sequence[Dim | int], origin: str = "") -> Node:
     target = shape_of(shape)
     if target == x.shape:
         return x
-    _require(product(target) == product(x.shape), f"cannot reshape {x.shape} to {target}", origin)
+    if product(target) != product(x.shape):
+        raise _refused(f"cannot reshape {x.shape} to {target}", origin)
     return Node(Reshape(), (x,), target, x.dtype, origin)
 
 
 def permute(x: Node, order: Sequence[int], origin: str = "") -> Node:
     order = tuple(i % len(x.shape) for i in order)
-    _require(sorted(order) == list(range(len(x.shape))), f"{order} is no permutation", origin)
+    if sorted(order) != list(range(len(x.shape))):
+        raise _refused(f"{order} is no permutation", origin)
     if order == tuple(range(len(order))):
         return x
     return Node(Permute(order), (x,), tuple(x.shape[i] for i in order), x.dtype, origin)
@@ -84,8 +86,8 @@ def expand(x: Node, shape: Sequence[Dim | int], origin: str = "") -> Node:
     x = reshape(x, (ONE,) * (len(target) - len(x.shape)) + x.shape, origin)
     if target == x.shape:
         return x
-    fits = all(a in (ONE, b) for a, b in zip(x.shape, target, strict=True))
-    _require(fits, f"cannot expand {x.shape} to {target}", origin)
+    if any(a not in (ONE, b) for a, b in zip(x.shape, target, strict=True)):
+        raise _refused(f"cannot expand {x.shape} to {target}", origin)
     return Node(Expand(), (x,), target, x.dtype, origin)
 
 
@@ -139,8 +141,10 @@ def window_transpose(x: Node, spec: WindowSpec, spatial: Sequence[Dim | int],
 
 
 def gather(x: Node, index: Node, axis: int, origin: str = "") -> Node:
-    _require(index.dtype == INT32, f"an index must be int32, not {index.dtype}", origin)
-    _require(len(x.shape) == len(index.shape), "gather needs operands of one rank", origin)
+    if index.dtype != INT32:
+        raise _refused(f"an index must be int32, not {index.dtype}", origin)
+    if len(x.shape) != len(index.shape):
+        raise _refused("gather needs operands of one rank", origin)
     return Node(Gather(axis % len(x.shape)), (x, index), index.shape, x.dtype, origin)
 
 
@@ -149,7 +153,8 @@ def dot(a: Node, b: Node, transpose_a: bool = False, transpose_b: bool = False,
     (*batch_a, m, k), (*batch_b, k_b, n) = a.shape, b.shape
     m, k = (k, m) if transpose_a else (m, k)
     k_b, n = (n, k_b) if transpose_b else (k_b, n)
-    _require(batch_a == batch_b and k == k_b, f"cannot multiply {a.shape} by {b.shape}", origin)
+    if batch_a != batch_b or k != k_b:
+        raise _refused(f"cannot multiply {a.shape} by {b.shape}", origin)
     return Node(Dot(transpose_a, transpose_b), (a, b), (*batch_a, m, n), a.dtype, origin)
 
 
@@ -160,7 +165,8 @@ def conv(x: Node, w: Node, spec: ConvSpec, origin: str = "") -> Node:
             x.shape[2:], w.shape[2:], spec.stride, spec.padding, spec.dilation, strict=True
         )
     )
-    _require(x.shape[1] == w.shape[1] * spec.groups, "channels do not match the weight", origin)
+    if x.shape[1] != w.shape[1] * spec.groups:
+        raise _refused("channels do not match the weight", origin)
     return Node(Conv(spec), (x, w), (x.shape[0], w.shape[0], *out), x.dtype, origin)
 
 
@@ -191,9 +197,10 @@ def broadcast(shapes: Sequence[Shape], origin: str = "") -> Shape:
     out = [ONE] * rank
     for shape in shapes:
         for i, extent in enumerate(shape, rank - len(shape)):
-            fits = out[i] == extent or ONE in (out[i], extent)
-            _require(fits, f"cannot broadcast {shapes}", origin)
-            out[i] = extent if out[i] == ONE else out[i]
+            if out[i] == ONE:
+                out[i] = extent
+            elif extent not in (out[i], ONE):
+                raise _refused(f"cannot broadcast {shapes}", origin)
     return tuple(out)
 
 
@@ -214,6 +221,5 @@ def _split_spatial(x: Node, rank: int) -> tuple[Shape, Shape]:
     return x.shape[: len(x.shape) - rank], x.shape[len(x.shape) - rank :]
 
 
-def _require(condition: bool, what: str, origin: str) -> None:
-    if not condition:
-        raise InternalError(what, where=origin)
+def _refused(what: str, origin: str) -> InternalError:
+    return InternalError(what, where=origin)

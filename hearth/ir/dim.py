@@ -1,14 +1,19 @@
 """Extents, strides and sizes as polynomials in the one symbolic dimension, the batch size B.
 
 An extent is affine (`a*B + b`); strides and element counts are products of extents, hence
-polynomials.  Everything holds for every B >= 1.
+polynomials.  Everything holds for every B >= 1.  A program has few different extents and does
+arithmetic on them millions of times, so sums, products and comparisons are remembered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
+from itertools import zip_longest
+
+Coefficients = tuple[int, ...]  # of B**0, B**1, ...
+REMEMBERED = 1 << 16  # results of each operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +24,7 @@ class Dim:
     ('2*B + 3', 13, True)
     """
 
-    coefficients: tuple[int, ...] = ()
+    coefficients: Coefficients = ()
 
     @staticmethod
     def of(value: Dim | int) -> Dim:
@@ -41,21 +46,13 @@ class Dim:
         return sum(c * batch**k for k, c in enumerate(self.coefficients))
 
     def __add__(self, other: Dim | int) -> Dim:
-        a, b = self.coefficients, Dim.of(other).coefficients
-        n = max(len(a), len(b))
-        pad = (0,) * n
-        return _trim(tuple(x + y for x, y in zip((a + pad)[:n], (b + pad)[:n], strict=True)))
+        return _sum(self.coefficients, Dim.of(other).coefficients)
 
     def __mul__(self, other: Dim | int) -> Dim:
-        a, b = self.coefficients, Dim.of(other).coefficients
-        out = [0] * (len(a) + len(b))
-        for i, x in enumerate(a):
-            for j, y in enumerate(b):
-                out[i + j] += x * y
-        return _trim(tuple(out))
+        return _product(self.coefficients, Dim.of(other).coefficients)
 
     def __neg__(self) -> Dim:
-        return self * -1
+        return _product((-1,), self.coefficients)
 
     def __sub__(self, other: Dim | int) -> Dim:
         return self + (-Dim.of(other))
@@ -74,27 +71,15 @@ class Dim:
         return quotient
 
     def divided_by(self, other: Dim | int) -> Dim | None:
-        """The exact quotient, or None where there is none (polynomial long division)."""
-        divisor = Dim.of(other).coefficients
-        rest, out = list(self.coefficients), [0] * len(self.coefficients)
-        while len(rest) >= len(divisor) and rest:
-            factor, left = divmod(rest[-1], divisor[-1])
-            if left:
-                return None
-            shift = len(rest) - len(divisor)
-            out[shift] = factor
-            for i, d in enumerate(divisor):
-                rest[shift + i] -= factor * d
-            while rest and rest[-1] == 0:
-                rest.pop()
-        return None if rest else _trim(tuple(out))
+        """The exact quotient, or None where there is none."""
+        return _quotient(self.coefficients, Dim.of(other).coefficients)
 
     def is_at_least(self, other: Dim | int) -> bool:
         """Whether `self >= other` is provable for every B >= 1.
 
         Sufficient: all coefficients of the difference, written in (B - 1), are non-negative.
         """
-        return all(c >= 0 for c in _shifted((self - other).coefficients))
+        return _is_nonnegative((self - other).coefficients)
 
     def to_json(self) -> int | list[int]:
         return self.static if self.is_static else list(self.coefficients)
@@ -126,20 +111,53 @@ def strides_of(shape: Shape) -> Shape:
     return tuple(product(shape[i + 1 :]) for i in range(len(shape)))
 
 
-def _trim(coefficients: tuple[int, ...]) -> Dim:
+@lru_cache(REMEMBERED)
+def _trim(coefficients: Coefficients) -> Dim:
     n = len(coefficients)
     while n and coefficients[n - 1] == 0:
         n -= 1
     return Dim(coefficients[:n])
 
 
-def _shifted(coefficients: tuple[int, ...]) -> list[int]:
-    """Coefficients of p(t + 1), by Horner's rule."""
+@lru_cache(REMEMBERED)
+def _sum(a: Coefficients, b: Coefficients) -> Dim:
+    return _trim(tuple(x + y for x, y in zip_longest(a, b, fillvalue=0)))
+
+
+@lru_cache(REMEMBERED)
+def _product(a: Coefficients, b: Coefficients) -> Dim:
+    out = [0] * (len(a) + len(b))
+    for i, x in enumerate(a):
+        for j, y in enumerate(b):
+            out[i + j] += x * y
+    return _trim(tuple(out))
+
+
+@lru_cache(REMEMBERED)
+def _quotient(dividend: Coefficients, divisor: Coefficients) -> Dim | None:
+    """Polynomial long division."""
+    rest, out = list(dividend), [0] * len(dividend)
+    while len(rest) >= len(divisor) and rest:
+        factor, left = divmod(rest[-1], divisor[-1])
+        if left:
+            return None
+        shift = len(rest) - len(divisor)
+        out[shift] = factor
+        for i, d in enumerate(divisor):
+            rest[shift + i] -= factor * d
+        while rest and rest[-1] == 0:
+            rest.pop()
+    return None if rest else _trim(tuple(out))
+
+
+@lru_cache(REMEMBERED)
+def _is_nonnegative(coefficients: Coefficients) -> bool:
+    """Sufficient: all coefficients of p(t + 1), by Horner's rule, are."""
     out: list[int] = []
     for c in reversed(coefficients):
         out = [x + y for x, y in zip([*out, 0], [0, *out], strict=True)]
         out[0] += c
-    return out
+    return all(c >= 0 for c in out)
 
 
 def _term(coefficient: int, power: int) -> str:
