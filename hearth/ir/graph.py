@@ -218,6 +218,25 @@ class Graph:
     def inputs(self) -> list[Node]:
         return [node for node in self.nodes if isinstance(node.op, Input)]
 
+    def __reduce__(self) -> Any:
+        """Pickled as a table of nodes: pickle would recurse along the whole depth of the graph."""
+        nodes = self.nodes
+        number = {node: k for k, node in enumerate(nodes)}
+        rows = [(n.op, [number[i] for i in n.inputs], n.shape, n.dtype, n.origin) for n in nodes]
+        outputs = [(o.name, o.role, number[o.node]) for o in self.outputs]
+        return _graph_of_table, (rows, outputs, dict(self.constants))
+
+
+def _graph_of_table(
+    rows: list[tuple[Op, list[int], Shape, str, str]],
+    outputs: list[tuple[str, str, int]],
+    constants: Mapping[str, Any],
+) -> Graph:
+    nodes: list[Node] = []
+    for op, inputs, shape, dtype, origin in rows:
+        nodes.append(Node(op, tuple(nodes[i] for i in inputs), shape, dtype, origin))
+    return Graph(tuple(Output(name, role, nodes[k]) for name, role, k in outputs), constants)
+
 
 def topological(roots: Iterable[Node]) -> Iterator[Node]:
     seen: set[int] = set()
