@@ -1,7 +1,11 @@
-"""Pooling as a view of windows and a reduction; the gradients read the transposed windows."""
+"""Pooling as a view of windows and a reduction; the gradients read the transposed windows.
+
+Every rule serves any number of spatial axes, which are the last ones.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -10,13 +14,20 @@ from hearth.ir import build
 from hearth.ir.dim import Dim, Shape
 from hearth.ir.dtype import FLOAT32, INT32
 from hearth.ir.graph import Node, WindowSpec
-from hearth.ir.scalar import Apply, Arg, Coord, Expr, Scalar, apply, cast, const
+from hearth.ir.scalar import Arg, Const, Coord, Expr, Scalar, apply, cast, const
 from hearth.lowering.rules import lowers
 
 Ints = tuple[int, ...]
 
 
-@lowers("aten.max_pool2d_with_indices.default")
+@lowers("hearth.window")
+def _window(
+    site: AtenNode, x: Node, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> Node:
+    return build.window(x, WindowSpec(kernel, stride, padding, dilation), 0, origin=site.origin)
+
+
+@lowers("aten.max_pool2d_with_indices.default", "aten.max_pool3d_with_indices.default")
 def _max_pool(
     site: AtenNode, x: Node, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, ceil: bool
 ) -> tuple[Node, Node]:
@@ -61,7 +72,7 @@ def _max_pool_grad(
     return _sum_taps(build.pointwise(chosen, *parts, origin=site.origin), spec, site)
 
 
-@lowers("aten.avg_pool2d.default")
+@lowers("aten.avg_pool2d.default", "aten.avg_pool3d.default")
 def _avg_pool(
     site: AtenNode, x: Node, kernel: Ints, stride: Ints, padding: Ints, ceil: bool,
     count_include_pad: bool, divisor: int | None,
@@ -70,7 +81,7 @@ def _avg_pool(
     windows = build.window(x, spec, 0, ceil=ceil, origin=site.origin)
     total = _sum_taps(windows, spec, site)
     count = _window_size(spec, _spatial(x, spec), site.shape, count_include_pad, divisor)
-    return build.pointwise(apply("div", Arg(x.dtype, 0), count), total, origin=site.origin)
+    return build.pointwise(_quotient(Arg(x.dtype, 0), count), total, origin=site.origin)
 
 
 @lowers("hearth.avg_pool_grad")
@@ -81,7 +92,7 @@ def _avg_pool_grad(
     spec = WindowSpec(kernel, stride, padding, (1,) * len(kernel))
     spatial = site.shape[len(site.shape) - spec.rank :]
     count = _window_size(spec, spatial, g.shape, count_include_pad, divisor)
-    share = build.pointwise(apply("div", Arg(g.dtype, 0), count), g, origin=site.origin)
+    share = build.pointwise(_quotient(Arg(g.dtype, 0), count), g, origin=site.origin)
     if _tiles(spec):
         return _spread(share, spec, site, 0)
     return _sum_taps(build.window_transpose(share, spec, spatial, 0, site.origin), spec, site)
@@ -130,18 +141,27 @@ def _first_inside(start: Expr, dilation: int) -> Expr:
 def _window_size(
     spec: WindowSpec, spatial: Shape, shape: Shape, count_include_pad: bool, divisor: int | None
 ) -> Expr:
-    """How many elements a window's mean divides by (ATen's avg_pool2d), as a float."""
+    """How many elements a window's mean divides by (ATen's avg_pool2d)."""
     if divisor is not None:
-        return const(float(divisor))
+        return const(divisor, INT32)
     lead = len(shape) - spec.rank
     counts = [
         _count(spec, axis, spatial[axis], shape[lead + axis], lead, count_include_pad)
         for axis in range(spec.rank)
     ]
-    if all(isinstance(count, int) for count in counts):
-        return const(float(math.prod(c for c in counts if isinstance(c, int))))
-    exprs = [const(c, INT32) if isinstance(c, int) else c for c in counts]
-    return cast(Apply(INT32, "mul", (exprs[0], exprs[1])) if len(exprs) == 2 else exprs[0], FLOAT32)
+    whole = math.prod(c for c in counts if isinstance(c, int))
+    varying = [c for c in counts if not isinstance(c, int)]
+    factors = [*varying, const(whole, INT32)] if whole != 1 or not varying else varying
+    return functools.reduce(lambda a, b: apply("mul", a, b), factors)
+
+
+def _quotient(total: Expr, count: Expr) -> Expr:
+    """A mean; of integers it is cut off towards zero, as in C."""
+    if total.dtype == FLOAT32:
+        exact = const(float(count.value)) if isinstance(count, Const) else cast(count, FLOAT32)
+        return apply("div", total, exact)
+    quotient = apply("floor_div", apply("abs", total), count)
+    return apply("where", apply("lt", total, 0), apply("neg", quotient), quotient)
 
 
 def _count(

@@ -163,6 +163,15 @@ def _prod(x: Any, axes: tuple[int, ...], keep: bool) -> Any:
     return x
 
 
+def _index_add(g: torch.Tensor, indices: torch.Tensor, size: int) -> torch.Tensor:
+    inside = (indices >= 0) & (indices < size)
+    return g.new_zeros(size, *g.shape[1:]).index_add(0, indices[inside], g[inside])
+
+
+def _numbers(x: torch.Tensor) -> torch.Tensor:
+    return x.int() if x.dtype == torch.bool else x
+
+
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, node, *args: function(*args)
 
@@ -172,6 +181,13 @@ def _name(target: str) -> Any:
     return _NAMES.get(short) or getattr(torch, short, None) or getattr(operator, short)
 
 
+SCANS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "sum": lambda x: x.cumsum(-1),
+    "prod": lambda x: x.cumprod(-1),
+    "max": lambda x: x.cummax(-1)[0],
+    "min": lambda x: x.cummin(-1)[0],
+    "logsumexp": lambda x: x.logcumsumexp(-1),
+}
 aten = torch.ops.aten
 OPS: dict[str, Callable[..., Any]] = {
     **{t: _pointwise(_name(t)) for t in (*UNARY_OPS, *BINARY_OPS, *COMPARE_OPS, *BITWISE_OPS)},
@@ -187,8 +203,8 @@ OPS: dict[str, Callable[..., Any]] = {
     "aten.prod.dim_int": _plain(_prod),
     "aten.amax.default": _plain(torch.amax),
     "aten.amin.default": _plain(torch.amin),
-    "aten.argmax.default": _plain(torch.argmax),
-    "aten.argmin.default": _plain(torch.argmin),
+    "aten.argmax.default": _plain(lambda x, *rest: _numbers(x).argmax(*rest)),
+    "aten.argmin.default": _plain(lambda x, *rest: _numbers(x).argmin(*rest)),
     "aten.reshape.default": _plain(torch.reshape),
     "aten.permute.default": _plain(torch.permute),
     "aten.expand.default": _plain(lambda x, shape: x.expand(shape)),
@@ -210,7 +226,8 @@ OPS: dict[str, Callable[..., Any]] = {
     "hearth.avg_pool_grad": _avg_pool_grad,
     "aten.index_select.default": _plain(torch.index_select),
     "aten.gather.default": _plain(torch.gather),
-    "hearth.index_add": _plain(lambda g, i, n: g.new_zeros(n, *g.shape[1:]).index_add(0, i, g)),
+    "hearth.scan": lambda self, node, x, kind: SCANS[kind](x),
+    "hearth.index_add": _plain(_index_add),
     "aten.full.default": lambda self, node, shape, value: torch.full(
         shape, value, dtype=self.dtype(node.dtype)
     ),

@@ -405,6 +405,43 @@ for _label, _options in _AVG_POOLS:
     add("aten.avg_pool2d.default", _label, _avg_pool, floats("B", 3, 11, 7))
     add("hearth.avg_pool_grad", _label, gradient(_avg_pool), floats("B", 3, 11, 7))
 
+add("aten.avg_pool2d.default", "integers", lambda x: F.avg_pool2d(x, 3, 2, 1),
+    ints("B", 3, 11, 7, low=-99, high=99))  # fmt: skip
+
+_VOLUMES: list[tuple[str, dict[str, Any]]] = [
+    ("tiles with a rest", {"kernel_size": 2}),
+    ("padding", {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ("uneven, ceil", {"kernel_size": (2, 3, 1), "stride": (3, 1, 2), "padding": (1, 0, 0),
+                      "ceil_mode": True}),
+]  # fmt: skip
+for _label, _options in _VOLUMES:
+
+    def _max_volume(x: Any, k: dict[str, Any] = _options) -> Any:
+        return F.max_pool3d(x, **k)
+
+    def _max_volume_indices(x: Any, k: dict[str, Any] = _options) -> Any:
+        return F.max_pool3d(x, return_indices=True, **k)
+
+    def _avg_volume(x: Any, k: dict[str, Any] = _options) -> Any:
+        return F.avg_pool3d(x, count_include_pad=False, **k)
+
+    _volume, _label = floats("B", 2, 5, 7, 3), f"volume, {_label}"
+    add("aten.max_pool3d_with_indices.default", _label, _max_volume_indices, _volume)
+    add("aten.avg_pool3d.default", _label, _avg_volume, _volume)
+    add("hearth.max_pool_grad", _label, gradient(_max_volume), _volume)
+    add("hearth.avg_pool_grad", _label, gradient(_avg_volume), _volume)
+
+for _label, _options in (
+    ("dense", {"kernel_size": 3}),
+    ("sparse", {"kernel_size": (2, 3), "stride": (3, 2), "padding": (1, 2), "dilation": (2, 1)}),
+):
+
+    def _columns(x: Any, k: dict[str, Any] = _options) -> Any:
+        return F.unfold(x, **k)
+
+    add("hearth.window", _label, _columns, floats("B", 3, 11, 7))
+add("hearth.window", "one axis", lambda x: x.unfold(1, 3, 2), floats("B", 11, 5))
+
 # ---------------------------------------------------------------- lookups and randomness
 
 add("aten.index_select.default", "embedding", F.embedding, ints("B", low=0, high=7), floats(7, 3))

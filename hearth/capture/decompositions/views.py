@@ -85,20 +85,6 @@ def triu_indices(rows: int, columns: int, offset: int = 0, **given: Any) -> Tens
 # ---------------------------------------------------------------------------------------- strided
 
 
-@rule(aten.unfold.default, aten.unfold_copy.default)
-def unfold(x: Tensor, axis: int, size: int, step: int) -> Tensor:
-    """Overlapping windows along an axis, their elements along a new last axis."""
-    if x.dim() == 0:
-        return x.reshape(1)[:size] if size <= 1 else x
-    axis = axis % x.dim()
-    count = (x.shape[axis] - size) // step + 1
-    starts = torch.arange(count).unsqueeze(1) * step
-    index = (starts + torch.arange(size)).reshape(-1)
-    windows = torch.index_select(x, axis, index)
-    windows = windows.reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :])
-    return torch.movedim(windows, axis + 1, -1)
-
-
 def _owns_its_storage(x: Tensor) -> bool:
     """Whether the elements of x in order are all that its storage holds."""
     held = x.untyped_storage().nbytes() // x.element_size()
