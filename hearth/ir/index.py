@@ -180,7 +180,9 @@ def linearize(coords: Sequence[Index], shape: Shape) -> Index:
 
 
 def delinearize(linear: Index, shape: Shape) -> tuple[Index, ...]:
-    """The coordinate of a row-major element number."""
+    """The coordinate of a row-major element number; where there are no elements, anything."""
+    if Dim() in shape:
+        return (Index(),) * len(shape)
     coords = []
     for position, (extent, stride) in enumerate(zip(shape, strides_of(shape), strict=True)):
         quotient = floor_div(linear, stride)

@@ -13,6 +13,7 @@ from hearth.ir.reference import run
 from hearth.ir.scalar import Arg, apply, const
 from hearth.ir.verify import verify
 from hearth.passes.absorb_transposes import absorb_transposes
+from hearth.passes.drop_empty import drop_empty
 from hearth.passes.eliminate_common import eliminate_common
 from hearth.passes.pipeline import PASSES, Pass, run_passes
 from hearth.passes.simplify_views import simplify_views
@@ -82,3 +83,18 @@ def test_the_pipeline_says_what_each_pass_did() -> None:
     run_passes(graph_of(build.permute(matrix("x", B, 3), (0, 1))), lines.append)
     assert len(lines) == len(PASSES)
     assert all("unchanged" in line for line in lines)
+
+
+def test_nothing_is_computed_from_tensors_without_elements() -> None:
+    x = matrix("x", B, 0)
+    graph = graph_of(
+        build.reduce("sum", build.pointwise(apply("exp", Arg("float32", 0)), x), (1,)),
+        build.reduce("prod", x, (1,)),
+        build.dot(x, matrix("w", 0, 5)),
+        build.pad(x, (0, 1), (0, 2), 7.0),
+        build.permute(x, (1, 0)),
+    )
+    after = drop_empty(graph)
+    assert kinds(after) == ["Pointwise"] * 5
+    for name, value in run(graph, {"x": np.zeros((3, 0)), "w": np.zeros((0, 5))}, 3).items():
+        np.testing.assert_array_equal(run(after, {}, 3)[name], value)
