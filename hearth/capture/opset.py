@@ -105,7 +105,9 @@ INDEX_OPS: dict[str, str] = {
     "aten.index_select.default": "(x, axis, indices: integer [N])",
     "aten.gather.default": "(x, axis, indices: integer, no longer than x along the other axes)",
     "hearth.index_add": "(g: [N, ...], indices: integer [N], size) -> [size, ...], zeros plus g at "
-    "its row",
+    "its row; an index outside adds nowhere",
+    "hearth.scan": "(x, kind) -> every element of the last axis with all before it; kind is sum, "
+    "prod, max, min or logsumexp",
 }
 
 CREATE_OPS: dict[str, str] = {

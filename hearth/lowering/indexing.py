@@ -8,7 +8,7 @@ from hearth.ir.dim import Dim, product
 from hearth.ir.dtype import INT32
 from hearth.ir.graph import Node
 from hearth.ir.scalar import Arg, Coord, apply, cast, const
-from hearth.lowering.rules import Operand, lowers
+from hearth.lowering.rules import Operand, lowers, number
 
 
 @lowers("aten.index_select.default")
@@ -20,10 +20,15 @@ def _index_select(site: AtenNode, x: Node, axis: int, indices: Node) -> Node:
     return build.gather(x, along, axis, site.origin)
 
 
+@lowers("aten.gather.default")
+def _gather(site: AtenNode, x: Node, axis: int, indices: Node) -> Node:
+    return build.gather(x, _clamped(indices, x.shape[axis], site.origin), axis, site.origin)
+
+
 def _clamped(indices: Node, extent: Dim, origin: str) -> Node:
     """Indices inside the table: the runtime checks what it can, memory is safe in any case."""
     index = cast(Arg(indices.dtype, 0), INT32)
-    expr = apply("minimum", apply("maximum", index, 0), const(extent.static - 1, INT32))
+    expr = apply("minimum", apply("maximum", index, 0), number(extent - 1, INT32))
     return build.pointwise(expr, indices, origin=origin)
 
 

@@ -39,6 +39,7 @@ from hearth.lowering import (  # noqa: F401 (each fills the table of rules)
     pooling,
     random,
     reduction,
+    scans,
 )
 from hearth.lowering.rules import RULES, Operand, number
 

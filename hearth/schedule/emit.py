@@ -212,7 +212,10 @@ class Emitter:
                 return self._pointwise(node, coords, guards)
             case Gather(axis=along):
                 x, index = node.inputs
-                position = Value(self.value(index, coords, guards), x.shape[along])
+                chosen = self.value(index, coords, guards)
+                if any(isinstance(e, Accumulator) for e in walk_kernel([chosen])):
+                    raise NotFusibleError  # targets compute addresses ahead of the point
+                position = Value(chosen, x.shape[along])
                 at = (*coords[:along], atom_index(position), *coords[along + 1 :])
                 return self.value(x, at, guards)
             case op if isinstance(op, VIEW_OPS):

@@ -451,6 +451,26 @@ add("aten.index_select.default", "axis 1", lambda x, i: x.index_select(-1, i), f
     ints(3, low=0, high=7))  # fmt: skip
 add("hearth.index_add", "embedding, gradient", gradient(F.embedding), ints("B", 5, low=0, high=7),
     floats(7, 3))  # fmt: skip
+add("aten.gather.default", "", lambda x, i: x.gather(1, i), floats("B", 7, 3),
+    ints("B", 4, 3, low=0, high=7))  # fmt: skip
+add("aten.gather.default", "gradient", lambda x, i: gradient(lambda y: y.gather(1, i))(x),
+    floats("B", 7), ints("B", 4, low=0, high=7))  # fmt: skip
+add("aten.gather.default", "sort", lambda x: x.sort(1), ties("B", 11))
+add("aten.gather.default", "sort with NaN", lambda x: torch.log(x).sort(1, descending=True),
+    floats("B", 11))  # fmt: skip
+add("aten.gather.default", "topk, gradient", gradient(lambda x: x.topk(3)[0]), floats("B", 11))
+add("aten.gather.default", "scatter", lambda x, i: x.scatter(1, i, i * 0.5), floats("B", 7),
+    ints("B", 11, low=0, high=7))  # fmt: skip
+for _kind, _scan in (("sum", torch.cumsum), ("prod", torch.cumprod), ("max", torch.cummax),
+                     ("min", torch.cummin), ("logsumexp", torch.logcumsumexp)):  # fmt: skip
+    add("hearth.scan", _kind, lambda x, f=_scan: f(x, 1), floats("B", 7, 3))
+    add("hearth.scan", f"{_kind} of the batch", lambda x, f=_scan: f(x, 0), floats("B", 3))
+    add("hearth.scan", f"{_kind} in blocks", lambda x, f=_scan: f(x, 1),
+        floats("B", 67, low=-1.2, high=1.2))  # fmt: skip
+    add("hearth.scan", f"{_kind} of NaN", lambda x, f=_scan: f(torch.log(x + 2), 1),
+        floats("B", 67))  # fmt: skip
+add("hearth.scan", "sum of int", lambda x: x.cumsum(1), ints("B", 67))
+add("hearth.scan", "max of int", lambda x: x.cummax(1), ints("B", 67))
 add("hearth.rand", "dropout", lambda x: F.dropout(x, 0.4), floats("B", 5))
 add("hearth.rand", "two streams", lambda x: (F.dropout(x, 0.4), torch.rand_like(x)),
     floats("B", 5))  # fmt: skip

@@ -1,7 +1,13 @@
-"""Embeddings, gather and scatter: few rows by comparison with every index, many by lookup."""
+"""Reading by index: any indexing is one flat index and a selection of rows.
+
+The transposes, which write by index, are in `scatters.py`.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,7 +15,7 @@ import torch
 from hearth.capture.decompositions.registry import aten, operator, rule
 
 Tensor = torch.Tensor
-COMPARED_ROWS = 16  # up to so many rows of a gather are worth a comparison with every index
+MASKS = (torch.bool, torch.uint8)
 
 operator(
     "index_add(Tensor g, Tensor indices, int size) -> Tensor",
@@ -17,77 +23,97 @@ operator(
 )
 
 
-@rule(aten.embedding.default)
-def embedding(
-    weight: Tensor,
-    indices: Tensor,
-    padding_index: int = -1,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> Any:
-    if scale_grad_by_freq:
+def in_range(indices: Tensor, size: int) -> Tensor:
+    """The indices, with the promise that they are 0 <= index < size."""
+    promised: Tensor = torch.ops.hearth.index_range(indices, size, None)
+    return promised
+
+
+def wrapped(indices: Tensor, size: int) -> Tensor:
+    """Indices with the negative ones counted from the end."""
+    return torch.where(indices < 0, indices + size, indices)
+
+
+@dataclass(frozen=True)
+class Indexing:
+    """`x[indices]` as rows of a table: x permuted by `order`, its axes from `axis` on flattened.
+
+    The table is `[*before, rows, *behind]`, `flat` has the shape of the broadcast indices.
+    """
+
+    order: list[int]
+    before: list[int]
+    rows: int
+    behind: list[int]
+    flat: Tensor
+
+    @property
+    def axis(self) -> int:
+        return len(self.before)
+
+    def table(self, x: Tensor) -> Tensor:
+        return x.permute(self.order).reshape(*self.before, self.rows, *self.behind)
+
+    def untable(self, table: Tensor, x: Tensor) -> Tensor:
+        """The inverse of `table`: the elements in the shape of x."""
+        permuted = table.reshape([x.shape[a] for a in self.order])
+        return permuted.permute([self.order.index(a) for a in range(x.dim())])
+
+
+def indexing(x: Tensor, indices: Sequence[Tensor | None]) -> Indexing:
+    """How integer `indices` (None for an axis taken whole) choose rows of x.
+
+    Where the indexed axes are not adjacent they go to the front, as in NumPy and PyTorch.
+    """
+    axes = [a for a, i in enumerate(indices) if i is not None]
+    whole = [a for a in range(x.dim()) if a not in axes]
+    adjacent = axes == list(range(axes[0], axes[-1] + 1))
+    first = axes[0] if adjacent else 0
+    order = [*whole[:first], *axes, *whole[first:]]
+    flat = torch.zeros((), dtype=torch.int64)
+    for axis in axes:
+        chosen = indices[axis]
+        assert chosen is not None
+        flat = flat * x.shape[axis] + wrapped(chosen.long(), x.shape[axis])
+    return Indexing(
+        order,
+        [x.shape[a] for a in whole[:first]],
+        math.prod(x.shape[a] for a in axes),
+        [x.shape[a] for a in whole[first:]],
+        flat,
+    )
+
+
+@rule(aten.index.Tensor, aten._unsafe_index.Tensor)
+def index(x: Tensor, indices: Sequence[Tensor | None]) -> Any:
+    chosen = [i for i in indices if i is not None]
+    if any(i.dtype in MASKS for i in chosen):
         return NotImplemented
-    indices = torch.ops.hearth.index_range(indices, weight.shape[0], None)
-    rows = torch.index_select(weight, 0, indices.reshape(-1))
-    return rows.reshape(*indices.shape, weight.shape[1])
+    if not chosen:
+        return x.clone()
+    by = indexing(x, indices)
+    rows = torch.index_select(by.table(x), by.axis, by.flat.reshape(-1))
+    return rows.reshape(*by.before, *by.flat.shape, *by.behind)
 
 
-@rule(aten.embedding_dense_backward.default)
-def embedding_backward(
-    g: Tensor, indices: Tensor, size: int, padding_index: int, scale_grad_by_freq: bool
-) -> Any:
-    if scale_grad_by_freq:
+@rule(aten.index_select.default)
+def index_select(x: Tensor, axis: int, indices: Tensor) -> Any:
+    if x.dim() and indices.dim():
         return NotImplemented
-    if padding_index >= 0:
-        g = torch.where((indices == padding_index).unsqueeze(-1), 0.0, g)
-    flat = g.reshape(-1, g.shape[-1])
-    return torch.ops.hearth.index_add(flat, indices.reshape(-1), size)
-
-
-def _hits(indices: Tensor, axis: int, size: int) -> Tensor:
-    """Whether an index (along `axis`) meets a position (along a new axis behind it)."""
-    shape = [1] * (indices.dim() + 1)
-    shape[axis + 1] = size
-    return indices.unsqueeze(axis + 1) == torch.arange(size).reshape(shape)
+    rows = torch.index_select(x.reshape(-1) if not x.dim() else x, axis, indices.reshape(-1))
+    return rows if x.dim() else rows.reshape(())
 
 
 @rule(aten.gather.default)
 def gather(x: Tensor, axis: int, indices: Tensor, sparse_grad: bool = False) -> Any:
-    axis = axis % max(x.dim(), 1)
-    if x.dim() < 2 or indices.shape[axis] > COMPARED_ROWS:
+    if not indices.numel():
+        return x.new_zeros(indices.shape)
+    if x.dim() and indices.dim():
         return NotImplemented
-    for other in range(x.dim()):
-        if other != axis and x.shape[other] != indices.shape[other]:
-            x = x.narrow(other, 0, indices.shape[other])
-    indices = torch.ops.hearth.index_range(indices, x.shape[axis], None)
-    zero = torch.zeros((), dtype=x.dtype)
-    hits = _hits(indices, axis, x.shape[axis])
-    return torch.where(hits, x.unsqueeze(axis), zero).sum([axis + 1], dtype=x.dtype)
+    return torch.gather(x.reshape(-1), 0, indices.reshape(-1)).reshape(indices.shape)
 
 
-def _few_whole_rows(x: Tensor, axis: int, indices: Tensor) -> bool:
-    """Whether a scatter covers x in every axis but its own, with few rows."""
-    same = all(x.shape[a] == indices.shape[a] for a in range(x.dim()) if a != axis)
-    return x.dim() > 0 and same and indices.shape[axis] <= COMPARED_ROWS
-
-
-@rule(aten.scatter_add.default)
-def scatter_add(x: Tensor, axis: int, indices: Tensor, source: Tensor) -> Any:
-    axis = axis % max(x.dim(), 1)
-    if indices.shape != source.shape or not _few_whole_rows(x, axis, indices):
-        return NotImplemented
-    zero = torch.zeros((), dtype=x.dtype)
-    hits = _hits(indices, axis, x.shape[axis])
-    return x + torch.where(hits, source.unsqueeze(axis + 1), zero).sum([axis], dtype=x.dtype)
-
-
-@rule(aten.scatter.src)
-def scatter(x: Tensor, axis: int, indices: Tensor, source: Tensor) -> Any:
-    """As in PyTorch, an index that occurs twice in a row has no defined result."""
-    axis = axis % max(x.dim(), 1)
-    if indices.shape != source.shape or not _few_whole_rows(x, axis, indices):
-        return NotImplemented
-    zero = torch.zeros((), dtype=x.dtype)
-    hits = _hits(indices, axis, x.shape[axis])
-    written = torch.where(hits, source.unsqueeze(axis + 1), zero).sum([axis], dtype=x.dtype)
-    return torch.where(hits.any(axis), written, x)
+@rule(aten.take.default)
+def take(x: Tensor, indices: Tensor) -> Tensor:
+    rows = torch.index_select(x.reshape(-1), 0, wrapped(indices, x.numel()).reshape(-1))
+    return rows.reshape(indices.shape)

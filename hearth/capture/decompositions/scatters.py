@@ -1,0 +1,311 @@
+"""Writing by index, without writes that race: every element finds the sources that aim at it.
+
+An element of the result reduces over the sources whose index is its own position; where one wins,
+it is the last, as in PyTorch on a CPU.  This costs positions times sources, all of it parallel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from hearth.capture.decompositions.lookups import MASKS, indexing, wrapped
+from hearth.capture.decompositions.registry import aten, rule
+
+Tensor = torch.Tensor
+Scalar = float | int | bool
+
+
+def largest(dtype: torch.dtype) -> Scalar:
+    """No value is larger; integers have 32 bits on the device."""
+    return torch.inf if dtype.is_floating_point else min(torch.iinfo(dtype).max, 2**31 - 1)
+
+
+def smallest(dtype: torch.dtype) -> Scalar:
+    return -torch.inf if dtype.is_floating_point else max(torch.iinfo(dtype).min, -(2**31))
+
+
+def _scalar(x: Tensor, value: Scalar) -> Tensor:
+    """A number in the type of x, as PyTorch converts it."""
+    return torch.full((), value, dtype=x.dtype)
+
+
+def _hits(indices: Tensor, axis: int, size: int) -> Tensor:
+    """Whether an index (along `axis`) meets a position (along a new axis behind it)."""
+    shape = [1] * (indices.dim() + 1)
+    shape[axis + 1] = size
+    return indices.unsqueeze(axis + 1) == torch.arange(size).reshape(shape)
+
+
+def _along(indices: Tensor, axis: int, rank: int) -> Tensor:
+    """A vector of indices as a tensor that broadcasts along every axis but one."""
+    return indices.reshape([-1 if a == axis else 1 for a in range(rank)])
+
+
+def _written(x: Tensor, axis: int, indices: Tensor, source: Tensor | Scalar) -> Tensor:
+    """What x is with the last source that aims at an element; indices broadcast to the source."""
+    if indices.shape[axis] == 0:
+        return x
+    hits = _hits(indices, axis, x.shape[axis])
+    if not isinstance(source, Tensor):
+        return torch.where(hits.any(axis), _scalar(x, source), x)
+    number = _along(torch.arange(indices.shape[axis]), axis, indices.dim())
+    last = torch.where(hits, number.unsqueeze(axis + 1), -1).amax(axis)
+    if source.shape[axis] == 1:
+        return torch.where(last >= 0, source, x)
+    shape = [x.shape[a] if a == axis else e for a, e in enumerate(source.shape)]
+    chosen = torch.gather(source, axis, torch.clamp(last, min=0).expand(shape))
+    return torch.where(last >= 0, chosen, x)
+
+
+_REDUCTIONS: dict[str, Any] = {
+    "sum": (lambda _: 0, lambda y, axis: y.sum(axis, dtype=y.dtype), torch.add),
+    "prod": (lambda _: 1, lambda y, axis: y.prod(axis, dtype=y.dtype), torch.mul),
+    "amax": (smallest, lambda y, axis: y.amax(axis), torch.maximum),
+    "amin": (largest, lambda y, axis: y.amin(axis), torch.minimum),
+}
+_NAMES = {"add": "sum", "multiply": "prod", "mean": "sum"}
+
+
+def _reduced(
+    x: Tensor, axis: int, indices: Tensor, source: Tensor, reduce: str, include_self: bool = True
+) -> Tensor:
+    """Every element of x with all sources that aim at it; indices broadcast to the source."""
+    if x.dtype == torch.bool:
+        numbers = (x.long(), axis, indices, source.long())
+        return _reduced(*numbers, reduce, include_self).to(torch.bool)
+    if source.shape[axis] == 0:
+        return x
+    identity, fold, combine = _REDUCTIONS[_NAMES.get(reduce, reduce)]
+    hits = _hits(indices, axis, x.shape[axis])
+    aimed = torch.where(hits, source.unsqueeze(axis + 1), _scalar(x, identity(x.dtype)))
+    total = fold(aimed, axis)
+    result = combine(x, total) if include_self else torch.where(hits.any(axis), total, x)
+    if reduce != "mean":
+        return result
+    count = torch.clamp(hits.sum(axis) + int(include_self), min=1)
+    mode = None if x.dtype.is_floating_point else "floor"
+    return torch.div(result, count.to(x.dtype), rounding_mode=mode)
+
+
+def _corner(x: Tensor, shape: Sequence[int], axis: int | None = None) -> Tensor:
+    """The elements of x whose coordinates lie in a shape, along `axis` all of them."""
+    for other, extent in enumerate(shape):
+        if other != axis and extent != x.shape[other]:
+            x = x.narrow(other, 0, extent)
+    return x
+
+
+def _surrounded(corner: Tensor, x: Tensor) -> Tensor:
+    """What x is with its first elements along every axis replaced by the corner."""
+    inside, missing = torch.ones((), dtype=torch.bool), []
+    for axis, (extent, whole) in enumerate(zip(corner.shape, x.shape, strict=True)):
+        missing += [whole - extent, 0]
+        if extent != whole:
+            inside = inside & _along(torch.arange(whole) < extent, axis, x.dim())
+    if not any(missing):
+        return corner
+    return torch.where(inside, F.pad(corner, missing[::-1]), x)
+
+
+def _scattered(x: Tensor, axis: int, indices: Tensor, source: Any, write: Any) -> Tensor:
+    """`write` where x and the source may reach beyond the indices, and may have no axes."""
+    if not indices.numel():
+        return x.clone()
+    if not x.dim():
+        source = source.reshape(-1) if isinstance(source, Tensor) else source
+        return _scattered(x.reshape(1), 0, indices.reshape(-1), source, write).reshape(())
+    axis, indices = axis % x.dim(), indices if indices.dim() else indices.reshape(1)
+    if isinstance(source, Tensor):
+        source = source if source.dim() else source.reshape(1)
+        source = _corner(source, indices.shape)
+    corner = _corner(x, indices.shape, axis)
+    return _surrounded(write(corner, axis, indices, source), x)
+
+
+@rule(aten.scatter.src, aten.scatter.value)
+def scatter(x: Tensor, axis: int, indices: Tensor, source: Tensor | Scalar) -> Tensor:
+    return _scattered(x, axis, indices, source, _written)
+
+
+@rule(aten.scatter_add.default)
+def scatter_add(x: Tensor, axis: int, indices: Tensor, source: Tensor) -> Tensor:
+    return scatter_reduce(x, axis, indices, source, "sum")
+
+
+@rule(aten.scatter_reduce.two)
+def scatter_reduce(
+    x: Tensor, axis: int, indices: Tensor, source: Tensor, reduce: str, include_self: bool = True
+) -> Tensor:
+    def write(x: Tensor, axis: int, indices: Tensor, source: Tensor) -> Tensor:
+        return _reduced(x, axis, indices, source, reduce, include_self)
+
+    return _scattered(x, axis, indices, source, write)
+
+
+@rule(aten.scatter.reduce, aten.scatter.value_reduce)
+def scatter_with(
+    x: Tensor, axis: int, indices: Tensor, source: Tensor | Scalar, *, reduce: str
+) -> Tensor:
+    if not isinstance(source, Tensor):
+        source = torch.full(indices.shape, source, dtype=x.dtype)
+    return scatter_reduce(x, axis, indices, source, reduce)
+
+
+@rule(aten.index_add.default)
+def index_add(
+    x: Tensor, axis: int, indices: Tensor, source: Tensor, *, alpha: Scalar = 1
+) -> Tensor:
+    if not x.dim():
+        return index_add(x.reshape(1), 0, indices, source.reshape(1), alpha=alpha).reshape(())
+    source = source if alpha == 1 else source * alpha
+    if x.dtype == torch.bool:
+        return index_add(x.long(), axis, indices, source.long()).to(torch.bool)
+    rows = source.movedim(axis, 0)
+    added: Tensor = torch.ops.hearth.index_add(rows, indices.reshape(-1), x.shape[axis])
+    return x + added.movedim(0, axis)
+
+
+@rule(aten.index_copy.default)
+def index_copy(x: Tensor, axis: int, indices: Tensor, source: Tensor) -> Tensor:
+    if not x.dim():
+        return index_copy(x.reshape(1), 0, indices, source.reshape(1)).reshape(())
+    return _written(x, axis % x.dim(), _along(indices, axis % x.dim(), x.dim()), source)
+
+
+@rule(aten.index_fill.int_Scalar, aten.index_fill.int_Tensor)
+def index_fill(x: Tensor, axis: int, indices: Tensor, value: Tensor | Scalar) -> Tensor:
+    if not x.dim():
+        return index_fill(x.reshape(1), 0, indices, value).reshape(())
+    axis = axis % x.dim()
+    value = value.to(x.dtype) if isinstance(value, Tensor) else _scalar(x, value)
+    indices = wrapped(indices.reshape(-1), x.shape[axis])
+    hit = _hits(indices, 0, x.shape[axis]).any(0)
+    return torch.where(_along(hit, axis, x.dim()), value, x)
+
+
+@rule(aten.index_reduce.default)
+def index_reduce(
+    x: Tensor, axis: int, indices: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    if not x.dim():
+        one = (x.reshape(1), 0, indices.reshape(1), source.reshape(1), reduce)
+        return index_reduce(*one, include_self=include_self).reshape(())
+    axis = axis % x.dim()
+    aim = _along(indices, axis, x.dim())
+    return _reduced(x, axis, aim, source, reduce, include_self)
+
+
+def _put_where(x: Tensor, mask: Tensor, axis: int, values: Tensor, accumulate: bool) -> Tensor:
+    """`x[:, mask] = values`: one row for all hits, or the rows in the order of the hits."""
+    behind = x.dim() - axis - mask.dim()
+    mask = mask.to(torch.bool)
+    if values.dim() > behind:
+        at = values.dim() - behind - 1
+        if values.shape[at] != 1:
+            number = torch.cumsum(mask.reshape(-1).long(), 0) - 1
+            values = torch.index_select(values, at, torch.clamp(number, min=0))
+        count = mask.shape if values.shape[at] != 1 else [1] * mask.dim()
+        values = values.reshape(*values.shape[:at], *count, *values.shape[at + 1 :])
+    hit = mask.reshape(*mask.shape, *[1] * behind)
+    return torch.where(hit, x + values if accumulate else values, x)
+
+
+@rule(aten.index_put.default, aten._unsafe_index_put.default)
+def index_put(
+    x: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False
+) -> Any:
+    chosen = [i for i in indices if i is not None]
+    if len(chosen) == 1 and chosen[0].dtype in MASKS:
+        axis = next(a for a, i in enumerate(indices) if i is not None)
+        return _put_where(x, chosen[0], axis, values, accumulate)
+    if not chosen or any(i.dtype in MASKS for i in chosen):
+        return NotImplemented
+    by = indexing(x, indices)
+    table = by.table(x)
+    rows = values.expand(*by.before, *by.flat.shape, *by.behind)
+    operands = (table, by.axis, by.flat.reshape(-1))
+    rows = rows.reshape(*by.before, math.prod(by.flat.shape), *by.behind)
+    write = index_add if accumulate else index_copy
+    return by.untable(write(*operands, rows), x)
+
+
+@rule(aten.put.default)
+def put(x: Tensor, indices: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
+    write = index_add if accumulate else index_copy
+    aim = wrapped(indices.reshape(-1), x.numel())
+    return write(x.reshape(-1), 0, aim, source.reshape(-1)).reshape(x.shape)
+
+
+@rule(aten.masked_scatter.default)
+def masked_scatter(x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    shape = torch.broadcast_shapes(x.shape, mask.shape)  # type: ignore[no-untyped-call]
+    x, mask = x.expand(shape), mask.expand(shape)
+    if not source.numel() or not x.numel():
+        return x.clone()
+    number = torch.cumsum(mask.reshape(-1).long(), 0) - 1
+    chosen = torch.index_select(source.reshape(-1), 0, torch.clamp(number, min=0))
+    return torch.where(mask, chosen.reshape(x.shape), x)
+
+
+@rule(aten.masked_scatter_backward.default)
+def masked_scatter_backward(g: Tensor, mask: Tensor, sizes: Sequence[int]) -> Tensor:
+    """The n-th element of the source receives the gradient of the n-th hit of the mask."""
+    mask = mask.expand(g.shape).reshape(-1)
+    number = torch.where(mask, torch.cumsum(mask.long(), 0) - 1, -1)
+    added: Tensor = torch.ops.hearth.index_add(g.reshape(-1), number, math.prod(sizes))
+    return added.reshape(list(sizes))
+
+
+# ------------------------------------------------------------------ scattering at places known here
+
+
+@rule(aten.slice_scatter.default)
+def slice_scatter(
+    x: Tensor,
+    source: Tensor,
+    axis: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Any:
+    if step == 1:
+        return NotImplemented
+    chosen = range(x.shape[axis])[slice(start, end, step)]
+    if not chosen:
+        return x.clone()
+    number = torch.arange(x.shape[axis]) - chosen.start
+    inside = (number >= 0) & (number % step == 0) & (number < len(chosen) * step)
+    place = torch.clamp(torch.div(number, step, rounding_mode="floor"), 0, len(chosen) - 1)
+    spread = torch.index_select(source, axis, place)
+    return torch.where(_along(inside, axis % x.dim(), x.dim()), spread, x)
+
+
+@rule(aten.diagonal_scatter.default)
+def diagonal_scatter(
+    x: Tensor, source: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Tensor:
+    rows = x.movedim((dim1, dim2), (-2, -1))
+    height, width, length = rows.shape[-2], rows.shape[-1], source.shape[-1]
+    along_columns = offset < 0
+    full = F.pad(source, (0, (width if along_columns else height) - length))
+    spread = full.unsqueeze(-2 if along_columns else -1)
+    column, row = torch.arange(width), torch.arange(height).unsqueeze(-1)
+    written = torch.where(column - row == offset, spread, rows)
+    return written.movedim((-2, -1), (dim1, dim2))
+
+
+@rule(aten.as_strided_scatter.default)
+def as_strided_scatter(
+    x: Tensor, source: Tensor, size: Sequence[int], stride: Sequence[int], offset: int | None = None
+) -> Tensor:
+    """As if x lay in memory in row-major order."""
+    place = torch.full((), offset or 0, dtype=torch.int64)
+    for extent, step in zip(size, stride, strict=True):
+        place = place.unsqueeze(-1) + torch.arange(extent) * step
+    flat: Tensor = index_copy(x.reshape(-1), 0, place.reshape(-1), source.reshape(-1))
+    return flat.reshape(x.shape)
