@@ -11,7 +11,7 @@ The mask convention: a draw `u` is kept (Dropout) or is 1 (Bernoulli with probab
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,8 @@ from unittest import mock
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+from hearth.capture.distributions import decompositions
 
 _WORD = 0xFFFFFFFF
 _LIBRARY = torch.library.Library("hearth", "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -100,10 +102,22 @@ class Streams:
         """
         return self.draw(size) >= math.ceil(round(p * 2**24, 6)) / 2**24
 
-    def normal(self, size: Sequence[int]) -> torch.Tensor:
+    def real(self, size: Sequence[int], dtype: torch.dtype | None = None) -> torch.Tensor:
+        """A draw as a number of the type in which the caller goes on computing."""
+        return self.draw(size).to(dtype or torch.get_default_dtype())
+
+    def normal(self, size: Sequence[int], dtype: torch.dtype | None = None) -> torch.Tensor:
         """Standard normal by Box and Muller, from two streams."""
-        radius = torch.sqrt(-2.0 * torch.log(1.0 - self.draw(size)))
-        return radius * torch.cos(2.0 * math.pi * self.draw(size))
+        radius = torch.sqrt(-2.0 * torch.log(1.0 - self.real(size, dtype)))
+        return radius * torch.cos(2.0 * math.pi * self.real(size, dtype))
+
+    def exponential(self, size: Sequence[int], dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Mean 1, by inversion."""
+        return -torch.log1p(-self.real(size, dtype))
+
+    def integers(self, low: int, high: int, size: Sequence[int]) -> torch.Tensor:
+        """Uniform in low .. high - 1, of the 2**24 values of a draw."""
+        return torch.floor(self.draw(size) * (high - low)).clamp(max=high - low - 1) + low
 
     def dropout(
         self, x: torch.Tensor, p: float, train: bool | None
@@ -116,46 +130,17 @@ class Streams:
         return torch.where(keep, x * (1.0 / (1.0 - p)), 0.0), keep
 
 
-def decompositions(streams: Streams) -> dict[Any, Callable[..., Any]]:
-    """Every random operation in terms of `hearth.rand`, for a trace below autograd."""
-
-    def like(draw: Callable[[Sequence[int]], torch.Tensor]) -> Callable[..., torch.Tensor]:
-        return lambda x, *_, dtype=None, **__: draw(x.shape).to(dtype or x.dtype)
-
-    def sized(draw: Callable[[Sequence[int]], torch.Tensor]) -> Callable[..., torch.Tensor]:
-        return lambda size, *_, dtype=None, **__: draw(size).to(dtype or torch.get_default_dtype())
-
-    def between(x: torch.Tensor, low: float = 0, high: float = 1, **_: Any) -> torch.Tensor:
-        return (streams.draw(x.shape) * (high - low) + low).to(x.dtype)
-
-    def normal(x: torch.Tensor, mean: float = 0, std: float = 1, **_: Any) -> torch.Tensor:
-        return (streams.normal(x.shape) * std + mean).to(x.dtype)
-
-    def bernoulli(x: torch.Tensor, q: float = 0.5, **_: Any) -> torch.Tensor:
-        return streams.zero_probability(x.shape, 1 - q).to(x.dtype)
-
-    def bernoulli_each(x: torch.Tensor, q: torch.Tensor | None = None, **_: Any) -> torch.Tensor:
-        return (streams.draw(x.shape) >= 1 - (x if q is None else q)).to(x.dtype)
-
-    return {
-        aten.native_dropout.default: streams.dropout,
-        aten.bernoulli.p: bernoulli,
-        aten.bernoulli.default: bernoulli_each,
-        aten.bernoulli.Tensor: bernoulli_each,
-        aten.rand.default: sized(streams.draw),
-        aten.rand_like.default: like(streams.draw),
-        aten.uniform.default: between,
-        aten.randn.default: sized(streams.normal),
-        aten.randn_like.default: like(streams.normal),
-        aten.normal_functional.default: normal,
-    }
-
-
 _IN_PLACE = {
     aten.bernoulli_.float: aten.bernoulli.p,
     aten.bernoulli_.Tensor: aten.bernoulli.Tensor,
     aten.uniform_.default: aten.uniform.default,
     aten.normal_.default: aten.normal_functional.default,
+    aten.log_normal_.default: aten.log_normal.default,
+    aten.cauchy_.default: aten.cauchy.default,
+    aten.exponential_.default: aten.exponential.default,
+    aten.geometric_.default: aten.geometric.default,
+    getattr(aten.random_, "from"): getattr(aten.random, "from"),
+    aten.random_.to: aten.random.to,
 }
 
 
@@ -172,6 +157,10 @@ class _Replay(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if func in _IN_PLACE:
             return args[0].copy_(self.table[_IN_PLACE[func]](*args, **kwargs))
+        if func is aten.rrelu_with_noise.default:
+            y, noise = self.table[aten.rrelu_with_noise_functional.default](*args, **kwargs)
+            args[1].copy_(noise)
+            return y
         return self.table.get(func, func)(*args, **kwargs)
 
 

@@ -28,10 +28,12 @@ from torch.overrides import TorchFunctionMode
 
 from hearth.capture.canonicalize import canonicalize
 from hearth.capture.decompositions import table
+from hearth.capture.distributions import decompositions
 from hearth.capture.graph import Argument, AtenGraph, AtenInput, AtenNode, AtenOutput, Value
 from hearth.capture.origins import UNKNOWN, Origins
-from hearth.capture.random import Streams, decompositions, rewindable
+from hearth.capture.random import Streams, rewindable
 from hearth.capture.rewrites import REWRITES
+from hearth.capture.statistics import STATISTICS
 from hearth.capture.unify import unify
 from hearth.errors import CaptureError, HearthError, UnsupportableError
 from hearth.ir.dim import shape_of
@@ -97,7 +99,7 @@ def capture(
     function: Traced,
     inputs: Sequence[TracedInput],
     modules: Mapping[torch.nn.Module, str] | None = None,
-    rewrites: Mapping[Any, Callable[..., Any]] = REWRITES,
+    rewrites: Mapping[Any, Callable[..., Any]] = REWRITES | STATISTICS,
     place: str | None = None,
 ) -> AtenGraph:
     """Trace `function(name → tensor, tracing)` into one graph that holds for every batch size.

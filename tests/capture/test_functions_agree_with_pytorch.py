@@ -69,6 +69,27 @@ ROWS: dict[str, Function] = {
     "index select": lambda x: x.index_select(1, CHOSEN.abs()),
     "gather": lambda x: x.gather(1, (torch.arange(len(x)) % 12)[:, None].expand(len(x), 3)),
     "steps": lambda x: x[:, 1::3],
+    "covariance": lambda x: torch.cov(x.t()),
+    "weighted covariance": lambda x: torch.cov(
+        x.t() @ x, fweights=CHOSEN.abs().repeat(4), aweights=x[0].abs()
+    ),
+    "correlation": torch.corrcoef,
+    "pairs": lambda x: torch.combinations(x[0], 2),
+    "multi margin": lambda x: F.multi_margin_loss(
+        x, torch.arange(len(x)), p=2, weight=x[0].detach()
+    ),
+    "multilabel margin": lambda x: F.multilabel_margin_loss(
+        x, torch.tensor([[3, 0, 11] + [-1] * 9]).expand(len(x), 12)
+    ),
+    "exponential": lambda x: x * torch.empty_like(x).exponential_(3),
+    "geometric": lambda x: x * torch.empty_like(x).geometric_(0.3),
+    "log-normal": lambda x: x * torch.empty_like(x).log_normal_(0.5, 0.2),
+    "cauchy": lambda x: x * torch.empty_like(x).cauchy_(),
+    "normal of means": lambda x: torch.normal(x.detach(), 0.5) * x,
+    "integers": lambda x: x * torch.randint(3, 9, x.shape) + torch.randint_like(x, 5),
+    "chosen at random": lambda x: x * torch.multinomial(x.detach().abs() + 0.1, 12),
+    "chosen again": lambda x: x * torch.multinomial(x.detach().abs() + 0.1, 12, True),
+    "rrelu": lambda x: F.rrelu(x, training=True),
     "sign": lambda x: x * torch.copysign(x, x - 0.5) + torch.signbit(x),
     "larger of two": lambda x: torch.fmax(x, x.log()) + torch.fmin(x, x.flip(1)),
     "floor of a quotient": lambda x: x + torch.div(x, 0.3, rounding_mode="floor"),

@@ -173,3 +173,18 @@ def shrink_backward(g: Tensor, x: Tensor, lambd: float) -> Tensor:
 @rule(aten.native_dropout_backward.default)
 def dropout_backward(g: Tensor, mask: Tensor, scale: float) -> Tensor:
     return torch.where(mask, g * scale, 0.0)
+
+
+@rule(aten.rrelu_with_noise_backward.default)
+def rrelu_backward(
+    g: Tensor,
+    x: Tensor,
+    noise: Tensor,
+    low: float,
+    high: float,
+    training: bool,
+    is_result: bool,
+) -> Tensor:
+    if training and high - low > 1e-6:
+        return g * noise
+    return torch.where(x > 0, g, g * ((low + high) / 2))

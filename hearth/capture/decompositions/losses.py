@@ -161,3 +161,60 @@ def log_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
 @rule(aten.log_sigmoid_backward.default)
 def log_sigmoid_backward(g: Tensor, x: Tensor, buffer: Tensor) -> Tensor:
     return g * torch.sigmoid(-x)
+
+
+@rule(aten.multi_margin_loss_backward.default)
+def multi_margin_loss_backward(
+    g: Tensor,
+    x: Tensor,
+    labels: Tensor,
+    power: int,
+    margin: float,
+    weight: Optional = None,
+    reduction: int = MEAN,
+) -> Tensor:
+    rows = x.reshape(-1, x.shape[-1] if x.dim() else 1)
+    hit = labels.reshape(-1, 1) == torch.arange(rows.shape[1])
+    excess = margin - torch.where(hit, rows, 0.0).sum(1, True) + rows
+    slope = 2 * excess if power == 2 else torch.ones_like(excess)
+    slope = torch.where((excess > 0) & ~hit, slope, 0.0)
+    if weight is not None:
+        slope = slope * torch.where(hit, weight, 0.0).sum(1, True)
+    slope = torch.where(hit, -slope.sum(1, True), slope) / rows.shape[1]
+    share = _share(g, rows[:, 0], reduction)
+    return (slope * (share.reshape(-1, 1) if reduction == NONE else share)).reshape(x.shape)
+
+
+def _label_violations(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Labels as hits [row, label, class], which of the classes they violate and by how much.
+
+    A row's labels end at the first -1; each is compared with every class that is no label.
+    """
+    classes = x.shape[-1] if x.dim() else 1
+    rows, labels = x.reshape(-1, 1, classes), labels.reshape(-1, classes)
+    position = torch.arange(classes)
+    end = torch.where(labels == -1, position, classes).amin(1, True)
+    hits = (position < end).unsqueeze(2) & (labels.unsqueeze(2) == position)
+    excess = 1 - torch.where(hits, rows, 0.0).sum(2, True) + rows
+    is_target = hits.any(1, True)
+    return hits, hits.any(2, True) & ~is_target & (excess > 0), excess, is_target
+
+
+@rule(aten.multilabel_margin_loss_forward.default)
+def multilabel_margin_loss(x: Tensor, labels: Tensor, reduction: int) -> tuple[Tensor, Tensor]:
+    _, violated, excess, is_target = _label_violations(x, labels)
+    loss = torch.where(violated, excess, 0.0).sum((1, 2)) / excess.shape[2]
+    loss = loss if x.dim() > 1 else loss.reshape(())
+    return _reduce(loss, reduction), is_target.to(x.dtype).reshape(labels.shape)
+
+
+@rule(aten.multilabel_margin_loss_backward.default)
+def multilabel_margin_loss_backward(
+    g: Tensor, x: Tensor, labels: Tensor, reduction: int, is_target: Tensor
+) -> Tensor:
+    hits, violated, excess, _ = _label_violations(x, labels)
+    pushed = violated.to(x.dtype)
+    pulled = torch.where(hits, pushed.sum(2, True), 0.0).sum(1)
+    slope = (pushed.sum(1) - pulled) / excess.shape[2]
+    share = _share(g, excess[:, 0, 0], reduction)
+    return (slope * (share.reshape(-1, 1) if reduction == NONE else share)).reshape(x.shape)

@@ -1,4 +1,4 @@
-"""BatchNorm, LayerNorm, GroupNorm, RMSNorm and softmax as reductions and pointwise operations.
+"""BatchNorm, LayerNorm, GroupNorm and RMSNorm as reductions and pointwise operations.
 
 The variance is computed in two passes, as the mean of squared deviations.
 """
@@ -61,6 +61,22 @@ def _batch_statistics(
     var = (centred * centred).sum(axes) / n
     rstd = torch.rsqrt(var + eps)
     return _affine(centred * rstd.reshape(shape), weight, bias, shape), mean, rstd, var
+
+
+@rule(aten._batch_norm_with_update_functional.default)
+def batch_norm_with_update(
+    x: Tensor,
+    weight: Optional,
+    bias: Optional,
+    running_mean: Tensor,
+    running_var: Tensor,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, ...]:
+    y, mean, rstd, new_mean, new_var = batch_norm(
+        x, weight, bias, running_mean, running_var, True, momentum, eps
+    )
+    return y, mean, rstd, torch.zeros((0,), dtype=torch.uint8), new_mean, new_var
 
 
 @rule(aten._native_batch_norm_legit.no_stats)
@@ -137,6 +153,13 @@ def batch_norm_backward(
         g = g - (g_bias / n).reshape(shape) - normal * (g_weight / n).reshape(shape)
     g_x = g * scale if mask[0] else None
     return g_x, g_weight if mask[1] else None, g_bias if mask[2] else None
+
+
+@rule(aten.batch_norm_backward.default)
+def batch_norm_with_update_backward(*args: Any) -> tuple[Optional, Optional, Optional]:
+    """As above, with a workspace at the end that nothing was written to."""
+    result: tuple[Optional, Optional, Optional] = batch_norm_backward(*args[:-1])
+    return result
 
 
 def _standardize(x: Tensor, axes: list[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -259,42 +282,3 @@ def rms_norm_backward(
     slope = (weighted * normal).sum(inner, True) / count(x, inner)
     g_weight = (g * normal).sum([a for a in range(x.dim()) if a not in inner])
     return (weighted - normal * slope) * rstd if mask[0] else None, g_weight if mask[1] else None
-
-
-@rule(aten._softmax.default)
-def softmax(x: Tensor, axis: int, half_to_float: bool) -> Tensor:
-    x = x.float() if half_to_float else x
-    if not x.numel():
-        return x.clone()
-    e = torch.exp(x - torch.amax(x, [axis], True))
-    return e / e.sum([axis], True)
-
-
-@rule(aten._safe_softmax.default)
-def safe_softmax(x: Tensor, axis: int, dtype: torch.dtype | None = None) -> Tensor:
-    """Softmax whose fully masked rows (all -inf) are zeros instead of NaN."""
-    x = x if dtype is None else x.to(dtype)
-    top = torch.amax(x, [axis], True)
-    e = torch.exp(x - torch.where(top == -torch.inf, 0.0, top))
-    total = e.sum([axis], True)
-    return e / torch.where(total == 0, 1.0, total)
-
-
-@rule(aten._softmax_backward_data.default)
-def softmax_backward(g: Tensor, y: Tensor, axis: int, dtype: torch.dtype) -> Tensor:
-    weighted = g * y
-    return weighted - y * weighted.sum([axis], True)
-
-
-@rule(aten._log_softmax.default)
-def log_softmax(x: Tensor, axis: int, half_to_float: bool) -> Tensor:
-    x = x.float() if half_to_float else x
-    if not x.numel():
-        return x.clone()
-    shifted = x - torch.amax(x, [axis], True)
-    return shifted - torch.log(torch.exp(shifted).sum([axis], True))
-
-
-@rule(aten._log_softmax_backward_data.default)
-def log_softmax_backward(g: Tensor, y: Tensor, axis: int, dtype: torch.dtype) -> Tensor:
-    return g - torch.exp(y) * g.sum([axis], True)
