@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hearth.bundle.manifest import Wasm, WasmFeature, WasmVariant, Wgsl, Workgroups
-from hearth.codegen.wasm import emit_module
+from hearth.codegen.wasm import Features, emit_modules
 from hearth.codegen.wgsl import emit_kernel
 from hearth.driver.assemble import Assembly
 from hearth.errors import InvalidInputError
@@ -59,19 +59,11 @@ def _generate_wasm(
     assembly: Assembly, wasm_variants: WasmVariants, files: dict[str, bytes]
 ) -> Wasm:
     calls = {name: program.calls for name, program in assembly.programs.items()}
-    scratch_bytes = 0
-    variants = []
-    for file, features in wasm_variants.items():
-        module = emit_module(
-            assembly.kernels,
-            calls,
-            relaxed="relaxed-simd" in features,
-            threads="threads" in features,
-        )
-        files[file] = module.code
-        scratch_bytes = max(scratch_bytes, module.scratch_bytes)
-        variants.append(WasmVariant(file, features))
-    return Wasm(tuple(variants), scratch_bytes)
+    features = [Features("relaxed-simd" in own, "threads" in own) for own in wasm_variants.values()]
+    modules = emit_modules(assembly.kernels, calls, features)
+    files.update(zip(wasm_variants, (module.code for module in modules), strict=True))
+    variants = tuple(WasmVariant(file, own) for file, own in wasm_variants.items())
+    return Wasm(variants, max(module.scratch_bytes for module in modules))
 
 
 def _generate_wgsl(assembly: Assembly) -> tuple[bytes, tuple[tuple[Workgroups, ...], ...]]:

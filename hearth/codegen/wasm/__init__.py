@@ -19,6 +19,12 @@ epilogue.py     what a template does with its sums
 kernels.py, templates.py, threads.py, program.py all of it as one module
 """
 
-from hearth.codegen.wasm.program import Call, WasmModule, emit_module
+from hearth.codegen.wasm.program import (
+    Call,
+    Features,
+    WasmModule,
+    emit_module,
+    emit_modules,
+)
 
-__all__ = ["Call", "WasmModule", "emit_module"]
+__all__ = ["Call", "Features", "WasmModule", "emit_module", "emit_modules"]

@@ -66,8 +66,6 @@ class _Emitter:
             f.store("v128.store", at, f32x4(0), 16 * i)
 
     def split(self, extent: Operand) -> Block:
-        if not self.target.has_threads:
-            return i32(0), extent
         return split(self.f, extent, 1, self.thread, self.threads)
 
 

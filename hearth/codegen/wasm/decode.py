@@ -89,7 +89,7 @@ def decode_module(data: bytes) -> Module:
         raise BundleFormatError(
             "this WebAssembly module was not written by this version of Hearth", why=repr(error)
         ) from error
-    return Module(shared, functions, {id(f): i for i, f in enumerate(functions)})
+    return Module(shared, functions)
 
 
 def _declared(sections: dict[int, _Reader]) -> list[Function]:

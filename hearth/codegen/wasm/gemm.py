@@ -133,15 +133,14 @@ class _Emitter:
         sizes = [d.at(TYPICAL_BATCH) for d in (p.batch, p.m, p.n)]
         products = sizes[0] * sizes[1] * sizes[2] * p.k.at(TYPICAL_BATCH)
         is_serial = products < SERIAL_PRODUCTS
-        if self.target.has_threads:
-            if is_serial:
-                f.return_if(self.thread)
-            elif sizes[0] >= 4:
-                items = split(f, items[1], 1, self.thread, self.threads)
-            elif sizes[1] >= 24 or sizes[2] < 64:
-                rows = split(f, rows[1], 1, self.thread, self.threads)
-            else:
-                columns = split(f, columns[1], PANEL, self.thread, self.threads)
+        if is_serial:
+            f.return_if(self.thread)
+        elif sizes[0] >= 4:
+            items = split(f, items[1], 1, self.thread, self.threads)
+        elif sizes[1] >= 24 or sizes[2] < 64:
+            rows = split(f, rows[1], 1, self.thread, self.threads)
+        else:
+            columns = split(f, columns[1], PANEL, self.thread, self.threads)
         self._items(items, rows, columns)
         return is_serial
 

@@ -29,16 +29,19 @@ class KernelFunction:
 
 @dataclass(frozen=True)
 class Target:
-    """Where functions go, and for which features."""
+    """Where functions go.
+
+    They are the same for every combination of features: one thread is a team of one, and what uses
+    relaxed SIMD has a twin without it.
+    """
 
     module: Module
     maths: Maths
-    has_threads: bool
 
     @staticmethod
-    def of(*, relaxed: bool, threads: bool) -> Target:
-        module = Module(shared=threads)
-        return Target(module, Maths(module, relaxed), threads)
+    def new() -> Target:
+        module = Module()
+        return Target(module, Maths(module))
 
 
 def loop_function(target: Target, kernel: Kernel) -> KernelFunction:
@@ -47,9 +50,9 @@ def loop_function(target: Target, kernel: Kernel) -> KernelFunction:
     _batch, thread, threads, _scratch, *pointers = parameters(f)
     axis = _split_axis(plan)
     emitter = LoopEmitter(f, target.maths, plan, pointers)
-    if target.has_threads and axis is None:
+    if axis is None:
         f.return_if(thread)
-    elif target.has_threads and axis is not None:
+    else:
         unit = VECTOR_UNIT if axis == plan.vector_axis else 1
         extent = emitter.levels.dim(plan.kernel.axes[axis])
         emitter.ranges = {axis: split(f, extent, unit, thread, threads)}

@@ -11,8 +11,10 @@ sinf, cosf).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from typing import Any
 
 from hearth.codegen.wasm.assembler import Function, Operand, f32x4, f64, i32x4, op, shuffle
 from hearth.codegen.wasm.module import Module
@@ -44,29 +46,31 @@ _ERFC_FAR = (-1.047766399936249e1, 1.297719955372516e1, -7.495518717768503e0, 2.
 
 @dataclass(frozen=True)
 class Maths:
-    """The functions of one module; each is added when it is first asked for."""
+    """The functions of one module; each is added when it is first asked for.
+
+    Kernels are the same with and without relaxed SIMD and call functions that are not: there
+    `relaxed` is None, and `relaxed_twins` maps what they call to its twin with relaxed SIMD.
+    """
 
     module: Module
-    relaxed: bool
+    relaxed: bool | None = None
+    relaxed_twins: dict[Function, Function] = field(default_factory=dict)
+    made: dict[Hashable, Function] = field(default_factory=dict)
 
     def function(self, name: str) -> Function:
         """v128 -> v128, by the name of the scalar op."""
-        key = f"maths.{name}"
-        for function in self.module.functions:
-            if function.name == key:
-                return function
-        function = Function(key, (V128,), V128)
-        function.result(FUNCTIONS[name](self, function, function.param(0)))
-        return self.module.add(function)
+        return transcendental(self, name)
 
     def multiply_add(self, a: Operand, b: Operand, c: Operand) -> Operand:
         """a*b + c: in one rounding where the target has it."""
+        assert self.relaxed is not None, "the function needs a twin"
         if self.relaxed:
             return op("f32x4.relaxed_madd", a, b, c)
         return op("f32x4.add", op("f32x4.mul", a, b), c)
 
     def negated_multiply_add(self, a: Operand, b: Operand, c: Operand) -> Operand:
         """The value c - a*b."""
+        assert self.relaxed is not None, "the function needs a twin"
         if self.relaxed:
             return op("f32x4.relaxed_nmadd", a, b, c)
         return op("f32x4.sub", c, op("f32x4.mul", a, b))
@@ -77,6 +81,34 @@ class Maths:
         for c in coefficients[1:]:
             f.set(total, self.multiply_add(total, x, f32x4(c)))
         return total
+
+
+def with_twin(make: Callable[..., Function]) -> Callable[..., Function]:
+    """For `make(maths, ...)`, a function that uses relaxed SIMD where it may: makes both of it."""
+
+    @wraps(make)
+    def function(maths: Maths, *args: Any, **options: Any) -> Function:
+        key = (make, maths.relaxed, args, *sorted(options.items()))
+        if key not in maths.made:
+            if maths.relaxed is None:
+                plain, relaxed = (
+                    function(replace(maths, relaxed=choice), *args, **options)
+                    for choice in (False, True)
+                )
+                maths.made[key] = plain
+                maths.relaxed_twins[plain] = relaxed
+            else:
+                maths.made[key] = make(maths, *args, **options)
+        return maths.made[key]
+
+    return function
+
+
+@with_twin
+def transcendental(maths: Maths, name: str) -> Function:
+    function = Function(f"maths.{name}", (V128,), V128)
+    function.result(FUNCTIONS[name](maths, function, function.param(0)))
+    return maths.module.add(function)
 
 
 def _exp(m: Maths, f: Function, x: Operand) -> Operand:

@@ -7,7 +7,7 @@ Functions of equal body are stored once.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from hearth.codegen.wasm.assembler import Code, Function, Instruction
@@ -21,42 +21,50 @@ CONTROL = {
 MAXIMUM_PAGES = 65536
 
 
+Body = tuple[bytes | Function, ...]  # encoded, except for the numbers of called functions
+
+
 @dataclass
 class Module:
-    """Functions in the order of their indices; callees before their callers."""
+    """Functions, callees before their callers; what no export reaches is left out of the binary.
+
+    `twins` maps a function to the one that takes its place in this module, wherever it is called.
+    """
 
     shared: bool = False
     functions: list[Function] = field(default_factory=list)
-    _indices: dict[int, int] = field(default_factory=dict)
-    _known: dict[bytes, Function] = field(default_factory=dict)
+    twins: dict[Function, Function] = field(default_factory=dict)
+    _bodies: dict[Function, Body] = field(default_factory=dict)
+    _known: dict[tuple[bytes, Body], Function] = field(default_factory=dict)
 
     def add(self, function: Function) -> Function:
         """The function, or the one already here with the same type and body."""
-        key = _signature(function) + _body(function, self._indices)
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = self._append(function)
+        known = self._known.setdefault((_signature(function), self._body(function)), function)
+        if known is function:
+            self.functions.append(function)
         return known
 
     def export(self, function: Function) -> None:
         function.is_exported = True
-        self._append(function)
-
-    def _append(self, function: Function) -> Function:
-        self._indices[id(function)] = len(self.functions)
         self.functions.append(function)
-        return function
+
+    def variant(self, twins: Mapping[Function, Function], *, shared: bool) -> Module:
+        """Another module with these functions, to which exports can be added."""
+        return Module(
+            shared, list(self.functions), dict(twins), dict(self._bodies), dict(self._known)
+        )
 
     def encode(self) -> bytes:
-        signatures = [_signature(f) for f in self.functions]
+        functions = self._reachable()
+        numbers = {f: i for i, f in enumerate(functions)}
+        numbers |= {f: numbers[twin] for f, twin in self.twins.items() if twin in numbers}
+        signatures = [_signature(f) for f in functions]
         types = list(dict.fromkeys(signatures))
-        bodies = [_body(f, self._indices) for f in self.functions]
+        bodies = [_linked(self._body(f), numbers) for f in functions]
         exports = [
-            _name(f.name) + b"\x00" + unsigned_leb(i)
-            for i, f in enumerate(self.functions)
-            if f.is_exported
+            _name(f.name) + b"\x00" + unsigned_leb(numbers[f]) for f in functions if f.is_exported
         ]
-        names = [unsigned_leb(i) + _name(f.name) for i, f in enumerate(self.functions)]
+        names = [unsigned_leb(i) + _name(f.name) for i, f in enumerate(functions)]
         limits = b"\x03" if self.shared else b"\x01"
         memory = limits + unsigned_leb(1) + unsigned_leb(MAXIMUM_PAGES)
         return b"".join((
@@ -69,9 +77,26 @@ class Module:
             _section(0, _name("name") + _section(1, _vector(names))),
         ))  # fmt: skip
 
+    def _reachable(self) -> list[Function]:
+        """The exports and whatever they call, in order."""
+        found: set[Function] = set()
+        stack = [f for f in self.functions if f.is_exported]
+        while stack:
+            function = stack.pop()
+            if function not in found:
+                found.add(function)
+                called = [part for part in self._body(function) if isinstance(part, Function)]
+                stack += [self.twins.get(f, f) for f in called]
+        return [f for f in self.functions if f in found]
+
+    def _body(self, function: Function) -> Body:
+        if function not in self._bodies:
+            self._bodies[function] = _encoded(function)
+        return self._bodies[function]
+
     def text(self, name: str | None = None) -> str:
         """The text form of one function, or of all."""
-        chosen = [f for f in self.functions if name in (None, f.name)]
+        chosen = [f for f in self._reachable() if name in (None, f.name)]
         return "\n".join(line for f in chosen for line in _text(f))
 
 
@@ -92,7 +117,7 @@ def _signature(function: Function) -> bytes:
     )
 
 
-def _body(function: Function, indices: dict[int, int]) -> bytes:
+def _encoded(function: Function) -> Body:
     runs: list[tuple[str, int]] = []
     for type_ in function.local_types:
         if runs and runs[-1][0] == type_:
@@ -100,14 +125,25 @@ def _body(function: Function, indices: dict[int, int]) -> bytes:
         else:
             runs.append((type_, 1))
     declared = _vector([unsigned_leb(n) + bytes([TYPE_CODES[t]]) for t, n in runs])
-    code = b"".join(_encode(i, indices) for i in flatten(function.code))
-    return declared + code + b"\x0b"
+    parts: list[bytes | Function] = []
+    code = [declared]
+    for instruction in flatten(function.code):
+        if instruction[0] == "call":
+            parts += [b"".join((*code, CONTROL["call"])), instruction[1]]
+            code = []
+        else:
+            code.append(_encode(instruction))
+    return (*parts, b"".join((*code, CONTROL["end"])))
 
 
-def _encode(instruction: Instruction, indices: dict[int, int]) -> bytes:
+def _linked(body: Body, numbers: Mapping[Function, int]) -> bytes:
+    return b"".join(
+        part if isinstance(part, bytes) else unsigned_leb(numbers[part]) for part in body
+    )
+
+
+def _encode(instruction: Instruction) -> bytes:
     name, *immediates = instruction
-    if name == "call":
-        return CONTROL[name] + unsigned_leb(indices[id(immediates[0])])
     if name in CONTROL:
         return CONTROL[name] + b"".join(unsigned_leb(i) for i in immediates)
     row = OPCODES[name]

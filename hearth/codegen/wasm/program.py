@@ -42,6 +42,14 @@ class WasmModule:
         return self.module.text(name)
 
 
+@dataclass(frozen=True)
+class Features:
+    """What a module may use beyond 128-bit SIMD."""
+
+    relaxed: bool  # relaxed SIMD: fused multiply-add
+    threads: bool
+
+
 def emit_module(
     kernels: Sequence[Kernel],
     programs: Mapping[str, Sequence[Call]],
@@ -49,16 +57,29 @@ def emit_module(
     relaxed: bool,
     threads: bool,
 ) -> WasmModule:
-    """The module for one combination of features; `relaxed` is relaxed SIMD."""
-    target = Target.of(relaxed=relaxed, threads=threads)
+    """The module for one combination of features."""
+    (module,) = emit_modules(kernels, programs, [Features(relaxed, threads)])
+    return module
+
+
+def emit_modules(
+    kernels: Sequence[Kernel], programs: Mapping[str, Sequence[Call]], variants: Sequence[Features]
+) -> list[WasmModule]:
+    """One module for each combination of features; the kernels are emitted once for all."""
+    target = Target.new()
     functions = [kernel_function(target, kernel) for kernel in kernels]
     largest = max((f.scratch_bytes for f in functions), default=0)
     scratch_bytes = -(-largest // SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT
-    wait = barrier(target.module) if threads else None
-    for name, calls in programs.items():
-        target.module.export(_program(name, calls, functions, scratch_bytes, wait))
     names = tuple(f.function.name for f in functions)
-    return WasmModule(target.module.encode(), scratch_bytes, target.module, names)
+    modules = []
+    for features in variants:
+        twins = target.maths.relaxed_twins if features.relaxed else {}
+        module = target.module.variant(twins, shared=features.threads)
+        wait = barrier(module) if features.threads else None
+        for name, calls in programs.items():
+            module.export(_program(name, calls, functions, scratch_bytes, wait))
+        modules.append(WasmModule(module.encode(), scratch_bytes, module, names))
+    return modules
 
 
 def _program(name: str, calls: Sequence[Call], functions: Sequence[KernelFunction],

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hearth.codegen.wasm.assembler import Function, Operand, i32, op
-from hearth.codegen.wasm.maths import Maths
+from hearth.codegen.wasm.maths import Maths, with_twin
 from hearth.codegen.wasm.microkernels import (
     DOT_COLUMNS,
     DOT_ROWS,
@@ -59,6 +59,7 @@ class Rows:
             self._dispatch(rows, height - 1, call)
 
 
+@with_twin
 def splat_block(maths: Maths, row_stride: int | None, *, indirect: bool = False) -> Function:
     """All tiles of C[m, n] += A[m, k] B[k, n], n in panels of eight columns.
 
@@ -92,6 +93,7 @@ def splat_block(maths: Maths, row_stride: int | None, *, indirect: bool = False)
     return maths.module.add(f)
 
 
+@with_twin
 def dot_block(maths: Maths, a_stride: int, b_stride: int | None, *, has_rest: bool) -> Function:
     """All tiles of C[m, n] += A[m, k] B[n, k]^T; the strides are bytes from row to row.
 
@@ -121,6 +123,7 @@ def dot_block(maths: Maths, a_stride: int, b_stride: int | None, *, has_rest: bo
     return maths.module.add(f)
 
 
+@with_twin
 def pack_rows(maths: Maths) -> Function:
     """Packs the row tiles of A as `splat_block` walks them.
 
