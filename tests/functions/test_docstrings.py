@@ -1,4 +1,4 @@
-"""The examples in the docstrings are what the functions give; every public function has one."""
+"""Every public function has an example that holds, and a place in docs/functions.md."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -13,6 +15,7 @@ import torch
 
 from hearth import functions
 
+PAGE = Path(__file__).parents[2] / "docs" / "functions.md"
 MODULES = [
     importlib.import_module(f"{functions.__name__}.{found.name}")
     for found in pkgutil.iter_modules(functions.__path__)
@@ -27,10 +30,19 @@ def test_the_examples_of_a_module_hold(module: ModuleType) -> None:
     for test in tests:
         test.globs["torch"] = torch
         assert runner.run(test).failed == 0, test.name
-    shown = {t.name.rpartition(".")[2] for t in tests}
-    public = {
+    assert public_names(module) <= {t.name.rpartition(".")[2] for t in tests}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__.rpartition(".")[2])
+def test_the_page_lists_every_function_of_a_module(module: ModuleType) -> None:
+    name = module.__name__.rpartition(".")[2]
+    (row,) = [line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{name}` |")]
+    assert set(re.findall(r"`(\w+)`", row)) == {name, *public_names(module)}
+
+
+def public_names(module: ModuleType) -> set[str]:
+    return {
         name
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__ and not name.startswith("_")
     }
-    assert public <= shown
