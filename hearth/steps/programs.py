@@ -17,6 +17,7 @@ from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils import _pytree as pytree
 
 from hearth.capture.graph import AtenGraph
+from hearth.capture.prune import prune
 from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
 from hearth.errors import CaptureError, UnsupportableError
 from hearth.steps.examples import RANDOM_INPUTS, as_tuple, check_batch, traced
@@ -45,12 +46,10 @@ class StepPrograms:
 def capture_programs(step: TrainStep, inputs: Examples, targets: Examples) -> StepPrograms:
     """Capture every program of the step for these example inputs and targets."""
     gradients = capture_gradients(step, inputs, targets)
+    evaluate = capture_evaluate(step, inputs, targets)
     with_gradient = [o.name for o in gradients.outputs if o.role == "gradient"]
     return StepPrograms(
-        gradients,
-        capture_evaluate(step, inputs, targets),
-        capture_predict(step, inputs),
-        capture_optimizer(step, with_gradient),
+        gradients, evaluate, predict_of(evaluate), capture_optimizer(step, with_gradient)
     )
 
 
@@ -87,23 +86,25 @@ def capture_evaluate(step: TrainStep, inputs: Examples, targets: Examples) -> At
         wanted = _numbered(t, "target")
         with torch.no_grad(), _swapped(model, _state(step, t)):
             outputs = model(*_numbered(t, "input"))
+            predicted = [x.detach().clone() for x in _tensors(outputs)]  # a loss may overwrite them
             loss = _scalar(step.loss(outputs, *wanted), "the loss")
             chosen = step.metrics if step.metrics is not None else _default_metrics(outputs, wanted)
             metrics = {k: _scalar(m(outputs, *wanted), f"metric {k}") for k, m in chosen.items()}
         measured = [TracedOutput(name, "metric", m.float()) for name, m in metrics.items()]
-        return [TracedOutput("loss", "loss", loss), *_outputs(outputs), *measured]
+        return [TracedOutput("loss", "loss", loss), *_outputs(predicted), *measured]
 
     return _capture(step, body, inputs, targets, training=False)
 
 
-def capture_predict(step: TrainStep, inputs: Examples) -> AtenGraph:
-    """output/K, with the model in eval mode."""
-
-    def body(model: nn.Module, t: Named, tracing: Tracing) -> list[TracedOutput]:  # noqa: ARG001
-        with torch.no_grad(), _swapped(model, _state(step, t)):
-            return _outputs(model(*_numbered(t, "input")))
-
-    return _capture(step, body, inputs, (), training=False)
+def predict_of(evaluate: AtenGraph) -> AtenGraph:
+    """output/K of `evaluate` alone, which needs no targets."""
+    return prune(
+        replace(
+            evaluate,
+            inputs=tuple(i for i in evaluate.inputs if i.role != "target"),
+            outputs=tuple(o for o in evaluate.outputs if o.role == "output"),
+        )
+    )
 
 
 Body = Callable[[nn.Module, Named, Tracing], list[TracedOutput]]
@@ -149,8 +150,13 @@ def _numbered(t: Named, role: str) -> list[torch.Tensor]:
 
 
 def _outputs(outputs: Any) -> list[TracedOutput]:
-    leaves = [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
-    return [TracedOutput(f"output/{i}", "output", x.detach()) for i, x in enumerate(leaves)]
+    return [
+        TracedOutput(f"output/{i}", "output", x.detach()) for i, x in enumerate(_tensors(outputs))
+    ]
+
+
+def _tensors(outputs: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
 
 
 def _scalar(value: Any, name: str) -> torch.Tensor:

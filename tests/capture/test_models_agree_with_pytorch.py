@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from examples.models import LeNet5, MnistCNN, MnistMLP
 from hearth.capture.opset import CORE_OPS
-from hearth.steps.programs import capture_evaluate, capture_gradients, capture_predict
+from hearth.steps.programs import capture_evaluate, capture_gradients, predict_of
 from hearth.steps.train_step import TrainStep
 from tests.capture.eager import BATCHES, feeds, largest_error, run_eager
 
@@ -198,7 +198,7 @@ def test_a_captured_gradient_program_equals_pytorch_at_every_batch_size(name: st
 def test_evaluate_and_predict_run_the_model_in_eval_mode(name: str) -> None:
     step, sample, target = make(name)
     evaluate = capture_evaluate(step, sample(4), target(4))
-    predict = capture_predict(step, sample(4))
+    predict = predict_of(evaluate)
     for batch in (1, 5):
         x, y = sample(batch), target(batch)
         expected = run_eager(step, (x,), (y,), training=False)
