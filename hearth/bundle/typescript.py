@@ -1,10 +1,10 @@
-"""`trainer.d.ts`: the names, shapes and array types of one compiled model, for TypeScript users."""
+"""`trainer.d.ts`: the names, shapes and array types of one bundle, for TypeScript users."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from hearth.bundle.manifest import Input, Manifest, Output, Program
@@ -21,6 +21,7 @@ _TAKEN: Final = {
 _GIVEN: Final = _TAKEN | {"int64": "Int32Array"}
 
 _IMPORT: Final = 'import type { EvaluateResult, Trainer, TrainResult } from "./hearth.js";\n'
+_FUNCTION_IMPORT: Final = 'import type { Trainer } from "./hearth.js";\n'
 _TRAINER: Final = """\
 /** `const trainer = (await Trainer.load(url)) as unknown as ModelTrainer;` */
 export interface ModelTrainer
@@ -31,33 +32,72 @@ export interface ModelTrainer
   gradients(x: Inputs, y: Targets): Promise<Record<ParameterName, Float32Array>>;
 }
 """
+_BUNDLE: Final = """\
+/** `const bundle = (await Trainer.load(url)) as unknown as FunctionBundle;` */
+export interface FunctionBundle
+  extends Omit<Trainer, "run" | "trainBatch" | "evaluateBatch" | "predict" | "gradients"> {
+  run<P extends keyof Programs>(
+    program: P, inputs: Programs[P]["inputs"],
+  ): Promise<Programs[P]["outputs"]>;
+}
+"""
 
 
 def trainer_types(manifest: Manifest) -> str:
-    """The text of `trainer.d.ts`."""
-    program = _main_program(manifest)
-    weights = [s.name for s in manifest.weights]
+    """The text of `trainer.d.ts`: of a model to train, or of a bundle of functions."""
+    return _model_types(manifest) if "train" in manifest.programs else _function_types(manifest)
+
+
+def _function_types(manifest: Manifest) -> str:
+    programs = "".join(_program(name, p) for name, p in manifest.programs.items())
+    comment = "/** What each program takes and gives. */"
+    return "\n".join(
+        (
+            _header(manifest),
+            _FUNCTION_IMPORT,
+            _weight_names(manifest),
+            f"{comment}\nexport interface Programs {{\n{programs}}}\n",
+            _BUNDLE,
+        )
+    )
+
+
+def _program(name: str, program: Program) -> str:
+    taken = "".join(_field(i, _TAKEN, _range(i)) for i in program.inputs if i.role == "input")
+    given = "".join(_field(o, _GIVEN) for o in program.outputs)
+    sides = f"    inputs: {{\n{taken}    }};\n    outputs: {{\n{given}    }};\n"
+    return f"  {json.dumps(name, ensure_ascii=False)}: {{\n{sides}  }};\n"
+
+
+def _field(entry: Input | Output, types: Mapping[str, str], note: str = "") -> str:
+    name = json.dumps(entry.name, ensure_ascii=False)
+    return f"      /** {_shape(entry.shape)}{note} */\n      {name}: {types[entry.dtype]};\n"
+
+
+def _model_types(manifest: Manifest) -> str:
+    program = manifest.programs["train"]
     trained = [s.name for s in manifest.state if s.role == "parameter" and s.trainable]
-    parts = [
-        f"// The types of {json.dumps(manifest.model)}, written by hearth {manifest.compiler}.\n",
-        *([_IMPORT] if program is not None else []),
-        _union("WeightName", "A parameter or buffer under its state_dict key.", weights),
-        _union("ParameterName", "A trained parameter: a key of the gradients.", trained),
-    ]
-    if program is not None:
-        parts += [
+    return "\n".join(
+        (
+            _header(manifest),
+            _IMPORT,
+            _weight_names(manifest),
+            _union("ParameterName", "A trained parameter: a key of the gradients.", trained),
             _arrays("Inputs", "What a batch of inputs holds, in order.", program.inputs, "input"),
             _arrays("Targets", "What a batch of targets holds.", program.inputs, "target"),
             _results(program.outputs),
             _TRAINER,
-        ]
-    return "\n".join(parts)
+        )
+    )
 
 
-def _main_program(manifest: Manifest) -> Program | None:
-    """The program that knows all inputs, targets and outputs."""
-    first = next(iter(manifest.programs.values()), None)
-    return manifest.programs.get("train", first)
+def _header(manifest: Manifest) -> str:
+    return f"// The types of {json.dumps(manifest.model)}, written by hearth {manifest.compiler}.\n"
+
+
+def _weight_names(manifest: Manifest) -> str:
+    names = [s.name for s in manifest.weights]
+    return _union("WeightName", "A parameter or buffer under its state_dict key.", names)
 
 
 def _union(name: str, comment: str, members: Iterable[str]) -> str:
@@ -86,7 +126,8 @@ def _results(entries: Iterable[Output]) -> str:
 
 
 def _shape(shape: Shape) -> str:
-    return f"[{', '.join(str(extent) for extent in shape)}], B is the batch size"
+    batched = ", B is the batch size" if any(not extent.is_static for extent in shape) else ""
+    return f"[{', '.join(str(extent) for extent in shape)}]{batched}"
 
 
 def _range(entry: Input) -> str:

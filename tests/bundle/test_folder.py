@@ -101,9 +101,21 @@ def test_the_types_name_this_models_tensors() -> None:
     assert "logits: Float32Array" in text
 
 
+def check_types(folder: Path, source: str) -> None:
+    """TypeScript accepts the source, beside the bundle `dist` in the folder."""
+    (folder / "use.ts").write_text(source)
+    compiler = write.RUNTIME_FOLDER / "node_modules" / ".bin" / "tsc"
+    options = ["--strict", "--noEmit", "--target", "es2022", "--moduleResolution", "bundler"]
+    webgpu = write.RUNTIME_FOLDER / "node_modules" / "@webgpu"
+    command = [compiler, *options, "--module", "es2022", "--typeRoots", webgpu, "use.ts"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+
+
 def test_the_types_compile_beside_the_runtimes_own(tmp_path: Path) -> None:
     write_bundle(tmp_path / "dist", MANIFEST, files())
-    (tmp_path / "use.ts").write_text(
+    check_types(
+        tmp_path,
         'import type { ModelTrainer, WeightName } from "./dist/trainer.js";\n'
         "export async function f(t: ModelTrainer): Promise<WeightName> {\n"
         "  await t.trainBatch([new Float32Array(4)], [new Int32Array(1)]);\n"
@@ -111,14 +123,30 @@ def test_the_types_compile_beside_the_runtimes_own(tmp_path: Path) -> None:
         "  await t.trainBatch([new Float32Array(4)], [new Float32Array(1)]);\n"
         "  const g = await t.gradients([new Float32Array(4)], [new Int32Array(1)]);\n"
         '  return g["fc.weight"].length > 0 ? "fc.weight" : "bn.num_batches_tracked";\n'
-        "}\n"
+        "}\n",
     )
-    compiler = write.RUNTIME_FOLDER / "node_modules" / ".bin" / "tsc"
-    options = ["--strict", "--noEmit", "--target", "es2022", "--moduleResolution", "bundler"]
-    webgpu = write.RUNTIME_FOLDER / "node_modules" / "@webgpu"
-    command = [compiler, *options, "--module", "es2022", "--typeRoots", webgpu, "use.ts"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout
+
+
+def test_a_bundle_of_functions_has_the_types_of_each(tmp_path: Path) -> None:
+    program = MANIFEST.programs["train"]
+    renamed = tuple(
+        replace(i, role="input", name=f"input/{k}") for k, i in enumerate(program.inputs[:2])
+    )
+    functions = {"k-means": replace(program, inputs=renamed)}
+    write_bundle(tmp_path / "dist", replace(MANIFEST, programs=functions), files())
+    check_types(
+        tmp_path,
+        'import type { FunctionBundle } from "./dist/trainer.js";\n'
+        "export async function f(bundle: FunctionBundle): Promise<Float32Array> {\n"
+        '  const given = { "input/0": new Float32Array(4), "input/1": new Int32Array(1) };\n'
+        '  const found = await bundle.run("k-means", given);\n'
+        "  // @ts-expect-error: there is no such program\n"
+        '  await bundle.run("k-medians", given);\n'
+        "  // @ts-expect-error: labels are not floats\n"
+        '  await bundle.run("k-means", { ...given, "input/1": new Float32Array(1) });\n'
+        '  return found["logits"];\n'
+        "}\n",
+    )
 
 
 def test_names_that_are_no_identifiers_still_make_valid_types() -> None:
