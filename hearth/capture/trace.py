@@ -15,12 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensor,
-    FakeTensorMode,
-)
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -29,13 +24,15 @@ from torch.overrides import TorchFunctionMode
 from hearth.capture.canonicalize import canonicalize
 from hearth.capture.decompositions import table
 from hearth.capture.distributions import decompositions
+from hearth.capture.explain import explained
 from hearth.capture.graph import Argument, AtenGraph, AtenInput, AtenNode, AtenOutput, Value
+from hearth.capture.index_rewrites import INDEX_REWRITES
 from hearth.capture.origins import UNKNOWN, Origins
 from hearth.capture.random import Streams, rewindable
 from hearth.capture.rewrites import REWRITES
 from hearth.capture.statistics import STATISTICS
 from hearth.capture.unify import unify
-from hearth.errors import CaptureError, HearthError, UnsupportableError
+from hearth.errors import CaptureError
 from hearth.ir.dim import shape_of
 
 BATCH_SIZES = (7, 11, 17)
@@ -99,7 +96,7 @@ def capture(
     function: Traced,
     inputs: Sequence[TracedInput],
     modules: Mapping[torch.nn.Module, str] | None = None,
-    rewrites: Mapping[Any, Callable[..., Any]] = REWRITES | STATISTICS,
+    rewrites: Mapping[Any, Callable[..., Any]] = REWRITES | STATISTICS | INDEX_REWRITES,
     place: str | None = None,
 ) -> AtenGraph:
     """Trace `function(name → tensor, tracing)` into one graph that holds for every batch size.
@@ -144,7 +141,7 @@ def _trace(
         return [o.tensor for o in outputs]
 
     rules = {**table(), **decompositions(tracing.streams)}
-    with _canonical_backends(), rewindable(tracing.streams), _explained(tracing.origins):
+    with _canonical_backends(), rewindable(tracing.streams), explained(tracing.origins):
         module = make_fx(flat, tracing_mode="fake", decomposition_table=rules)(*fakes)
     return _Reader(module, inputs, tracing).read()
 
@@ -180,29 +177,6 @@ def _canonical_backends() -> Iterator[None]:
         stack.callback(torch.backends.mha.set_fastpath_enabled, fastpath)
         torch.backends.mha.set_fastpath_enabled(False)
         yield
-
-
-@contextmanager
-def _explained(origins: Origins) -> Iterator[None]:
-    """Turn an exception of the model, or of the tracer, into one of ours that names the line."""
-    try:
-        yield
-    except HearthError:
-        raise
-    except (DataDependentOutputException, DynamicOutputShapeException) as error:
-        raise UnsupportableError(
-            "the step depends on values that are only known when it runs",
-            where=origins.of(error),
-            why="a compiled step performs the same operations for every batch",
-            remedy="replace branches on tensor values, .item() and boolean indexing by torch.where",
-        ) from error
-    except Exception as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), "")
-        raise CaptureError(
-            f"the step cannot be traced: {type(error).__name__}: {first}",
-            where=origins.of(error),
-            remedy="run the same step in PyTorch at this shape; if it works there, report this",
-        ) from error
 
 
 class _Reader:

@@ -33,7 +33,7 @@ def rows(x: torch.Tensor, count: int) -> torch.Tensor:
     return (torch.arange(len(x))[:, None] * 7 + torch.arange(count) * 5) % 12
 
 
-def written(x: torch.Tensor, index: tuple[Any, ...], value: torch.Tensor) -> torch.Tensor:
+def written(x: torch.Tensor, index: Any, value: torch.Tensor) -> torch.Tensor:
     y = x * 2
     y[index] = value
     return y
@@ -68,6 +68,9 @@ SCATTERS: dict[str, Function] = {
     "index reduce": lambda x: x.index_reduce(1, AIMS, x[:, :5], "amin") * 2,
     "one of each row written": lambda x: written(x, (torch.arange(len(x)), places(x)), x[:, 0]),
     "columns written": lambda x: written(x, (slice(None), AIMS[1:]), x[:, 2:6]),
+    "mask written with a gradient": lambda x: written(x, x > 0.3, x.sum()),
+    "filled with a gradient": lambda x: x.index_fill(1, AIMS, x.sum()),
+    "repeated by counts": lambda x: x.T[:5].repeat_interleave(AIMS, 0, output_size=23),
     "mask written": lambda x: written(x, (x > 0.3,), torch.tensor(0.7)),
     "masked scatter": lambda x: x.masked_scatter(x > 0, x.flip(1) * 2),
     "diagonal written": lambda x: x.reshape(-1, 3, 4).diagonal_scatter(x[:, :3], 1, 1, 2),
@@ -90,7 +93,8 @@ ORDERS: dict[str, Function] = {
     "place among limits": lambda x: x * torch.bucketize(x.detach(), torch.tensor([-1.0, 0.0, 0.5])),
     "place in sorted rows": lambda x: x * torch.searchsorted(x.detach().sort(1)[0], x.detach()),
     "is in": lambda x: x * torch.isin(places(x), torch.tensor([3, 8]))[:, None],
-    "histogram": lambda x: x * x.detach().histc(5, -1, 1).sum(),
+    "histogram of equal bins": lambda x: x * x.detach().histc(5, -1, 1).sum(),
+    "histogram": lambda x: x * x.detach().histogram(torch.tensor([-1, 0, 0.4]).to(x))[0][1],
 }
 SCANS: dict[str, Function] = {
     "cumulative sum": lambda x: x.cumsum(1),

@@ -49,6 +49,22 @@ def selects_by_a_mask(net: Net, x: torch.Tensor) -> torch.Tensor:
     return net.linear(x[x[:, 0] > 0])
 
 
+def finds_what_is_not_zero(net: Net, x: torch.Tensor) -> torch.Tensor:
+    return net.linear(x) * torch.nonzero(x).sum()
+
+
+def counts_unknown_classes(net: Net, x: torch.Tensor) -> torch.Tensor:
+    return net.linear(x) * torch.bincount(x.argmax(1)).max()
+
+
+def encodes_unknown_classes(net: Net, x: torch.Tensor) -> torch.Tensor:
+    return net.linear(x) * F.one_hot(x.argmax(1)).sum()
+
+
+def splits_by_a_tensor(net: Net, x: torch.Tensor) -> torch.Tensor:
+    return net.linear(x) * x.tensor_split(x[0, :2].long(), 1)[0].sum()
+
+
 def branches_on_the_batch_size(net: Net, x: torch.Tensor) -> torch.Tensor:
     return net.linear(x).relu() if len(x) > 10 else net.linear(x)
 
@@ -94,7 +110,11 @@ def detaches(net: Net, x: torch.Tensor) -> torch.Tensor:
 CASES: dict[Callable[..., Any], tuple[type[HearthError], str]] = {
     branches_on_values: (UnsupportableError, "values that are only known when it runs"),
     reads_an_item: (UnsupportableError, "values that are only known when it runs"),
-    selects_by_a_mask: (UnsupportableError, "values that are only known when it runs"),
+    selects_by_a_mask: (UnsupportableError, "torch.where(mask, x, 0) instead of x[mask]"),
+    finds_what_is_not_zero: (UnsupportableError, "torch.nonzero_static with a size"),
+    counts_unknown_classes: (UnsupportableError, "F.one_hot(x, classes).sum(0)"),
+    encodes_unknown_classes: (UnsupportableError, "give one_hot its num_classes"),
+    splits_by_a_tensor: (UnsupportableError, "tensor_split plain integers"),
     branches_on_the_batch_size: (CaptureError, "different batch sizes"),
     repeats_by_the_batch_size: (CaptureError, "different batch sizes"),
     scales_by_a_root: (CaptureError, "different batch sizes"),

@@ -203,22 +203,6 @@ def scalar_isin(
     return ~found if invert else found
 
 
-@rule(aten.histc.default)
-def histc(x: Tensor, bins: int = 100, min: Scalar = 0, max: Scalar = 0) -> Tensor:  # noqa: A002
-    """How many elements lie in each of equal bins; the last one has both of its ends."""
-    values = x.reshape(-1)
-    low, high = (torch.full((), float(limit), dtype=x.dtype) for limit in (min, max))
-    if min == max and x.numel():
-        low, high = values.amin(), values.amax()
-    flat = low == high
-    low, high = torch.where(flat, low - 1, low), torch.where(flat, high + 1, high)
-    place = torch.floor((values - low) / (high - low) * bins)
-    place = torch.clamp(place, max=bins - 1)
-    inside = (values >= low) & (values <= high)
-    hit = inside & (place == torch.arange(bins, dtype=x.dtype).unsqueeze(-1))
-    return hit.sum(-1).to(x.dtype)
-
-
 @rule(aten.nonzero_static.default)
 def nonzero_static(x: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     """The coordinates of the first `size` elements that are not zero, and then `fill_value`."""

@@ -224,8 +224,8 @@ def _any_or_all(r: Rewriter, c: Call) -> Argument:
 
 @form("aten.argmax.default", "aten.argmin.default")
 def _arg_extreme(r: Rewriter, c: Call) -> Argument:
-    axis = c["dim"]
-    axis = axis % len(c.value().shape) if isinstance(axis, int) else None
+    axis, rank = c["dim"], len(c.value().shape)
+    axis = axis % rank if isinstance(axis, int) and rank else None
     return r.emit(c.node.target, (c.value(), axis, _keepdim(c)), c.shape, c.dtype)
 
 
