@@ -21,6 +21,31 @@ def distances(order: float) -> Function:
     return lambda x: torch.cdist(x, x.flip(1) * 2, order)
 
 
+def warped(mode: str, padding: str, corners: bool) -> Function:
+    """An image moved by an affine map that it determines itself, partly out of sight."""
+
+    def function(x: torch.Tensor) -> torch.Tensor:
+        theta = x[:, :, 0, :3] * 0.3 + torch.eye(2, 3, dtype=x.dtype) * 1.5
+        grid = F.affine_grid(theta, [len(x), 2, 5, 6], corners)
+        return F.grid_sample(x, grid, mode, padding, corners)
+
+    return function
+
+
+def unpooled(x: torch.Tensor) -> torch.Tensor:
+    values, indices = F.max_pool2d(x, 3, 2, return_indices=True)
+    return F.max_unpool2d(values, indices, [3, 3], [2, 2], output_size=x.shape[2:])
+
+
+def warped_volume(mode: str, padding: str, corners: bool) -> Function:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        theta = torch.eye(3, 4, dtype=x.dtype) * 1.5 + x[:, 0, :, 0, :] * 0.3
+        return F.grid_sample(x, F.affine_grid(theta, [len(x), 2, 2, 3, 4], corners), mode, padding,
+                             corners)  # fmt: skip
+
+    return function
+
+
 SIGNALS: dict[str, Function] = {
     "linear": lambda x: F.interpolate(x, 17, mode="linear"),
     "linear, corners": lambda x: F.interpolate(x, 5, mode="linear", align_corners=True),
@@ -57,6 +82,14 @@ IMAGES: dict[str, Function] = {
     "adaptive average, tiled": lambda x: F.adaptive_avg_pool2d(x, (7, 3)),
     "neighbouring channels": lambda x: F.local_response_norm(x, 3),
     "unfolded": lambda x: F.unfold(x, (2, 3), (1, 2), (1, 0), (2, 1)),
+    **{
+        f"warped, {mode}, {padding}, {corners}": warped(mode, padding, corners)
+        for mode in ("bilinear", "nearest", "bicubic")
+        for padding in ("zeros", "border", "reflection")
+        for corners in (False, True)
+    },
+    "pooled and back": unpooled,
+    "fractional maximum": lambda x: F.fractional_max_pool2d(x, 2, (4, 5)),
     "folded": lambda x: F.fold(x.reshape(-1, 18, 7), (8, 4), (2, 3), (1, 2), (0, 1), (1, 2)),
 }
 VOLUMES: dict[str, Function] = {
@@ -70,6 +103,9 @@ VOLUMES: dict[str, Function] = {
     "adaptive maximum": lambda x: F.adaptive_max_pool3d(x, (2, 3, 4)),
     "adaptive average": lambda x: F.adaptive_avg_pool3d(x, (2, 5, 1)),
     "power average": lambda x: F.lp_pool3d(x, 2, 2),
+    "warped": warped_volume("bilinear", "reflection", False),
+    "warped, nearest": warped_volume("nearest", "border", True),
+    "fractional maximum": lambda x: F.fractional_max_pool3d(x, 2, (1, 3, 2)),
 }
 CASES = {
     f"{kind}: {name}": (function, shape)
