@@ -68,11 +68,11 @@ _ERF_P = (3.209377589138469472562e03, 3.774852376853020208137e02, 1.138641541510
           3.161123743870565596947e00, 1.857777061846031526730e-01)  # fmt: skip
 _ERF_Q = (2.844236833439170622273e03, 1.282616526077372275645e03, 2.440246379344441733056e02,
           2.360129095234412093499e01, 1.0)  # fmt: skip
-_ERFC_P = (1.23033935479799725272e03, 2.05107837782607146532e03, 1.71204761263407058314e03,
+ERFC_P = (1.23033935479799725272e03, 2.05107837782607146532e03, 1.71204761263407058314e03,
            8.81952221241769090411e02, 2.98635138197400131132e02, 6.61191906371416294775e01,
            8.88314979438837594118e00, 5.64188496988670089180e-01,
            2.15311535474403846343e-08)  # fmt: skip
-_ERFC_Q = (1.23033935480374942043e03, 3.43936767414372163696e03, 4.36261909014324715820e03,
+ERFC_Q = (1.23033935480374942043e03, 3.43936767414372163696e03, 4.36261909014324715820e03,
            3.29079923573345962678e03, 1.62138957456669018874e03, 5.37181101862009857509e02,
            1.17693950891312499305e02, 1.57449261107098347253e01, 1.0)  # fmt: skip
 
@@ -89,7 +89,7 @@ def expand_erf(x: Expr) -> Expr:
     z = apply("mul", x, x)
     small = apply("mul", x, apply("div", polynomial(z, _ERF_P), polynomial(z, _ERF_Q)))
     bounded = apply("minimum", a, 4.0)
-    tail = apply("div", polynomial(bounded, _ERFC_P), polynomial(bounded, _ERFC_Q))
+    tail = apply("div", polynomial(bounded, ERFC_P), polynomial(bounded, ERFC_Q))
     gauss = apply("exp", apply("neg", apply("mul", bounded, bounded)))
     large = apply("sub", const(1.0), apply("mul", gauss, tail))
     signed = apply("where", apply("lt", x, 0.0), apply("neg", large), large)
@@ -100,7 +100,7 @@ def expand_erfc(x: Expr) -> Expr:
     """1 - erf near 0; the scaled tail of Cody beyond, with exp(-a*a) by a split of a."""
     a = apply("abs", x)
     bounded = apply("minimum", a, 4.0)
-    tail = apply("div", polynomial(bounded, _ERFC_P), polynomial(bounded, _ERFC_Q))
+    tail = apply("div", polynomial(bounded, ERFC_P), polynomial(bounded, ERFC_Q))
     far = apply("where", apply("gt", a, 4.0), _erfc_far(a), tail)
     # a*a in float32 would cost |a*a| ulps in the exponential: a = head + rest, head*head exact.
     held = apply("minimum", a, 16.0)
@@ -114,17 +114,17 @@ def expand_erfc(x: Expr) -> Expr:
 
 
 # Cody 1969, for a >= 4, in powers of 1/a².
-_ERFC_FAR_P = (6.58749161529837803157e-04, 1.60837851487422766278e-02, 1.25781726111229246204e-01,
+ERFC_FAR_P = (6.58749161529837803157e-04, 1.60837851487422766278e-02, 1.25781726111229246204e-01,
                3.60344899949804439429e-01, 3.05326634961232344035e-01,
                1.63153871373020978498e-02)  # fmt: skip
-_ERFC_FAR_Q = (2.33520497626869185443e-03, 6.05183413124413191178e-02, 5.27905102951428412248e-01,
+ERFC_FAR_Q = (2.33520497626869185443e-03, 6.05183413124413191178e-02, 5.27905102951428412248e-01,
                1.87295284992346725209e00, 2.56852019228982242072e00, 1.0)  # fmt: skip
 
 
 def _erfc_far(a: Expr) -> Expr:
     """exp(a*a)·erfc(a) for a >= 4."""
     w = apply("div", 1.0, apply("mul", a, a))
-    ratio = apply("div", polynomial(w, _ERFC_FAR_P), polynomial(w, _ERFC_FAR_Q))
+    ratio = apply("div", polynomial(w, ERFC_FAR_P), polynomial(w, ERFC_FAR_Q))
     return apply("div", apply("sub", 1.0 / math.sqrt(math.pi), apply("mul", w, ratio)), a)
 
 

@@ -1,0 +1,129 @@
+"""The logarithm of the gamma function, its derivatives, and the zeta function (Cephes).
+
+Recurrences that shift an argument take as many steps as any argument needs, each step under a
+condition.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from hearth.capture.decompositions.registry import aten, rule
+from hearth.capture.decompositions.series import polynomial, ratio
+
+Tensor = torch.Tensor
+
+# Moshier, Cephes lgam: ln gamma(2 + x) on [0, 1), and Stirling's correction in 1/x².
+_GAMMA_B = (-1.37825152569120859100e3, -3.88016315134637840924e4, -3.31612992738871184744e5,
+            -1.16237097492762307383e6, -1.72173700820839662146e6,
+            -8.53555664245765465627e5)  # fmt: skip
+_GAMMA_C = (1.0, -3.51815701436523470549e2, -1.70642106651881159223e4, -2.20528590554454854439e5,
+            -1.13933444367982507207e6, -2.53252307177582951285e6,
+            -2.01889141433532773231e6)  # fmt: skip
+_STIRLING = (8.11614167470508450300e-4, -5.95061904284301438324e-4, 7.93650340457716943945e-4,
+             -2.77777777730099687205e-3, 8.33333333333331927722e-2)  # fmt: skip
+_DIGAMMA = (8.33333333333333333333e-2, -2.10927960927960927961e-2, 7.57575757575757575758e-3,
+            -4.16666666666666666667e-3, 3.96825396825396825397e-3, -8.33333333333333333333e-3,
+            8.33333333333333333333e-2)  # fmt: skip
+_ZETA = (12.0, -720.0, 30240.0, -1209600.0, 47900160.0, -1.8924375803183791606e9, 7.47242496e10,
+         -2.950130727918164224e12, 1.1646782814350067249e14, -4.5979787224074726105e15,
+         1.8152105401943546773e17, -7.1661652561756670113e18)  # fmt: skip
+_ZETA_SHIFTS = 64  # arguments below 9 - 64 have no value
+
+
+def _float(x: Tensor) -> Tensor:
+    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
+
+
+def _lgamma_positive(x: Tensor) -> Tensor:
+    z = 1 / (x * x)
+    far = (x - 0.5) * torch.log(x) - x + 0.5 * math.log(2 * math.pi) + polynomial(z, _STIRLING) / x
+    product, y = torch.ones_like(x), torch.where(x < 13, x, 2.0)
+    for _ in range(10):
+        is_large = y >= 3
+        y = torch.where(is_large, y - 1, y)
+        product = torch.where(is_large, product * y, product)
+    for _ in range(2):
+        is_small = y < 2
+        product = torch.where(is_small, product / y, product)
+        y = torch.where(is_small, y + 1, y)
+    y = y - 2
+    near = torch.log(product) + y * ratio(y, _GAMMA_B, _GAMMA_C)
+    return torch.where(x < 13, near, torch.where(torch.isinf(x), x, far))
+
+
+@rule(aten.lgamma.default)
+def lgamma(x: Tensor) -> Tensor:
+    """Left of 0 by reflection: ln(pi / |sin(pi·x)|) - ln gamma(1 - x)."""
+    x = _float(x)
+    mirrored = x < 0
+    value = _lgamma_positive(torch.where(mirrored, 1 - x, x))
+    sine = torch.sin(math.pi * (x - torch.round(x))).abs()
+    reflected = torch.where(torch.isinf(x), math.inf, math.log(math.pi) - torch.log(sine) - value)
+    return torch.where(mirrored, reflected, value)
+
+
+@rule(aten.digamma.default)
+def digamma(x: Tensor) -> Tensor:
+    x = _float(x)
+    y, total = torch.where(x < 0, 1 - x, x), torch.zeros_like(x)
+    for _ in range(10):
+        is_small = y < 10
+        total = torch.where(is_small, total - 1 / y, total)
+        y = torch.where(is_small, y + 1, y)
+    z = 1 / (y * y)
+    value = total + torch.log(y) - 0.5 / y - z * polynomial(z, _DIGAMMA)
+    fraction = x - torch.trunc(x)
+    reflected = value - math.pi / torch.tan(math.pi * fraction)
+    value = torch.where(x < 0, torch.where(fraction == 0, math.nan, reflected), value)
+    return torch.where(x == 0, -1 / x, value)
+
+
+def trigamma(x: Tensor) -> Tensor:
+    mirrored, sine = x < 0.5, torch.sin(math.pi * x)
+    y = torch.where(mirrored, 1 - x, x)
+    total = torch.where(mirrored, -math.pi * math.pi / (sine * sine), 0.0)
+    for _ in range(6):
+        total = total + 1 / (y * y)
+        y = y + 1
+    z = 1 / (y * y)
+    total = total + (1 + 1 / (2 * y) + z * (1 / 6 - z * (1 / 30 - z * (1 / 42)))) / y
+    return torch.where(mirrored, -total, total)
+
+
+@rule(aten.polygamma.default)
+def polygamma(n: int, x: Tensor) -> Tensor:
+    x = _float(x)
+    if n == 0:
+        return digamma(x)
+    if n == 1:
+        return trigamma(x)
+    factorial = float(math.factorial(n))
+    return (factorial if n % 2 else -factorial) * zeta(torch.full_like(x, n + 1), x)
+
+
+@rule(aten.special_zeta.default)
+def zeta(x: Tensor, q: Tensor) -> Tensor:
+    """Euler and Maclaurin: terms of the series until q + k > 9, then an expansion of the rest."""
+    dtype = torch.result_type(x, q)
+    dtype = dtype if dtype.is_floating_point else torch.get_default_dtype()
+    x, q = x.to(dtype) + torch.zeros_like(q), q.to(dtype) + torch.zeros_like(x)
+    a = q
+    total = term = torch.pow(q, -x)
+    for k in range(9 + _ZETA_SHIFTS):
+        goes_on = torch.ones_like(a, dtype=torch.bool) if k < 9 else a <= 9
+        a = torch.where(goes_on, a + 1, a)
+        term = torch.where(goes_on, torch.pow(a, -x), term)
+        total = torch.where(goes_on, total + term, total)
+    total = total + term * a / (x - 1) - 0.5 * term
+    factor, k = torch.ones_like(x), 0
+    for divisor in _ZETA:
+        factor, term = factor * (x + k), term / a
+        total = total + factor * term / divisor
+        factor, term, k = factor * (x + k + 1), term / a, k + 2
+    is_pole = (q <= 0) & (q == torch.floor(q))
+    total = torch.where((a <= 9) | ((q <= 0) & (x != torch.floor(x))), math.nan, total)
+    total = torch.where(is_pole | (x == 1), math.inf, total)
+    return torch.where(x < 1, math.nan, total)
