@@ -226,7 +226,8 @@ class _Reader:
                 f"a parameter of shape {tuple(tensor.shape)} is used that the model does not own",
                 where=origin,
                 why="it would be frozen into the program as a constant",
-                remedy="register it in the model as an nn.Parameter, or pass it detached",
+                remedy="register it in the model as an nn.Parameter, or pass it detached; for a "
+                "function that calls a model, compile_function(..., model=model)",
             )
         if not isinstance(tensor, torch.Tensor) or isinstance(tensor, FakeTensor):
             raise CaptureError(f"a {type(tensor).__name__} cannot be a constant", where=origin)

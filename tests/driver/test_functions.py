@@ -12,7 +12,7 @@ from torch import nn
 
 import hearth
 from hearth.capture.random import replay_random
-from hearth.errors import InvalidInputError
+from hearth.errors import CaptureError, InvalidInputError
 from hearth.steps.function import output_names
 
 
@@ -116,6 +116,12 @@ def test_the_tensors_of_a_model_are_state_and_other_weights_can_be_loaded(
             model.load_state_dict(module.state_dict())
             found = runner.run("run", [x.numpy()])["output/0"]
             np.testing.assert_allclose(found, sensitivity(x).numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_function_that_hides_its_model_is_told_to_name_it() -> None:
+    model = nn.Linear(4, 2)
+    with pytest.raises(CaptureError, match="model=model"):
+        hearth.compile_function(lambda x: model(x).relu(), torch.zeros(2, 4), backends=["wasm"])
 
 
 @pytest.mark.wasm
