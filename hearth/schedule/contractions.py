@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hearth.ir.dim import Shape, product
+from hearth.ir.dtype import FLOAT32
 from hearth.ir.graph import Conv, ConvInputGrad, ConvWeightGrad, Dot, Node
 from hearth.ir.index import Index, axis, floor_div, linearize, mod
 from hearth.ir.kernel import ConvTemplate, DotTemplate, Guard, Template
@@ -36,7 +37,12 @@ def plan(node: Node, outer: Coords) -> Contraction:
 
 
 def template(node: Node, a: int, b: int) -> Template | None:
-    """How a target may compute the contraction faster; None where no template describes it."""
+    """How a target may compute the contraction faster; None where no template describes it.
+
+    Templates multiply floats: integers take the loops.
+    """
+    if node.dtype != FLOAT32:
+        return None
     x, y = node.inputs
     match node.op:
         case Dot(transpose_a=ta, transpose_b=tb):
