@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules import transformer
 from torch.overrides import TorchFunctionMode
 
 from hearth.capture.canonicalize import canonicalize
@@ -176,7 +178,13 @@ def _canonical_backends() -> Iterator[None]:
         stack.enter_context(torch.fx.traceback.preserve_node_meta())
         stack.callback(torch.backends.mha.set_fastpath_enabled, fastpath)
         torch.backends.mha.set_fastpath_enabled(False)
+        stack.enter_context(mock.patch.object(transformer, "_detect_is_causal_mask", _is_causal))
         yield
+
+
+def _is_causal(mask: Any, is_causal: bool | None = None, size: int | None = None) -> bool:
+    """What the caller says; PyTorch would look into the mask, for speed only."""
+    return is_causal is True
 
 
 class _Reader:

@@ -38,8 +38,9 @@ def _fractional_max_pool(
     """Values and indices; `order` says which random number belongs to each axis."""
     rank, lead = len(order), list(x.shape[: x.dim() - len(order)])
     batched, index = [*([1] * (2 - len(lead))), *lead], None
+    numbers = samples.reshape(-1, rank)[: math.prod(batched)].reshape(*batched, rank)
     for axis, (size, extent, taps) in enumerate(zip(x.shape[-rank:], out, kernel, strict=True)):
-        starts = _fractional_starts(samples[..., order[axis]], size, extent, taps)
+        starts = _fractional_starts(numbers[..., order[axis]], size, extent, taps)
         places = starts.unsqueeze(-1) + torch.arange(taps)
         shape = [1] * (2 * rank)
         shape[axis], shape[rank + axis] = extent, taps
