@@ -173,6 +173,7 @@ def _canonical_backends() -> Iterator[None]:
     fastpath = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel([SDPBackend.MATH]))
+        stack.enter_context(torch.backends.nnpack.flags(enabled=False))  # from 16 images on
         stack.callback(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
         torch._C._set_mkldnn_enabled(False)
         stack.enter_context(torch.fx.traceback.preserve_node_meta())

@@ -25,7 +25,8 @@ from hearth.steps.train_step import TrainStep
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
-Key = tuple[str, str]  # what it is (output, loss, gradient, weight, optimizer), and its name
+# What it is (output, loss, gradient; losses, weight, optimizer), and its name.
+Key = tuple[str, str]
 Results = Mapping[Key, Array]
 
 BATCH_SIZES: Final = (1, 2, 3, 4, 5, 8)
@@ -83,9 +84,8 @@ class Case:
             result = oracle.gradients(*batches[0], self.number)
             gradients = {n: result.gradients[n] for n in self.step.trainable}
             return named(result.loss, result.outputs, gradients)
-        for inputs, targets in batches:
-            oracle.train(inputs, targets, self.number)
-        return trained(oracle.weights, oracle.optimizer_state)
+        losses = [oracle.train(*batch, self.number).loss for batch in batches]
+        return trained(losses, oracle.weights, oracle.optimizer_state)
 
 
 def random_case(step: TrainStep, bundle: Bundle, number: int, seed: int) -> Case:
@@ -113,8 +113,11 @@ def named(loss: Any, outputs: Iterable[Array], gradients: Mapping[str, Array]) -
     }
 
 
-def trained(weights: Mapping[str, Array], optimizer: Mapping[str, Array]) -> Results:
+def trained(
+    losses: Sequence[Any], weights: Mapping[str, Array], optimizer: Mapping[str, Array]
+) -> Results:
     return {
+        ("losses", "of all steps"): np.array([float(loss) for loss in losses]),
         **{("weight", name): value for name, value in weights.items()},
         **{("optimizer", name): value for name, value in optimizer.items()},
     }

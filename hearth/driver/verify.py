@@ -1,8 +1,8 @@
 """`hearth.verify`: a bundle against PyTorch float64, with PyTorch float32's own error beside it.
 
 Each random case perturbs the weights, draws a batch, and compares the outputs, the loss and every
-gradient, then the weights after ten training steps.  An error is relative to the tensor's largest
-element.  The bound for every tensor is
+gradient, then the losses of ten training steps and the weights after them.  An error is relative to
+the tensor's largest element.  The bound for every tensor is
 
     error(ours) <= 4 · error(PyTorch float32) + 1e-6
 
@@ -43,6 +43,7 @@ PROMISES: Final = {
     "output": 1e-5,
     "loss": 1e-5,
     "gradient": 1e-4,
+    "losses": math.inf,  # of training, where errors add up
     "weight": math.inf,
     "optimizer": math.inf,
 }
@@ -95,7 +96,7 @@ def verify_on(
         for name in runners:
             opened = open_runner(path, name, **options)
             stack.callback(opened.close)
-            verifiers.append(_Verifier(opened, VerifyReport(name, opened.device, cases)))
+            verifiers.append(Verifier(opened, VerifyReport(name, opened.device, cases)))
         step = step or _step_of(bundle, path)
         files = read_bundle(path)
         for number in range(cases):
@@ -106,26 +107,26 @@ def verify_on(
     return [verifier.report for verifier in verifiers]
 
 
-class _Verifier:
+class Verifier:
     """One runner under test."""
 
     def __init__(self, runner: Runner, report: VerifyReport) -> None:
         self.runner, self.report = runner, report
         self.state = runner.export_state()
 
-    def check(self, case: Case) -> None:
+    def check(self, case: Case) -> list[Deviation]:
+        """Adds the worst element of every tensor to the report, and returns them."""
         self._begin(case)
         results = self._once(case)
         deviations = _judge_all(case, "once", results)
-        for batch in case.batches:
-            self._train(batch)
-        weights = trained(self.runner.export_weights(), {})
-        after = _judge_all(case, "trained", weights)
+        losses = [self._train(batch) for batch in case.batches]
+        after = _judge_all(case, "trained", trained(losses, self.runner.export_weights(), {}))
         if not all(d.ok for d in after):
             after = self._step_by_step(case)
             self.report.stepped += 1
         for deviation in (*deviations, *after):
             self.report.add(deviation)
+        return [*deviations, *after]
 
     def _begin(self, case: Case) -> None:
         self.runner.load_state({**self.state, **case.start})
@@ -135,9 +136,10 @@ class _Verifier:
         result = self.runner.gradients(*case.batches[0])
         return named(result.loss, result.outputs, result.gradients)
 
-    def _train(self, batch: Batch) -> None:
+    def _train(self, batch: Batch) -> float:
         with suppress(NumericalInstabilityError):  # the step is done, its weights are judged
-            self.runner.train_batch(*batch)
+            return self.runner.train_batch(*batch).loss
+        return math.nan
 
     def _step_by_step(self, case: Case) -> list[Deviation]:
         """The worst step of every weight and of everything that the optimizer has gathered."""
@@ -145,11 +147,11 @@ class _Verifier:
         worst: dict[Key, Deviation] = {}
         for number, batch in enumerate(case.batches):
             one = case.going_on(self.runner.export_state(), number)
-            self._train(batch)
+            loss = self._train(batch)
             state, weights = self.runner.export_state(), self.runner.export_weights()
             known = one.exact("trained")
             gathered = {n: state[n] for kind, n in known if kind == "optimizer"}
-            for deviation in _judge_all(one, "trained", trained(weights, gathered)):
+            for deviation in _judge_all(one, "trained", trained([loss], weights, gathered)):
                 key = (deviation.kind, deviation.name)
                 if key not in worst or deviation.excess > worst[key].excess:
                     worst[key] = deviation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.architectures import adapted, convolutional, generative, sequence
+from tests.architectures import adapted, convolutional, generative, sequence, torchvision_models
 from tests.architectures.classification import Example
 
 ARCHITECTURES: dict[str, Callable[[], Example]] = {
@@ -33,5 +33,8 @@ ARCHITECTURES: dict[str, Callable[[], Example]] = {
         adapted.rms_norm,
         adapted.lora,
         adapted.detector,
+        torchvision_models.torchvision_resnet18,
+        torchvision_models.torchvision_mobilenet_v3_small,
+        torchvision_models.torchvision_vgg11_bn,
     )
 }

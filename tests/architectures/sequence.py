@@ -126,24 +126,27 @@ class CausalAttention(nn.Module):
 class GPT(nn.Module):
     """Radford et al. 2019: pre-norm causal blocks; the head shares the embedding's weight."""
 
-    def __init__(self, layers: int = 2) -> None:
+    def __init__(
+        self, layers: int = 2, width: int = WIDTH, heads: int = 2,
+        vocabulary: int = VOCABULARY, length: int = LENGTH,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.embed = nn.Embedding(VOCABULARY, WIDTH)
-        self.positions = nn.Embedding(LENGTH, WIDTH)
+        self.embed = nn.Embedding(vocabulary, width)
+        self.positions = nn.Embedding(length, width)
         self.drop = nn.Dropout(0.1)
-        self.layers = nn.ModuleList(self._layer() for _ in range(layers))
-        self.norm = nn.LayerNorm(WIDTH)
-        self.head = nn.Linear(WIDTH, VOCABULARY, bias=False)
+        self.layers = nn.ModuleList(self._layer(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, vocabulary, bias=False)
         self.head.weight = self.embed.weight
 
     @staticmethod
-    def _layer() -> nn.ModuleDict:
+    def _layer(width: int, heads: int) -> nn.ModuleDict:
         mlp = nn.Sequential(
-            nn.Linear(WIDTH, 4 * WIDTH), nn.GELU(approximate="tanh"), nn.Linear(4 * WIDTH, WIDTH)
+            nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
         )
         return nn.ModuleDict({
-            "norm1": nn.LayerNorm(WIDTH), "attention": CausalAttention(WIDTH, heads=2),
-            "norm2": nn.LayerNorm(WIDTH), "mlp": mlp,
+            "norm1": nn.LayerNorm(width), "attention": CausalAttention(width, heads),
+            "norm2": nn.LayerNorm(width), "mlp": mlp,
         })  # fmt: skip
 
     def forward(self, text: torch.Tensor) -> torch.Tensor:

@@ -99,10 +99,25 @@ def _flat_index(size: Ints, stride: Ints, offset: int) -> Tensor:
     return index.reshape(-1)
 
 
+def _row_major(x: Tensor, size: Ints, stride: Ints, offset: int | None) -> list[int] | None:
+    """The axes from slow to fast, where the view shows every element of x once, in its order."""
+    order = sorted(range(len(size)), key=lambda axis: -stride[axis])
+    step = 1
+    for axis in reversed(order):
+        if size[axis] != 1 and stride[axis] != step:
+            return None
+        step *= size[axis]
+    return order if not offset and step == x.numel() else None
+
+
 @rule(aten.as_strided.default, aten.as_strided_copy.default)
 def as_strided(x: Tensor, size: Ints, stride: Ints, offset: int | None = None) -> Any:
     if not _owns_its_storage(x):
         return NotImplemented
+    order = _row_major(x, size, stride, offset)
+    if order is not None:
+        back = [order.index(axis) for axis in range(len(size))]
+        return x.reshape([size[axis] for axis in order]).permute(back)
     index = _flat_index(size, stride, offset or 0)
     return torch.index_select(x.reshape(-1), 0, index).reshape(size)
 
@@ -114,6 +129,9 @@ def as_strided_scatter(
     """Each element looks up what is written to it; the last of several wins."""
     if not _owns_its_storage(x):
         return NotImplemented
+    order = _row_major(x, size, stride, offset)
+    if order is not None:
+        return source.permute(order).reshape(x.shape)
 
     def writer() -> Tensor:
         table = torch.full((x.numel(),), -1)

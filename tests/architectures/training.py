@@ -1,0 +1,107 @@
+"""One architecture compiled once and trained on every backend, next to PyTorch.
+
+Twenty steps from the model's own initial weights, with batch sizes that it was not compiled with.
+PyTorch computes them once, in float64 and in float32, for all backends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+import hearth
+from hearth.bundle.read import read_bundle
+from hearth.driver.cases import Case
+from hearth.driver.compiled import Compiled
+from hearth.driver.report import Deviation, VerifyReport
+from hearth.driver.runners import open_runner
+from hearth.driver.samples import random_batch
+from hearth.driver.verify import Verifier
+from tests.architectures.classification import BATCH, Example
+
+RUNNERS = ("wasm", "webgpu", "chromium:wasm", "chromium:webgpu")
+STEPS = 20
+BATCHES = (2, 5)  # in turn
+assert BATCH not in BATCHES
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one backend made of the run, tensor by tensor."""
+
+    report: VerifyReport
+    deviations: tuple[Deviation, ...]
+
+    @property
+    def error(self) -> float:
+        """The largest deviation from float64, of losses and final weights."""
+        return max(d.error for d in self._of_training())
+
+    @property
+    def float32_error(self) -> float:
+        """The largest deviation of PyTorch float32 from float64."""
+        return max(d.float32_error for d in self._of_training())
+
+    def _of_training(self) -> list[Deviation]:
+        return [d for d in self.deviations if d.kind in ("losses", "weight")]
+
+
+@dataclass(frozen=True)
+class Training:
+    """An architecture on its way through the compiler and every backend."""
+
+    bundle: Compiled
+    compile_s: float  # CPU time
+    runs: dict[str, Trained]
+
+
+def compiled(example: Example) -> tuple[Compiled, float]:
+    start = time.process_time()
+    bundle = hearth.compile(*example)
+    return bundle, time.process_time() - start
+
+
+def train(example: Example, runners: Sequence[str] = RUNNERS) -> Training:
+    """Compile, and train on each runner."""
+    bundle, compile_s = compiled(example)
+    step, *_ = example
+    with saved(bundle) as folder:
+        files = read_bundle(folder)
+        rng = np.random.default_rng(0)
+        batches = [
+            random_batch(files.manifest.programs["train"].inputs, BATCHES[i % len(BATCHES)], rng)
+            for i in range(STEPS)
+        ]
+        case = Case(step, files.weights(), batches, number=0)
+        return Training(bundle, compile_s, {name: run(folder, name, case) for name in runners})
+
+
+def run(folder: Path, name: str, case: Case) -> Trained:
+    runner = open_runner(folder, name)
+    try:
+        verifier = Verifier(runner, VerifyReport(name, runner.device, cases=1))
+        return Trained(verifier.report, tuple(verifier.check(case)))
+    finally:
+        runner.close()
+
+
+@contextmanager
+def saved(bundle: Compiled) -> Iterator[Path]:
+    with TemporaryDirectory(prefix="hearth-architecture-") as folder:
+        bundle.save(folder)
+        yield Path(folder)
+
+
+def seeded(name: str) -> Example:
+    """An architecture with the weights that it always has."""
+    from tests.architectures.models import ARCHITECTURES
+
+    torch.manual_seed(0)
+    return ARCHITECTURES[name]()
