@@ -236,7 +236,8 @@ class Rewriter:
         return self.emit("aten.constant_pad_nd.default", args, shape, x.dtype)
 
     def cat(self, parts: Sequence[Value], axis: int, dtype: str) -> Value:
-        parts = [self.cast(p, dtype) for p in parts if extents(p)[axis : axis + 1] != (0,)]
+        held = [p for p in parts if extents(p)[axis : axis + 1] != (0,)] or parts[:1]
+        parts = [self.cast(p, dtype) for p in held]
         if len(parts) == 1:
             return parts[0]
         shape = list(extents(parts[0]))

@@ -117,6 +117,37 @@ ROWS: dict[str, Function] = {
     "triplet": lambda x: F.triplet_margin_loss(x, x + 1, x.flip(1)),
     "binary cross entropy": lambda x: F.binary_cross_entropy(x.sigmoid(), torch.ones_like(x) * 0.3),
 }
+SPECIAL: dict[str, Function] = {
+    **{f.__name__: f for f in (torch.lgamma, torch.digamma, torch.i0, torch.special.i0e)},
+    **{f.__name__: f for f in (torch.special.i1, torch.special.i1e, torch.special.erfcx)},
+    **{f.__name__: f for f in (torch.special.log_ndtr, torch.special.ndtr, torch.sinc)},
+    **{
+        f.__name__: lambda x, f=f: x * f(x.detach() * 3)  # type: ignore[misc]
+        for f in (
+            *(torch.special.bessel_j0, torch.special.bessel_j1, torch.special.airy_ai),
+            *(torch.special.spherical_bessel_j0, torch.special.modified_bessel_i0),
+        )
+    },
+    **{
+        f.__name__: lambda x, f=f: x * f(x.detach().abs() + 0.1)  # type: ignore[misc]
+        for f in (
+            *(torch.special.bessel_y0, torch.special.bessel_y1),
+            *(torch.special.modified_bessel_k0, torch.special.modified_bessel_k1),
+            *(torch.special.scaled_modified_bessel_k0, torch.special.scaled_modified_bessel_k1),
+        )
+    },
+    "erfinv": lambda x: torch.erfinv(torch.tanh(x)),
+    "ndtri": lambda x: torch.special.ndtri(torch.sigmoid(x)),
+    "polygamma": positive(lambda x: torch.polygamma(3, x)),
+    "multivariate gamma": positive(lambda x: torch.mvlgamma(x + 1, 3)),
+    "zeta": positive(lambda x: x * torch.special.zeta(x.detach() + 1.5, x.detach())),
+    "incomplete gamma": positive(lambda x: torch.igamma(x.detach() + 1, x)),
+    "incomplete gamma above": positive(lambda x: torch.igammac(x.detach() * 0.3, x)),
+    "Laguerre": lambda x: x * torch.special.laguerre_polynomial_l(x.detach(), 5),
+    "Hermite": lambda x: (
+        x * torch.special.hermite_polynomial_h(x.detach(), (torch.arange(12) - 1).float())
+    ),
+}
 IMAGES: dict[str, Function] = {
     "lower triangle": lambda x: x.tril(),
     "diagonal": lambda x: x.diagonal(-1, 2, 3),
@@ -139,7 +170,10 @@ IMAGES: dict[str, Function] = {
     "instance norm": F.instance_norm,
     "pixel classes": lambda x: F.cross_entropy(x, torch.zeros(len(x), 8, 8, dtype=torch.long)),
 }
-CASES = {**{k: (f, ROW) for k, f in ROWS.items()}, **{k: (f, IMAGE) for k, f in IMAGES.items()}}
+CASES = {
+    **{k: (f, ROW) for k, f in (ROWS | SPECIAL).items()},
+    **{k: (f, IMAGE) for k, f in IMAGES.items()},
+}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -97,6 +97,23 @@ def frexp(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(has_none, x, mantissa), whole
 
 
+@rule(aten.nextafter.default)
+def nextafter(x: Tensor, y: Tensor) -> Tensor:
+    """One unit in the last place of the type in which the model computes, towards y."""
+    limits = torch.finfo(x.dtype)
+    least = limits.smallest_normal * limits.eps
+    mantissa, exponent = frexp(x)
+    unit = torch.pow(2.0, exponent.to(x.dtype)) * (limits.eps / 2)
+    rises = y > x
+    shrinks = (x > 0) != rises
+    unit = torch.where(shrinks & (mantissa.abs() == 0.5), unit / 2, unit).clamp(min=least)
+    value = torch.where(rises, x + unit, x - unit)
+    value = torch.where(x == 0, torch.where(rises, least, -least), value)
+    value = torch.where(torch.isinf(x), torch.where(x > 0, limits.max, -limits.max), value)
+    value = torch.where(x == y, y, value)
+    return torch.where(torch.isnan(x) | torch.isnan(y), math.nan, value)
+
+
 @rule(aten.round.decimals)
 def round_decimals(x: Tensor, *, decimals: int) -> Tensor:
     if decimals == 0:

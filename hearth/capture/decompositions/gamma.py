@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 
 from hearth.capture.decompositions.registry import aten, rule
 from hearth.capture.decompositions.series import polynomial, ratio
+from hearth.capture.decompositions.views import fixed
 
 Tensor = torch.Tensor
 
@@ -30,6 +32,7 @@ _DIGAMMA = (8.33333333333333333333e-2, -2.10927960927960927961e-2, 7.57575757575
 _ZETA = (12.0, -720.0, 30240.0, -1209600.0, 47900160.0, -1.8924375803183791606e9, 7.47242496e10,
          -2.950130727918164224e12, 1.1646782814350067249e14, -4.5979787224074726105e15,
          1.8152105401943546773e17, -7.1661652561756670113e18)  # fmt: skip
+_SERIES_TERMS, _NODES = 192, 96  # enough for a <= 500 in float64
 _ZETA_SHIFTS = 64  # arguments below 9 - 64 have no value
 
 
@@ -127,3 +130,56 @@ def zeta(x: Tensor, q: Tensor) -> Tensor:
     total = torch.where((a <= 9) | ((q <= 0) & (x != torch.floor(x))), math.nan, total)
     total = torch.where(is_pole | (x == 1), math.inf, total)
     return torch.where(x < 1, math.nan, total)
+
+
+# --------------------------------------------------------------- the incomplete gamma functions
+
+
+def _lower_series(a: Tensor, x: Tensor) -> Tensor:
+    """DLMF 8.11.4: x^a·exp(-x) / gamma(a + 1) times a sum of products, for x <= a + 1."""
+    steps = torch.arange(1, _SERIES_TERMS + 1, dtype=x.dtype)
+    products = torch.cumprod(x.unsqueeze(-1) / (a.unsqueeze(-1) + steps), -1)
+    scale = torch.exp(a * torch.log(x) - x - lgamma(a + 1))
+    return scale * (1 + products.sum(-1))
+
+
+def _upper_integral(a: Tensor, x: Tensor) -> Tensor:
+    """The integral of t^(a-1)·exp(-t) / gamma(a) from x on, by Gauss and Legendre."""
+    nodes, weights = _quadrature()
+    length = (40 + 8 * torch.sqrt(a)).unsqueeze(-1)
+    t = x.unsqueeze(-1) + length * nodes.to(x.dtype)
+    density = (a - 1).unsqueeze(-1) * torch.log(t) - t - lgamma(a).unsqueeze(-1)
+    return (torch.exp(density) * length * weights.to(x.dtype)).sum(-1)
+
+
+def _quadrature() -> tuple[Tensor, Tensor]:
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    return fixed(lambda: torch.tensor((nodes + 1) / 2)), fixed(lambda: torch.tensor(weights / 2))
+
+
+def _incomplete(a: Tensor, x: Tensor, upper: bool) -> Tensor:
+    """Up to a + 1 the lower function is a series; beyond, the upper one is an integral."""
+    dtype = torch.result_type(a, x)
+    a, x = a.to(dtype) + torch.zeros_like(x), x.to(dtype) + torch.zeros_like(a)
+    is_near = x <= a + 1
+    lower = _lower_series(a, torch.where(is_near, x, 1.0))
+    rest = _upper_integral(a, torch.where(is_near, a + 1, x))
+    if upper:
+        value = torch.where(is_near, 1 - lower, rest)
+    else:
+        value = torch.where(is_near, lower, 1 - rest)
+    ends = torch.where(torch.isinf(x) | (a == 0), 1.0, 0.0)
+    is_end = (x == 0) | (a == 0) | torch.isinf(x) | torch.isinf(a)
+    value = torch.where(is_end, 1 - ends if upper else ends, value)
+    undefined = (x < 0) | (a < 0) | ((x == 0) & (a == 0)) | (torch.isinf(x) & torch.isinf(a))
+    return torch.where(undefined | torch.isnan(x) | torch.isnan(a), math.nan, value)
+
+
+@rule(aten.igamma.default)
+def igamma(a: Tensor, x: Tensor) -> Tensor:
+    return _incomplete(a, x, upper=False)
+
+
+@rule(aten.igammac.default)
+def igammac(a: Tensor, x: Tensor) -> Tensor:
+    return _incomplete(a, x, upper=True)

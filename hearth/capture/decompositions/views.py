@@ -5,6 +5,7 @@ What can be said as a slice is one; the rest computes the flat index of every el
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -171,3 +172,11 @@ def unbind_copy(x: Tensor, axis: int = 0) -> Sequence[Tensor]:
 def empty(size: Ints, _: Ints, **given: Any) -> Tensor:
     """Memory without defined contents: zeros here."""
     return torch.zeros(size, dtype=given.get("dtype"))
+
+
+@rule(aten.resize.default)
+def resize(x: Tensor, size: Ints, memory_format: Any = None) -> Tensor:
+    """The first elements in order; what is beyond the last has no defined contents: zeros."""
+    count = math.prod(size)
+    flat = x.reshape(-1)[:count]
+    return F.pad(flat, (0, count - flat.numel())).reshape(size)

@@ -108,8 +108,9 @@ def _repeat(r: Rewriter, c: Call) -> Argument:
 
 @form("aten.cat.default")
 def _cat(r: Rewriter, c: Call) -> Argument:
-    parts = [v for v in c.values("tensors") if extents(v) != (0,)]
-    return r.cat(parts, c.integer("dim") % len(c.shape), c.dtype)
+    tensors = c.values("tensors")
+    parts = [v for v in tensors if extents(v) != (0,)]
+    return r.cat(parts or tensors[:1], c.integer("dim") % len(c.shape), c.dtype)
 
 
 @form("aten.stack.default")
