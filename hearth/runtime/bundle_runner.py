@@ -165,7 +165,8 @@ class BundleRunner:
     def _execute(self, name: str, inputs: Arrays, targets: Arrays) -> int:
         """Writes the inputs and runs a program; the batch size."""
         program = self.manifest.program(name)
-        checked = check_batch(program, inputs, targets)
+        finite = self.manifest.optimizer is not None
+        checked = check_batch(program, inputs, targets, finite=finite)
         if checked.batch > self._plan.batch:
             self._plan = self._prepare(checked.batch)
         for buffer, array in checked.arrays.items():

@@ -135,7 +135,8 @@ class ChromiumTrainer:
     def run(self, program: str, inputs: Arrays, targets: Arrays = ()) -> dict[str, Array]:
         """Runs any program on one batch; all its outputs by name."""
         entry = self.manifest.program(program)
-        batch, given = file_arrays(entry, inputs, targets)
+        finite = self.manifest.optimizer is not None
+        batch, given = file_arrays(entry, inputs, targets, finite=finite)
         arrays = {argument.name: array for argument, array in given}
         found = self._page.call("run", arrays, program=program).arrays
         return {

@@ -29,10 +29,13 @@ class CheckedBatch:
     arrays: dict[int, Array]
 
 
-def check_batch(program: Program, inputs: Arrays, targets: Arrays = ()) -> CheckedBatch:
+def check_batch(
+    program: Program, inputs: Arrays, targets: Arrays = (), *, finite: bool = True
+) -> CheckedBatch:
     """The batch size and device arrays of a batch; raises `InvalidInputError` naming the argument.
 
-    `inputs` and `targets` are in the order of the program's inputs of these roles.
+    `inputs` and `targets` are in the order of the program's inputs of these roles.  `finite` is
+    asked of the data of a model; functions that train nothing take NaN and infinity as well.
     """
     slots = {role: [i for i in program.inputs if i.role == role] for role in ("input", "target")}
     given = {"input": inputs, "target": targets}
@@ -46,18 +49,18 @@ def check_batch(program: Program, inputs: Arrays, targets: Arrays = ()) -> Check
     batch: int | None = None
     for entry, array in pairs:
         batch = _check_shape(entry, array.shape, batch)
-    return CheckedBatch(batch or 1, {e.buffer: _device_array(e, a) for e, a in pairs})
+    return CheckedBatch(batch or 1, {e.buffer: _device_array(e, a, finite) for e, a in pairs})
 
 
 def file_arrays(
-    program: Program, inputs: Arrays, targets: Arrays = ()
+    program: Program, inputs: Arrays, targets: Arrays = (), *, finite: bool = True
 ) -> tuple[int, list[tuple[Input, Array]]]:
     """The batch size, and each argument with its array as a file would hold it.
 
     Checked like `check_batch`; in the dtype of the manifest, little-endian and contiguous, inputs
     before targets.
     """
-    batch = check_batch(program, inputs, targets).batch
+    batch = check_batch(program, inputs, targets, finite=finite).batch
     entries = [i for role in ("input", "target") for i in program.inputs if i.role == role]
     return batch, [
         (entry, np.ascontiguousarray(array, NUMPY_DTYPES[entry.dtype].newbyteorder("<")))
@@ -94,9 +97,9 @@ def _check_shape(entry: Input, actual: tuple[int, ...], batch: int | None) -> in
     )
 
 
-def _device_array(entry: Input, array: Array) -> Array:
+def _device_array(entry: Input, array: Array, finite: bool) -> Array:
     array = _of_dtype(entry, array)
-    if array.dtype == np.float32 and not np.isfinite(array).all():
+    if finite and array.dtype == np.float32 and not np.isfinite(array).all():
         index = np.unravel_index(int(np.argmin(np.isfinite(array))), array.shape)
         raise InvalidInputError(
             f"{entry.role} {entry.name!r} holds {array[index]} at {[int(i) for i in index]}",

@@ -144,3 +144,13 @@ def test_files_hold_labels_in_the_dtype_of_the_manifest(dtype: str) -> None:
     sent = arrays[2][1]
     assert sent.dtype.name == "int64"
     assert sent.tobytes() == np.arange(6, dtype="<i8").tobytes()
+
+
+def test_a_bundle_that_trains_nothing_takes_numbers_that_are_not_finite() -> None:
+    image, *others = good(1)
+    image[0, 1:3] = np.nan, -np.inf
+    pair, *targets = others
+    arrays = check_batch(PROGRAM, (image, pair), tuple(targets), finite=False).arrays
+    np.testing.assert_array_equal(arrays[0], image)
+    with pytest.raises(InvalidInputError, match="finite"):
+        check_batch(PROGRAM, (image, pair), tuple(targets))

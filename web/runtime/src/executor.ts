@@ -45,7 +45,8 @@ export class Executor {
     name: string, given: readonly Argument[], roles?: readonly OutputRole[],
   ): Promise<Running> {
     const program = this.program(name);
-    const { batch, feeds } = checkBatch([...given, ...this.hyper(program, given)]);
+    const trains = this.manifest.optimizer !== undefined;
+    const { batch, feeds } = checkBatch([...given, ...this.hyper(program, given)], trains);
     if (batch > this.device.info.batchSize) await this.device.resize(batch);
     const outputs = program.outputs.filter(({ role }) => roles?.includes(role) ?? true);
     const wanted = outputs.map(({ buffer }) => buffer);

@@ -94,8 +94,12 @@ function checkedArray(value: unknown, label: string): InputArray {
   });
 }
 
-/** The batch size and device elements of a batch; InvalidInputError names the argument. */
-export function checkBatch(given: readonly Argument[]): CheckedBatch {
+/**
+ * The batch size and device elements of a batch; InvalidInputError names the argument.
+ *
+ * `finite` is asked of the data of a model; functions that train nothing take NaN and infinity too.
+ */
+export function checkBatch(given: readonly Argument[], finite = true): CheckedBatch {
   let batch = 0;
   let first = "";
   for (const { entry, label, data } of given) {
@@ -111,7 +115,7 @@ export function checkBatch(given: readonly Argument[]): CheckedBatch {
   }
   batch ||= 1;
   const feeds = given.map((argument) => ({
-    buffer: argument.entry.buffer, data: deviceElements(argument, batch),
+    buffer: argument.entry.buffer, data: deviceElements(argument, batch, finite),
   }));
   return { batch, feeds };
 }
@@ -142,15 +146,15 @@ of one sample; ${form}`,
   );
 }
 
-function deviceElements(argument: Argument, batch: number): Uint8Array {
+function deviceElements(argument: Argument, batch: number, finite: boolean): Uint8Array {
   const { dtype } = argument.entry;
-  if (dtype === "float32") return bytesOf(floats(argument, batch));
+  if (dtype === "float32") return bytesOf(floats(argument, batch, finite));
   const words = dtype === "uint32" ? uint32s(argument, batch) : int32s(argument, batch);
   checkRange(argument, words, batch);
   return bytesOf(words);
 }
 
-function floats(argument: Argument, batch: number): Float32Array {
+function floats(argument: Argument, batch: number, finite: boolean): Float32Array {
   const { data, entry, label } = argument;
   let result: Float32Array;
   if (data instanceof Float32Array) result = data;
@@ -161,6 +165,7 @@ function floats(argument: Argument, batch: number): Float32Array {
       remedy: "scale it as in training, then give a Float32Array",
     });
   }
+  if (!finite) return result;
   let sum = 0; // stays 0 exactly if every value is finite
   for (const value of result) sum += value * 0;
   if (sum === 0) return result;

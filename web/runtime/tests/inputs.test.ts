@@ -48,6 +48,13 @@ test("a wrong number, length or kind of array names the argument", () => {
   refuses(x, new Float32Array(2), /y is Float32Array, the model takes int64/);
 });
 
+test("a bundle that trains nothing takes numbers that are not finite", () => {
+  const given = positionalArguments(program, "input", [NaN, -Infinity, 0, 0], "x");
+  const [feed] = checkBatch(given, false).feeds;
+  assert.deepEqual([...new Float32Array(feed?.data.buffer ?? [])], [NaN, -Infinity, 0, 0]);
+  raises(() => checkBatch(given), InvalidInputError, /x\[0, 0\] is NaN/);
+});
+
 test("a bad value is named with its place", () => {
   refuses(new Float32Array([0, 0, 0, 0, 0, NaN, 0, 0]), [0, 1], /x\[1, 1\] is NaN/);
   refuses([0, 0, 0, 0, 0, 0, 0, 1e39], [0, 1], /x\[1, 3\] is 1e\+39, expected a finite/);
