@@ -160,6 +160,8 @@ def _quotient(total: Expr, count: Expr) -> Expr:
     if total.dtype == FLOAT32:
         exact = const(float(count.value)) if isinstance(count, Const) else cast(count, FLOAT32)
         return apply("div", total, exact)
+    if isinstance(count, Const) and count.value < 0:
+        return apply("neg", _quotient(total, const(-count.value, INT32)))
     quotient = apply("floor_div", apply("abs", total), count)
     return apply("where", apply("lt", total, 0), apply("neg", quotient), quotient)
 

@@ -58,7 +58,7 @@ SIGNALS: dict[str, Function] = {
     "replicated": lambda x: F.pad(x, (4, 2), mode="replicate"),
     "replicated and cropped": lambda x: F.pad(x, (2, -4), mode="replicate"),
     "adaptive maximum": lambda x: F.adaptive_max_pool1d(x, 4),
-    "power average": lambda x: F.lp_pool1d(x, 3, 2),
+    "power average": lambda x: F.lp_pool1d(x.abs(), 3, 2),
     "unfolded": lambda x: x.unfold(2, 4, 3),
     "unfolded channels": lambda x: x.unfold(1, 2, 1),
     **{f"distances, order {p}": distances(p) for p in (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, math.inf)},

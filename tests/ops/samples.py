@@ -294,6 +294,7 @@ add("hearth.iota", "of the batch", lambda x: x * torch.arange(x.shape[0])[:, Non
 # ---------------------------------------------------------------- contractions
 
 add("aten.mm.default", "", torch.mm, floats("B", 5), floats(5, 7))
+add("aten.mm.default", "of int", torch.mm, ints("B", 5), ints(5, 7))
 add("aten.mm.default", "transposed", lambda x, w: x @ w.t(), floats("B", 5), floats(7, 5))
 add("aten.mm.default", "of the batch", lambda x, y: x.t() @ y, floats("B", 5), floats("B", 7))
 add("aten.mm.default", "linear", F.linear, floats("B", 5), floats(7, 5), floats(7))
@@ -405,8 +406,10 @@ for _label, _options in _AVG_POOLS:
     add("aten.avg_pool2d.default", _label, _avg_pool, floats("B", 3, 11, 7))
     add("hearth.avg_pool_grad", _label, gradient(_avg_pool), floats("B", 3, 11, 7))
 
-add("aten.avg_pool2d.default", "integers", lambda x: F.avg_pool2d(x, 3, 2, 1),
-    ints("B", 3, 11, 7, low=-99, high=99))  # fmt: skip
+for _divisor in (None, 4, -2):
+    add("aten.avg_pool2d.default", f"integers over {_divisor}",
+        lambda x, d=_divisor: F.avg_pool2d(x, 3, 2, 1, divisor_override=d),
+        ints("B", 3, 11, 7, low=-99, high=99))  # fmt: skip
 
 _VOLUMES: list[tuple[str, dict[str, Any]]] = [
     ("tiles with a rest", {"kernel_size": 2}),
@@ -455,10 +458,14 @@ add("aten.gather.default", "", lambda x, i: x.gather(1, i), floats("B", 7, 3),
     ints("B", 4, 3, low=0, high=7))  # fmt: skip
 add("aten.gather.default", "gradient", lambda x, i: gradient(lambda y: y.gather(1, i))(x),
     floats("B", 7), ints("B", 4, low=0, high=7))  # fmt: skip
-add("aten.gather.default", "sort", lambda x: x.sort(1), ties("B", 11))
-add("aten.gather.default", "sort with NaN", lambda x: torch.log(x).sort(1, descending=True),
-    floats("B", 11))  # fmt: skip
-add("aten.gather.default", "topk, gradient", gradient(lambda x: x.topk(3)[0]), floats("B", 11))
+for _label, _extent in (("", 11), ("long", 1031)):
+    add("hearth.order", f"{_label} ties", lambda x: x.sort(dim=1, stable=True), ties("B", _extent))
+    add("hearth.order", f"{_label} down, NaN", lambda x: torch.log(x).sort(dim=1, descending=True,
+        stable=True), floats("B", _extent))  # fmt: skip
+    add("hearth.order", f"{_label} of int", lambda x: x.sort(dim=1, stable=True), ints("B", _extent))
+    add("hearth.order", f"{_label} topk, gradient", gradient(lambda x: x.topk(3)[0]),
+        floats("B", _extent))  # fmt: skip
+add("hearth.order", "of the batch", lambda x: x.sort(dim=0, stable=True), ties("B", 3))
 add("aten.gather.default", "scatter", lambda x, i: x.scatter(1, i, i * 0.5), floats("B", 7),
     ints("B", 11, low=0, high=7))  # fmt: skip
 for _kind, _scan in (("sum", torch.cumsum), ("prod", torch.cumprod), ("max", torch.cummax),
