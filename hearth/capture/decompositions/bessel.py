@@ -9,15 +9,11 @@ import torch
 
 from hearth.capture.decompositions import coefficients as table
 from hearth.capture.decompositions.registry import aten, rule
-from hearth.capture.decompositions.series import chebyshev, polynomial, ratio
+from hearth.capture.decompositions.series import as_float, chebyshev, polynomial, ratio
 
 Tensor = torch.Tensor
 _QUARTER, _ROOT = math.pi / 4, math.sqrt(2 / math.pi)
 _AIRY_TERMS = 16  # of the power series for |x| < 2.09
-
-
-def _float(x: Tensor) -> Tensor:
-    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
 
 
 # ------------------------------------------------------------- modified, of the first kind
@@ -39,24 +35,24 @@ def _scaled_i1(x: Tensor) -> Tensor:
 
 @rule(aten.i0.default, aten.special_modified_bessel_i0.default)
 def i0(x: Tensor) -> Tensor:
-    a = _float(x).abs()
+    a = as_float(x).abs()
     return torch.exp(a) * _scaled_i0(a)
 
 
 @rule(aten.special_i0e.default)
 def i0e(x: Tensor) -> Tensor:
-    return _scaled_i0(_float(x).abs())
+    return _scaled_i0(as_float(x).abs())
 
 
 @rule(aten.special_i1.default, aten.special_modified_bessel_i1.default)
 def i1(x: Tensor) -> Tensor:
-    x = _float(x)
+    x = as_float(x)
     return torch.exp(x.abs()) * _scaled_i1(x)
 
 
 @rule(aten.special_i1e.default)
 def i1e(x: Tensor) -> Tensor:
-    return _scaled_i1(_float(x))
+    return _scaled_i1(as_float(x))
 
 
 # ------------------------------------------------------------- modified, of the second kind
@@ -79,14 +75,14 @@ def _k(x: Tensor, near: Tensor, far: Sequence[float], scaled: bool) -> Tensor:
 
 @rule(aten.special_modified_bessel_k0.default)
 def k0(x: Tensor, scaled: bool = False) -> Tensor:
-    x = _float(x)
+    x = as_float(x)
     near = chebyshev(x * x - 2, table.K0_A) - torch.log(0.5 * x) * i0(x)
     return _k(x, near, table.K0_B, scaled)
 
 
 @rule(aten.special_modified_bessel_k1.default)
 def k1(x: Tensor, scaled: bool = False) -> Tensor:
-    x = _float(x)
+    x = as_float(x)
     near = torch.log(0.5 * x) * i1(x) + chebyshev(x * x - 2, table.K1_A) / x
     return _k(x, near, table.K1_B, scaled)
 
@@ -118,7 +114,7 @@ def _wave(a: Tensor, order: int, sine: bool) -> Tensor:
 
 @rule(aten.special_bessel_j0.default)
 def j0(x: Tensor) -> Tensor:
-    a = _float(x).abs()
+    a = as_float(x).abs()
     z = a * a
     near = (z - 5.78318596294678452118) * (z - 30.4712623436620863991)
     near = near * ratio(z, table.J0_RP, table.J0_RQ)
@@ -127,7 +123,7 @@ def j0(x: Tensor) -> Tensor:
 
 @rule(aten.special_bessel_j1.default)
 def j1(x: Tensor) -> Tensor:
-    x = _float(x)
+    x = as_float(x)
     a = x.abs()
     z = a * a
     near = ratio(z, table.J1_RP, table.J1_RQ) * a
@@ -138,14 +134,14 @@ def j1(x: Tensor) -> Tensor:
 
 @rule(aten.special_bessel_y0.default)
 def y0(x: Tensor) -> Tensor:
-    x = _float(x)
+    x = as_float(x)
     near = ratio(x * x, table.Y0_YP, table.Y0_YQ) + 2 / math.pi * torch.log(x) * j0(x)
     return _edges(x, -math.inf, torch.where(x <= 5, near, _wave(x, 0, sine=True)))
 
 
 @rule(aten.special_bessel_y1.default)
 def y1(x: Tensor) -> Tensor:
-    x = _float(x)
+    x = as_float(x)
     near = x * ratio(x * x, table.Y1_YP, table.Y1_YQ)
     near = near + 2 / math.pi * (j1(x) * torch.log(x) - 1 / x)
     return _edges(x, -math.inf, torch.where(x <= 5, near, _wave(x, 1, sine=True)))
@@ -153,7 +149,7 @@ def y1(x: Tensor) -> Tensor:
 
 @rule(aten.special_spherical_bessel_j0.default)
 def spherical_j0(x: Tensor) -> Tensor:
-    x = _float(x)
+    x = as_float(x)
     terms = [(-1) ** k / math.factorial(2 * k + 1) for k in range(6, -1, -1)]
     far = torch.where(torch.isinf(x), 0.0, torch.sin(x) / x)
     return torch.where(x.abs() < 0.5, polynomial(x * x, terms), far)
@@ -174,7 +170,7 @@ def _airy_series(x: Tensor) -> Tensor:
 
 @rule(aten.special_airy_ai.default)
 def airy_ai(x: Tensor) -> Tensor:
-    x = _float(x)
+    x = as_float(x)
     a = x.abs()
     root = torch.sqrt(a)
     t = 2 * a * root / 3

@@ -8,7 +8,7 @@ import torch
 
 from hearth.capture.decompositions import coefficients as table
 from hearth.capture.decompositions.registry import aten, rule
-from hearth.capture.decompositions.series import ratio
+from hearth.capture.decompositions.series import as_float, ratio
 from hearth.ir.expansions import ERFC_FAR_P, ERFC_FAR_Q, ERFC_P, ERFC_Q
 
 Tensor = torch.Tensor
@@ -16,14 +16,10 @@ _TAIL = math.exp(-2)
 _SLOPE = 2 / math.sqrt(math.pi)
 
 
-def _float(x: Tensor) -> Tensor:
-    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
-
-
 @rule(aten.erfinv.default)
 def erfinv(y: Tensor) -> Tensor:
     """A rational start and two steps of Newton (G. L. Pavlis, 1996)."""
-    y = _float(y)
+    y = as_float(y)
     a, z = y.abs(), y * y
     middle = y * ratio(
         z,
@@ -43,7 +39,7 @@ def erfinv(y: Tensor) -> Tensor:
 @rule(aten.special_erfcx.default)
 def erfcx(x: Tensor) -> Tensor:
     """exp(x²)·erfc(x): Cody's approximations of the tail need no exponential."""
-    x = _float(x)
+    x = as_float(x)
     a = x.abs()
     near = torch.exp(a * a) * torch.erfc(a)
     held = a.clamp(max=4)
@@ -57,7 +53,7 @@ def erfcx(x: Tensor) -> Tensor:
 
 @rule(aten.special_ndtri.default)
 def ndtri(p: Tensor) -> Tensor:
-    p = _float(p)
+    p = as_float(p)
     is_right = p > 1 - _TAIL
     y = torch.where(is_right, 1 - p, p)
     centred = y - 0.5
@@ -75,6 +71,6 @@ def ndtri(p: Tensor) -> Tensor:
 
 @rule(aten.special_log_ndtr.default)
 def log_ndtr(x: Tensor) -> Tensor:
-    t = _float(x) * math.sqrt(0.5)
+    t = as_float(x) * math.sqrt(0.5)
     left = torch.log(erfcx(-t) / 2) - t * t
     return torch.where(x < -1, left, torch.log1p(-torch.erfc(t) / 2))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from hearth.capture.decompositions.registry import aten, rule
-from hearth.capture.decompositions.series import polynomial, ratio
+from hearth.capture.decompositions.series import as_float, polynomial, ratio
 from hearth.capture.decompositions.views import fixed
 
 Tensor = torch.Tensor
@@ -36,10 +36,6 @@ _SERIES_TERMS, _NODES = 192, 96  # enough for a <= 500 in float64
 _ZETA_SHIFTS = 64  # arguments below 9 - 64 have no value
 
 
-def _float(x: Tensor) -> Tensor:
-    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
-
-
 def _lgamma_positive(x: Tensor) -> Tensor:
     z = 1 / (x * x)
     far = (x - 0.5) * torch.log(x) - x + 0.5 * math.log(2 * math.pi) + polynomial(z, _STIRLING) / x
@@ -60,7 +56,7 @@ def _lgamma_positive(x: Tensor) -> Tensor:
 @rule(aten.lgamma.default)
 def lgamma(x: Tensor) -> Tensor:
     """Left of 0 by reflection: ln(pi / |sin(pi·x)|) - ln gamma(1 - x)."""
-    x = _float(x)
+    x = as_float(x)
     mirrored = x < 0
     value = _lgamma_positive(torch.where(mirrored, 1 - x, x))
     sine = torch.sin(math.pi * (x - torch.round(x))).abs()
@@ -70,7 +66,7 @@ def lgamma(x: Tensor) -> Tensor:
 
 @rule(aten.digamma.default)
 def digamma(x: Tensor) -> Tensor:
-    x = _float(x)
+    x = as_float(x)
     y, total = torch.where(x < 0, 1 - x, x), torch.zeros_like(x)
     for _ in range(10):
         is_small = y < 10
@@ -98,7 +94,7 @@ def trigamma(x: Tensor) -> Tensor:
 
 @rule(aten.polygamma.default)
 def polygamma(n: int, x: Tensor) -> Tensor:
-    x = _float(x)
+    x = as_float(x)
     if n == 0:
         return digamma(x)
     if n == 1:

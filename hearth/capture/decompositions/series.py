@@ -9,6 +9,11 @@ import torch
 Tensor = torch.Tensor
 
 
+def as_float(x: Tensor) -> Tensor:
+    """X itself, or an integer in PyTorch's default type."""
+    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
+
+
 def polynomial(x: Tensor, coefficients: Sequence[float]) -> Tensor:
     """Horner's rule; the highest power comes first."""
     total = x * coefficients[0] + coefficients[1]
