@@ -41,7 +41,7 @@ from hearth.lowering import (  # noqa: F401 (each fills the table of rules)
     reduction,
     scans,
 )
-from hearth.lowering.rules import RULES, Operand, number
+from hearth.lowering.rules import RULES, SATURATED, Operand, number
 
 STATE_ROLES = frozenset(("parameter", "buffer", "optimizer", "constant", "seed", "step"))
 
@@ -125,6 +125,8 @@ def _constant(value: Value, array: Any, constants: dict[str, Any]) -> Node:
     first = array.flat[0].item() if array.size else 0
     if array.size == 1 or (array == first).all():
         return build.pointwise(number(first, dtype, value.name), shape=value.shape)
+    for limit, saturated in SATURATED.items() if array.dtype == np.int64 else ():
+        array = np.where(array == limit, saturated, array)
     # Floats keep their precision here, for the float64 reference; the bundle stores float32.
     device = array if array.dtype.kind == "f" else array.astype(dtype)
     if not np.array_equal(device, array):

@@ -26,6 +26,8 @@ RULES: dict[str, Rule] = {}  # filled when the families are imported
 
 _ORDER = (BOOL, INT32, UINT32, FLOAT32)  # a later type wins
 _INT32_LIMITS = (-(2**31), 2**31 - 1)
+# What no integer is below or above keeps that meaning: the fill of a masked maximum, for one.
+SATURATED = {-(2**63): -(2**31), 2**63 - 1: 2**31 - 1}
 
 
 def lowers(*targets: str) -> Callable[[Rule], Rule]:
@@ -57,7 +59,7 @@ def number(value: Operand, dtype: str, origin: str = "") -> Expr:
         return const(bool(plain), BOOL)
     if dtype == FLOAT32:
         return const(float(plain), FLOAT32)
-    whole = int(plain)
+    whole = SATURATED.get(int(plain), int(plain))
     if dtype == INT32 and not _INT32_LIMITS[0] <= whole <= _INT32_LIMITS[1]:
         raise UnsupportedOpError(
             f"the integer {whole} does not fit in 32 bits", where=origin,

@@ -76,6 +76,13 @@ def test_integers_that_need_64_bits_are_refused() -> None:
         lower(with_constant(np.array([-(2**31) - 1]), "int64"))
 
 
+def test_the_limits_of_64_bits_become_those_of_32() -> None:
+    least, greatest = -(2**63), 2**63 - 1
+    table = lower(with_constant(np.array([least, 5, greatest]), "int64")).graph.constants["table"]
+    assert table.tolist() == [-(2**31), 5, 2**31 - 1]
+    lower(with_constant(np.full(3, least), "int64"))
+
+
 def test_geometry_that_depends_on_the_batch_size_is_refused_with_its_line() -> None:
     image = Value("image", shape_of((2, 3, B, 7)), "float32")
     pooled = [Value(n, shape_of((2, 3, B, 3)), t) for n, t in (("v", "float32"), ("i", "int64"))]
