@@ -21,7 +21,6 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.modules import transformer
 from torch.overrides import TorchFunctionMode
 
 from hearth.capture.canonicalize import canonicalize
@@ -34,6 +33,7 @@ from hearth.capture.origins import UNKNOWN, Origins
 from hearth.capture.random import Streams, rewindable
 from hearth.capture.rewrites import REWRITES
 from hearth.capture.statistics import STATISTICS
+from hearth.capture.substitutes import substituted
 from hearth.capture.unify import unify
 from hearth.errors import CaptureError
 from hearth.ir.dim import shape_of
@@ -182,13 +182,8 @@ def _canonical_backends() -> Iterator[None]:
         stack.enter_context(mock.patch.object(effects, "has_effects", return_value=False))
         stack.callback(torch.backends.mha.set_fastpath_enabled, fastpath)
         torch.backends.mha.set_fastpath_enabled(False)
-        stack.enter_context(mock.patch.object(transformer, "_detect_is_causal_mask", _is_causal))
+        stack.enter_context(substituted())
         yield
-
-
-def _is_causal(mask: Any, is_causal: bool | None = None, size: int | None = None) -> bool:
-    """What the caller says; PyTorch would look into the mask, for speed only."""
-    return is_causal is True
 
 
 class _Reader:
