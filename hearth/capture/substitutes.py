@@ -26,7 +26,10 @@ def _is_causal(mask: Tensor | None, is_causal: bool | None = None, size: int | N
 
 
 def _adaptive_log_softmax(module: Any, input_: Tensor, target: Tensor) -> Any:
-    """All log-probabilities, of which the target's are taken; PyTorch computes its cluster only."""
+    """All log-probabilities, of which the target's are taken; PyTorch computes its cluster only.
+
+    A cluster without a target has the gradient 0, where PyTorch has none.
+    """
     rows, targets = (input_, target) if target.dim() else (input_[None], target[None])
     chosen = module.log_prob(rows).gather(1, targets[:, None]).squeeze(1)
     loss = (-chosen).mean()

@@ -20,8 +20,9 @@ class LargeVocabulary(nn.Module):
         self.softmax = nn.AdaptiveLogSoftmaxWithLoss(6, 20, [5, 12], div_value=2.0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        classes = torch.arange(len(x)) * 7 % 20
-        chosen: torch.Tensor = self.softmax(x[:, 0], classes).output
+        rows = x.reshape(-1, 6)
+        classes = torch.arange(len(rows)) * 7 % 20  # some of every cluster
+        chosen: torch.Tensor = self.softmax(rows, classes).output
         return chosen
 
 
