@@ -13,6 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from hearth.capture.ctc import ctc_loss
+
 REWRITES: dict[Any, Callable[..., Any]] = {}
 
 
@@ -22,6 +24,9 @@ def _rewrite(*functions: Any) -> Callable[[Callable[..., Any]], Callable[..., An
         return rule
 
     return register
+
+
+_rewrite(F.ctc_loss)(ctc_loss)
 
 
 @_rewrite(F.gaussian_nll_loss)

@@ -51,9 +51,26 @@ class Uncertain(nn.Module):
         return value
 
 
+class Spoken(nn.Module):
+    """Lengths differ, and a label repeats, within a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = nn.Linear(6, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores = self.score(x).log_softmax(2).transpose(0, 1)
+        row = torch.arange(len(x))
+        targets = torch.tensor([1, 1, 2]).expand(len(x), 3)
+        loss = nn.CTCLoss(reduction="none")
+        value: torch.Tensor = loss(scores, targets, 5 - row % 2, row % 4)
+        return value
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "adaptive softmax": LargeVocabulary,
     "causal mask": Masked,
+    "alignments": Spoken,
     "gaussian": Uncertain,
     "cumulative averages": lambda: nn.BatchNorm1d(5, momentum=None),
     "no running statistics": lambda: nn.BatchNorm1d(5, track_running_stats=False),
