@@ -106,6 +106,8 @@ INDEX_OPS: dict[str, str] = {
     "aten.gather.default": "(x, axis, indices: integer, no longer than x along the other axes)",
     "hearth.index_add": "(g: [N, ...], indices: integer [N], size) -> [size, ...], zeros plus g at "
     "its row; an index outside adds nowhere",
+    "hearth.order": "(x, count, descending) -> int64, the positions of the first count elements of "
+    "the last axis, NaN as the largest, equals in their order",
     "hearth.scan": "(x, kind) -> every element of the last axis with all before it; kind is sum, "
     "prod, max, min or logsumexp",
 }

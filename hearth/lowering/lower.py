@@ -36,6 +36,7 @@ from hearth.lowering import (  # noqa: F401 (each fills the table of rules)
     elementwise,
     indexing,
     layout,
+    ordering,
     pooling,
     random,
     reduction,

@@ -113,6 +113,7 @@ class Emitter:
         self.numbers: dict[Hashable, int] = {}
         self.accumulators: dict[Node, int] = {}
         self.memo: dict[tuple[Node, Coords, tuple[Guard, ...]], Expr] = {}
+        self.is_recomputing = False
         self.outer = tuple(axis(i, e) for i, e in enumerate(frame.outer))
         self.point = linearize(self.outer, frame.outer)
 
@@ -209,7 +210,9 @@ class Emitter:
             return self.load(node, linearize(coords, node.shape), guards)
         match node.op:
             case Pointwise():
-                return self._pointwise(node, coords, guards)
+                if node not in self.members or self._is_home(node, coords):
+                    return self._pointwise(node, coords, guards)
+                return self._recomputed(node, coords, guards)
             case Gather(axis=along):
                 x, index = node.inputs
                 chosen = self.value(index, coords, guards)
@@ -221,6 +224,19 @@ class Emitter:
             case op if isinstance(op, VIEW_OPS):
                 return self._view(node, coords, guards)
         raise NotFusibleError  # a reduction or contraction that is not computed yet
+
+    def _is_home(self, node: Node, coords: Coords) -> bool:
+        place = linearize(coords, node.shape)
+        return place in (self.point, linearize(self.full_coords(), self.frame.shape))
+
+    def _recomputed(self, node: Node, coords: Coords, guards: tuple[Guard, ...]) -> Expr:
+        """A member's element of another point; not members behind members, which would multiply."""
+        if self.is_recomputing:
+            raise NotFusibleError
+        self.is_recomputing = True
+        value = self._pointwise(node, coords, guards)
+        self.is_recomputing = False
+        return value
 
     def _pointwise(self, node: Node, coords: Coords, guards: tuple[Guard, ...]) -> Expr:
         assert isinstance(node.op, Pointwise)

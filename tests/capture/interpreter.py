@@ -226,6 +226,9 @@ OPS: dict[str, Callable[..., Any]] = {
     "hearth.avg_pool_grad": _avg_pool_grad,
     "aten.index_select.default": _plain(torch.index_select),
     "aten.gather.default": _plain(torch.gather),
+    "hearth.order": _plain(
+        lambda x, n, down: x.sort(dim=-1, descending=down, stable=True)[1][..., :n]
+    ),
     "hearth.scan": lambda self, node, x, kind: SCANS[kind](x),
     "hearth.index_add": _plain(_index_add),
     "aten.full.default": lambda self, node, shape, value: torch.full(

@@ -1,8 +1,4 @@
-"""Sorting and what is like it: every element counts those that come before it.
-
-The count is its rank; the element of a rank is found by comparing ranks with positions.  Both are
-n * n comparisons for a row of n, all parallel.
-"""
+"""Sorting and what is like it: the order of every row as one operator, then a lookup."""
 
 from __future__ import annotations
 
@@ -10,35 +6,22 @@ from typing import Any
 
 import torch
 
-from hearth.capture.decompositions.registry import aten, rule
+from hearth.capture.decompositions.registry import aten, operator, rule
 
 Tensor = torch.Tensor
 Scalar = float | int | bool
 
-
-def _first(a: Tensor, b: Tensor, descending: bool) -> Tensor:
-    """Whether a comes before b and is not equal: NaN counts as the largest."""
-    if descending:
-        a, b = b, a
-    less = a < b
-    return less | ((b != b) & (a == a)) if a.dtype.is_floating_point else less
-
-
-def ranks(x: Tensor, descending: bool = False) -> Tensor:
-    """The place of every element of the last axis in the stable order."""
-    x = x.long() if x.dtype == torch.bool else x
-    other, own = x.unsqueeze(-1), x.unsqueeze(-2)
-    number = torch.arange(x.shape[-1])
-    earlier = number.unsqueeze(-1) < number
-    before = _first(other, own, descending) | (earlier & ~_first(own, other, descending))
-    return before.sum(-2)
+operator(
+    "order(Tensor x, int count, bool descending) -> Tensor",
+    lambda x, count, descending: x.new_empty((*x.shape[:-1], count), dtype=torch.int64),  # noqa: ARG005
+)
 
 
 def order(x: Tensor, count: int, descending: bool = False) -> Tensor:
     """The positions of the first `count` elements of the last axis in the stable order."""
-    number = torch.arange(x.shape[-1]).unsqueeze(-1)
-    chosen = ranks(x, descending).unsqueeze(-1) == torch.arange(count)
-    return torch.where(chosen, number, 0).sum(-2)
+    x = x.long() if x.dtype == torch.bool else x
+    positions: Tensor = torch.ops.hearth.order(x.contiguous(), count, descending)
+    return positions
 
 
 def _ordered(x: Tensor, axis: int, count: int, descending: bool) -> tuple[Tensor, Tensor]:
@@ -84,9 +67,15 @@ def _element(x: Tensor, axis: int, place: Any, keepdim: bool) -> tuple[Tensor, T
     if not x.dim():
         return x.clone(), torch.zeros((), dtype=torch.int64)
     rows = x.movedim(axis, -1)
-    place = place.unsqueeze(-1) if isinstance(place, Tensor) else place
-    chosen = ranks(rows) == place
-    indices = torch.where(chosen, torch.arange(rows.shape[-1]), 0).sum(-1, keepdim=True)
+    if isinstance(place, Tensor):
+        indices = torch.gather(order(rows, rows.shape[-1]), -1, place.unsqueeze(-1))
+    else:
+        indices = order(rows, place + 1)[..., place:]
+    return _picked(x, axis, indices, keepdim)
+
+
+def _picked(x: Tensor, axis: int, indices: Tensor, keepdim: bool) -> tuple[Tensor, Tensor]:
+    """The elements at one index per row (along the last axis), and the indices."""
     indices = indices.movedim(-1, axis)
     values = torch.gather(x, axis, indices)
     return (values, indices) if keepdim else (values.squeeze(axis), indices.squeeze(axis))
@@ -137,16 +126,13 @@ def mode(x: Tensor, axis: int = -1, keepdim: bool = False) -> tuple[Tensor, Tens
     if not x.dim():
         return _element(x, axis, 0, keepdim)
     rows = x.movedim(axis, -1)
-    rows = rows.long() if x.dtype == torch.bool else rows
-    n = rows.shape[-1]
     uses = (rows.unsqueeze(-1) == rows.unsqueeze(-2)).sum(-1)
-    often = uses == uses.amax(-1, keepdim=True)
-    least = torch.where(often, ranks(rows), n).argmin(-1, keepdim=True)
-    value, number = torch.gather(rows, -1, least), torch.arange(n)
-    same = (rows == value) | (number == least)
-    indices = torch.where(same, number, -1).amax(-1, keepdim=True).movedim(-1, axis)
-    values = torch.gather(x, axis, indices)
-    return (values, indices) if keepdim else (values.squeeze(axis), indices.squeeze(axis))
+    often, positions = uses == uses.amax(-1, keepdim=True), order(rows, rows.shape[-1])
+    first = torch.gather(often, -1, positions).long().argmax(-1, keepdim=True)
+    least, number = torch.gather(positions, -1, first), torch.arange(rows.shape[-1])
+    same = (rows == torch.gather(rows, -1, least)) | (number == least)
+    last = torch.where(same, number, -1).amax(-1, keepdim=True)
+    return _picked(x, axis, last, keepdim)
 
 
 # ------------------------------------------------------------------ places among sorted numbers

@@ -31,6 +31,7 @@ FORMS.update(
         "aten.index_select.default": _spelled("self", "dim", "index"),
         "hearth.index_add": _spelled("g", "indices", "size"),
         "hearth.scan": _spelled("x", "kind"),
+        "hearth.order": _spelled("x", "count", "descending"),
     }
 )
 
