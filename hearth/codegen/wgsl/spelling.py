@@ -52,11 +52,11 @@ SPELLING: dict[str, str] = {
     "eq": "{0} == {1}",
     "ne": "{0} != {1}",
     "ne.float32": "!({0} == {1})",  # naga compiles `!=` so that it is false for NaN
-    "lt": "{0} < {1}",
+    "lt": "({0} < {1})",  # `a < b, c > d` would be the template a<b, c>
     "le": "{0} <= {1}",
     "gt": "{0} > {1}",
     "ge": "{0} >= {1}",
-    "lt.bool": "u32({0}) < u32({1})",
+    "lt.bool": "(u32({0}) < u32({1}))",
     "le.bool": "u32({0}) <= u32({1})",
     "gt.bool": "u32({0}) > u32({1})",
     "ge.bool": "u32({0}) >= u32({1})",
