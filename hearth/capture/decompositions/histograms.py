@@ -64,7 +64,8 @@ def histogram_of_equal_bins(
     density: bool = False,
 ) -> tuple[Tensor, Tensor]:
     values = x.reshape(-1)
-    low, high = _ends(values, *(range or (0.0, 0.0 if x.numel() else 1.0)), 0.5)
+    first, last = range or (0.0, 0.0 if x.numel() else 1.0)
+    low, high = _ends(values, first, last, 0.5)
     step, number = (high - low) / bins, torch.arange(bins + 1)
     up, down = low + step * number, high - step * (bins - number)  # as torch.linspace
     edges = torch.where(number < (bins + 1) // 2, up, down)
