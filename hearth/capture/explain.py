@@ -40,6 +40,19 @@ def _instead_of(operator: object) -> str:
     return next((text for start, text in _INSTEAD.items() if name.startswith(start)), _ITEM)
 
 
+# What leaves PyTorch while it runs: the start of a message, and what to write instead.
+_OUTSIDE = {
+    ".numpy() is not supported": "compute with torch operations: NumPy's results do not reach the "
+    "compiled step",
+    "There was no fake impl registered": "write the operator as a function of torch operations; "
+    "its gradient follows, or an autograd.Function of torch operations gives it",
+}
+
+
+def _outside(error: Exception) -> str | None:
+    return next((text for start, text in _OUTSIDE.items() if start in str(error)), None)
+
+
 @contextmanager
 def explained(origins: Origins) -> Iterator[None]:
     """Turn an exception of the model, or of the tracer, into one of ours that names the line."""
@@ -54,6 +67,14 @@ def explained(origins: Origins) -> Iterator[None]:
                 where=origins.of(error),
                 why="a compiled step performs the same operations for every batch",
                 remedy=_instead_of(getattr(error, "func", None)),
+            ) from error
+        instead = _outside(error)
+        if instead is not None:
+            raise UnsupportableError(
+                "the step computes outside of PyTorch",
+                where=origins.of(error),
+                why="only what PyTorch's own operators do can be compiled and differentiated",
+                remedy=instead,
             ) from error
         first = next((line for line in str(error).splitlines() if line.strip()), "")
         raise CaptureError(

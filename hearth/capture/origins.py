@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -53,11 +54,16 @@ class Origins:
         self._modules = {id(module): name for module, name in modules.items()}
         self._place = place
         self._of_sequence: dict[int, str] = {}
+        self.calls: Counter[tuple[str, str]] = Counter()  # (origin, function), before the gradient
+        self._is_forward = True
         self.current = place or UNKNOWN
 
-    def enter(self) -> int:
+    def enter(self, function: Any) -> int:
         """Note the calling line; returns autograd's sequence number for `leave`."""
         self._set(self._place or self._here())
+        name = getattr(function, "__name__", "")
+        if self._is_forward and name != "__get__":  # of a property, such as a shape
+            self.calls[self.current, name] += 1
         return _sequence()
 
     def leave(self, sequence: int, origin: str) -> None:
@@ -67,6 +73,7 @@ class Origins:
 
     def follow_gradient(self, root: Any) -> None:
         """Have every autograd node behind `root` announce its forward line when it runs."""
+        self.end_forward()
         stack, seen = [root], set()
         while stack:
             node = stack.pop()
@@ -76,6 +83,10 @@ class Origins:
             origin = self._of_sequence.get(node._sequence_nr(), UNKNOWN)
             node.register_prehook(lambda _, origin=origin: self._set(f"{origin}, gradient"))
             stack.extend(parent for parent, _ in node.next_functions)
+
+    def end_forward(self) -> None:
+        """From here on, what is called is not the model and its loss."""
+        self._is_forward = False
 
     def of(self, error: BaseException) -> str:
         """The user's innermost line in the traceback of an error, else the current origin."""

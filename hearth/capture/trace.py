@@ -32,6 +32,7 @@ from hearth.capture.index_rewrites import INDEX_REWRITES
 from hearth.capture.origins import UNKNOWN, Origins
 from hearth.capture.random import Streams, rewindable
 from hearth.capture.rewrites import REWRITES
+from hearth.capture.single import GradientReached, check_single, untraced
 from hearth.capture.statistics import STATISTICS
 from hearth.capture.substitutes import substituted
 from hearth.capture.unify import unify
@@ -92,6 +93,14 @@ class Tracing:
         return list(torch.autograd.grad(scalar, list(tensors), allow_unused=True))
 
 
+class SingleSample(Tracing):
+    """In place of a trace, to see which operations a single sample meets."""
+
+    def gradient(self, *_: Any) -> list[torch.Tensor | None]:
+        self.origins.end_forward()
+        raise GradientReached
+
+
 Traced = Callable[[dict[str, torch.Tensor], Tracing], Sequence[TracedOutput]]
 
 
@@ -109,11 +118,46 @@ def capture(
     `UnsupportableError`.
     """
     batches = BATCH_SIZES if any(i.batched for i in inputs) else BATCH_SIZES[:1]
+    origins = [Origins(modules or {}, place) for _ in batches]
     graphs = [
-        canonicalize(_trace(function, inputs, batch, Origins(modules or {}, place), rewrites))
-        for batch in batches
+        canonicalize(_trace(function, inputs, batch, own, rewrites))
+        for batch, own in zip(batches, origins, strict=True)
     ]
-    return unify(graphs, batches)
+    graph = unify(graphs, batches)
+    if len(batches) > 1:
+        single = Origins(modules or {}, place)
+        outputs = _run_single(function, inputs, single, rewrites)
+        check_single(outputs, graph, single.calls, origins[0].calls)
+    return graph
+
+
+def _run_single(
+    function: Traced,
+    inputs: Sequence[TracedInput],
+    origins: Origins,
+    rewrites: Mapping[Any, Callable[..., Any]],
+) -> dict[str, tuple[int, ...]] | None:
+    """Runs the function, up to its gradient, on one sample: the shapes of its outputs.
+
+    None where the model refuses a single sample, as BatchNorm does with one value per channel.
+    """
+    nothing = torch.empty(0)
+    tracing = SingleSample(origins, Streams(nothing, nothing))
+
+    def named(*tensors: torch.Tensor) -> dict[str, torch.Tensor]:
+        with _Interception(origins, rewrites):
+            outputs = function({i.name: t for i, t in zip(inputs, tensors, strict=True)}, tracing)
+        return {o.name: o.tensor for o in outputs}
+
+    with _canonical_backends(), rewindable(tracing.streams), untraced():
+        fakes = [torch.empty(i.at(1), dtype=i.dtype) for i in inputs]
+        try:
+            results = dispatch_functionalize(named, FunctionalTensorMode())(*fakes)
+            return {name: tuple(tensor.shape) for name, tensor in results.items()}
+        except GradientReached:
+            return {}
+        except Exception:
+            return None
 
 
 def _trace(
@@ -159,7 +203,7 @@ class _Interception(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        sequence = self.origins.enter()
+        sequence = self.origins.enter(func)
         origin, rule, kwargs = self.origins.current, self.rewrites.get(func), kwargs or {}
         result = NotImplemented if rule is None else rule(*args, **kwargs)
         if result is NotImplemented:

@@ -167,6 +167,11 @@ def _operand(argument: Argument, values: Mapping[Value, Node]) -> Operand:
 
 def _hint(target: str) -> str:
     """The supported operations with the nearest names, and the file where a rule would belong."""
+    if not target.startswith(("aten.", "hearth.")):
+        return (
+            "an operator of another library: write it with torch operations, or add its "
+            "decomposition to hearth/capture/decompositions"
+        )
     near = difflib.get_close_matches(target, RULES, n=3, cutoff=0.6)
     if not near:
         return "add a rule to a family in hearth/lowering"

@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
+from hearth.driver.check import check
 from hearth.errors import (
     CaptureError,
     HearthError,
@@ -18,7 +20,7 @@ from hearth.errors import (
     UnsupportableError,
     UnsupportedOpError,
 )
-from hearth.steps.programs import capture_gradients
+from hearth.steps.programs import capture_evaluate, capture_gradients
 from hearth.steps.train_step import TrainStep
 
 
@@ -33,6 +35,29 @@ class Net(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.body(self, x)
 
+
+class InNumpy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(np.sin(x.detach().numpy()))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient
+
+
+@torch.library.custom_op("hearth_tests::without_shapes", mutates_args=())
+def without_shapes(x: torch.Tensor) -> torch.Tensor:
+    return x.clone()
+
+
+@torch.library.custom_op("hearth_tests::with_shapes", mutates_args=())
+def with_shapes(x: torch.Tensor) -> torch.Tensor:
+    return x.clone()
+
+
+with_shapes.register_fake(torch.empty_like)
+with_shapes.register_autograd(lambda _, gradient: gradient)
 
 STRAY = nn.Parameter(torch.ones(3))
 
@@ -67,6 +92,34 @@ def splits_by_a_tensor(net: Net, x: torch.Tensor) -> torch.Tensor:
 
 def branches_on_the_batch_size(net: Net, x: torch.Tensor) -> torch.Tensor:
     return net.linear(x).relu() if len(x) > 10 else net.linear(x)
+
+
+def treats_one_sample_otherwise(net: Net, x: torch.Tensor) -> torch.Tensor:
+    return net.linear(x).relu() if len(x) == 1 else net.linear(x)
+
+
+def loops_while_values_are_small(net: Net, x: torch.Tensor) -> torch.Tensor:
+    while x.abs().max() < 5:
+        x = 2 * x
+    return net.linear(x)
+
+
+def has_rows_of_different_lengths(net: Net, x: torch.Tensor) -> torch.Tensor:
+    lengths = x[:, 0].long() + 1
+    packed = nn.utils.rnn.pack_padded_sequence(x[:, :, None], lengths, batch_first=True)
+    return net.linear(nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)[0][..., 0])
+
+
+def cuts_to_the_longest(net: Net, x: torch.Tensor) -> torch.Tensor:
+    return net.linear(x)[:, : int(x.max())]
+
+
+def computes_in_numpy(net: Net, x: torch.Tensor) -> torch.Tensor:
+    return InNumpy.apply(net.linear(x))  # type: ignore[no-any-return,no-untyped-call]
+
+
+def calls_an_operator_without_shapes(net: Net, x: torch.Tensor) -> torch.Tensor:
+    return without_shapes(net.linear(x))
 
 
 def repeats_by_the_batch_size(net: Net, x: torch.Tensor) -> torch.Tensor:
@@ -116,6 +169,12 @@ CASES: dict[Callable[..., Any], tuple[type[HearthError], str]] = {
     encodes_unknown_classes: (UnsupportableError, "give one_hot its num_classes"),
     splits_by_a_tensor: (UnsupportableError, "tensor_split plain integers"),
     branches_on_the_batch_size: (CaptureError, "different batch sizes"),
+    treats_one_sample_otherwise: (CaptureError, "relu is called 1 times for one sample"),
+    loops_while_values_are_small: (UnsupportableError, "values that are only known when it runs"),
+    has_rows_of_different_lengths: (UnsupportableError, "values that are only known when it runs"),
+    cuts_to_the_longest: (UnsupportableError, "values that are only known when it runs"),
+    computes_in_numpy: (UnsupportableError, "compute with torch operations"),
+    calls_an_operator_without_shapes: (UnsupportableError, "as a function of torch operations"),
     repeats_by_the_batch_size: (CaptureError, "different batch sizes"),
     scales_by_a_root: (CaptureError, "different batch sizes"),
     makes_a_batch_sized_table: (CaptureError, "different batch sizes"),
@@ -138,11 +197,70 @@ def test_a_model_that_cannot_be_captured_names_the_reason_and_the_line(forward: 
     kind, text = CASES[forward]
     with pytest.raises(kind, match=re.escape(text)) as caught:
         capture_gradients(step_of(Net(forward)), torch.randn(4, 4), torch.randn(4, 3))
-    if forward not in (makes_a_batch_sized_table, detaches):
+    if forward not in (makes_a_batch_sized_table, detaches, computes_in_numpy):
         assert f"in {forward.__name__}" in caught.value.where, caught.value.where
         assert re.match(r"\S+\.py:\d+ ", caught.value.where)
     if forward is not uses_a_stray_parameter:
         assert caught.value.remedy
+
+
+def test_an_output_that_loses_the_batch_of_one_is_refused() -> None:
+    step = step_of(Net(lambda net, x: net.linear(x)[:, :1].squeeze()), lambda o, y: o.sum())
+    with pytest.raises(CaptureError, match=re.escape("shape () for one sample and [B]")) as caught:
+        capture_evaluate(step, torch.randn(4, 4), torch.randn(4))
+    assert "squeeze(axis)" in caught.value.remedy
+
+
+def test_a_model_that_refuses_one_sample_is_captured_for_more() -> None:
+    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    assert capture_gradients(step_of(net), torch.randn(4, 4), torch.randn(4, 3)).nodes
+
+
+def test_all_gaps_are_in_one_report_with_their_lines() -> None:
+    def forward(net: Net, x: torch.Tensor) -> torch.Tensor:
+        spectrum = torch.fft.fft(x).abs()
+        return with_shapes(net.linear(spectrum))
+
+    report = check(step_of(Net(forward)), torch.randn(4, 4), torch.randn(4, 3))
+    ours, theirs = (
+        next(gap for gap in report.gaps if gap.op.startswith(name))
+        for name in ("aten._fft", "hearth_tests.with_shapes")
+    )
+    spectrum, result = (int(g.origin.split(":")[1].split()[0]) for g in (ours, theirs))
+    assert result == spectrum + 1
+    assert "hearth/capture/decompositions" in theirs.hint
+
+
+def test_an_autograd_function_of_torch_operations_keeps_its_own_gradient() -> None:
+    class Steep(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+            (x,) = ctx.saved_tensors
+            return 3 * x * gradient
+
+    net = Net(lambda net, x: Steep.apply(net.linear(x)))  # type: ignore[no-untyped-call]
+    graph = capture_gradients(step_of(net), torch.randn(4, 4), torch.randn(4, 3))
+    assert any(3 in node.args for node in graph.nodes)
+
+
+def test_a_submodule_may_have_the_name_of_a_method() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.double = nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            (layer,) = self.children()
+            return layer(x)  # type: ignore[no-any-return]
+
+    graph = capture_gradients(step_of(Odd()), torch.randn(4, 4), torch.randn(4, 3))
+    gradients = {o.name for o in graph.outputs if o.role == "gradient"}
+    assert gradients == {"double.weight", "double.bias"}
 
 
 @pytest.mark.parametrize(
