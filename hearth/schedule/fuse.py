@@ -169,7 +169,7 @@ def reaches(start: Group, goal: Group) -> bool:
 
 def _needs(graph: Graph, roots: set[Node]) -> dict[Node, set[Node]]:
     """What must exist before a node: what it reads, and all parts of a pack that it reads."""
-    needs = direct_reads(graph, roots)
+    needs = direct_reads(graph.nodes, roots)
     for needed in needs.values():
         for pack in [n for n in needed if isinstance(n.op, Pack)]:
             needed |= {base_of(part) for part in pack.inputs}

@@ -86,7 +86,7 @@ def limit_operands(graph: Graph, roots: set[Node], most: int) -> set[Node]:
     roots = set(roots)
     nodes = graph.nodes
     while True:
-        reads = direct_reads(graph, roots)
+        reads = direct_reads(nodes, roots)
         crowded = [
             n for n in nodes
             if n in roots and not isinstance(n.op, Pack) and len(reads[n]) + 1 > most
@@ -111,10 +111,10 @@ def inlined_by(root: Node, roots: set[Node]) -> list[Node]:
     return list(found)
 
 
-def direct_reads(graph: Graph, roots: set[Node]) -> dict[Node, set[Node]]:
-    """For every node: the stored values that computing it reads."""
+def direct_reads(nodes: list[Node], roots: set[Node]) -> dict[Node, set[Node]]:
+    """For every node (inputs before users): the stored values that computing it reads."""
     reads: dict[Node, set[Node]] = {}
-    for node in graph.nodes:
+    for node in nodes:
         found: set[Node] = set()
         for x in node.inputs:
             found |= {x} if is_stored(x, roots) else reads[x]
