@@ -1,10 +1,11 @@
 """Which architectures compile, how far each backend is from PyTorch, and what that costs.
 
-    python bench/architectures.py [--tables trained,full,published] [NAME ...]
+    python bench/architectures.py [--tables trained,full,published] [--missing] [NAME ...]
 
-Measures the named rows (by default all of the chosen tables), keeps every measurement in
-build/architectures.json, and writes docs/architectures.md from all that are kept.  `published`
-needs the packages that tests/architectures/published/models.py names.
+Measures the named rows (by default all of the chosen tables, with --missing only those that have
+never been measured), keeps every measurement in build/architectures.json, and writes
+docs/architectures.md from all that are kept.  `published` needs the packages that
+tests/architectures/published/models.py names.
 """
 
 from __future__ import annotations
@@ -141,16 +142,17 @@ HEAD = """<!-- Written by `python bench/architectures.py`: run it again instead 
 
 # Architectures
 
-What has been trained in the tests, what compiling costs, and what `hearth check` says of models
-from other packages.  Figures are from one machine with two cores that were shared; compile times
-are CPU time.
+What is trained in the tests, what compiling costs, and what `hearth check` says of models from
+other packages; rows are what has been measured so far.  Figures are from one machine with two
+cores that were shared with other work, which makes CPU time longer, too.
 
 ## Trained on every backend, next to PyTorch
 
 Twenty steps each, with batches of 2 and 5 in turn, compiled with 3 (`tests/architectures`).  Small
 versions with every kind of layer of the original.  A cell is the largest deviation of any loss or
 final weight from PyTorch float64, relative to the largest element of its tensor; in brackets, how
-many times PyTorch float32's own.  WebGPU runs on lavapipe in Python and on SwiftShader in Chromium.
+many times PyTorch float32's own; tensors that are zero but for rounding are compared in the tests
+and left out here.  WebGPU runs on lavapipe in Python and on SwiftShader in Chromium.
 `*`: rounding took the run across a kink (of ReLU, of a maximum), so that every step was compared
 alone, from the state that the device had.
 """
@@ -225,6 +227,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--tables", default=",".join(TABLES))
+    parser.add_argument("--missing", action="store_true")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     kept = json.loads(KEPT.read_text()) if KEPT.is_file() else {}
@@ -232,7 +235,8 @@ def main() -> None:
     for key in given.tables.split(","):
         measure, names = TABLES[key]
         for name in names:
-            if not given.names or name in given.names:
+            is_chosen = not given.names or name in given.names
+            if is_chosen and not (given.missing and name in kept[key]):
                 kept[key][name] = measure(name)
                 print(f"{key}: {name}: {json.dumps(kept[key][name])[:160]}", flush=True)
                 KEPT.parent.mkdir(exist_ok=True)

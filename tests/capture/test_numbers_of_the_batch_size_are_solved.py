@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hearth.capture.random import philox, replay_random, uniform
 from hearth.capture.unify import solve_float, solve_integer
 from hearth.ir.dim import B, Dim
+from hearth.steps.function import capture_function
 
 BATCHES = (7, 11, 17)
 SMALL = st.integers(1, 10_000)
@@ -91,3 +92,18 @@ def test_replayed_masks_are_the_same_in_every_precision_and_scale_what_they_keep
         kept = masks[1][masks[1] > 0]
         assert torch.allclose(kept, torch.full_like(kept, 1 / (1 - p)))
         assert abs(len(kept) / 4099 - (1 - p)) < 0.03
+
+
+@pytest.mark.parametrize("scatters", [False, True])
+def test_a_dense_strided_view_of_the_batch_is_a_permutation(scatters: bool) -> None:
+    """PyTorch's gradients make such views; a table of indices would be of the batch's size."""
+
+    def transposed(x: torch.Tensor) -> torch.Tensor:
+        size, stride = (len(x), 4, 3), (12, 1, 4)
+        if scatters:
+            return torch.as_strided_scatter(torch.zeros_like(x), x.mT, size, stride)
+        return torch.as_strided(x.clone(), size, stride)
+
+    graph = capture_function(transposed, torch.randn(2, 3, 4), batched=True)
+    assert not graph.constants
+    assert any(node.target == "aten.permute.default" for node in graph.nodes)
