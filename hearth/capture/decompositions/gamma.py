@@ -13,7 +13,7 @@ import torch
 
 from hearth.capture.decompositions.registry import aten, rule
 from hearth.capture.decompositions.series import as_float, polynomial, ratio
-from hearth.capture.decompositions.views import fixed
+from hearth.capture.decompositions.tables import constant
 
 Tensor = torch.Tensor
 
@@ -150,7 +150,9 @@ def _upper_integral(a: Tensor, x: Tensor) -> Tensor:
 
 def _quadrature() -> tuple[Tensor, Tensor]:
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    return fixed(lambda: torch.tensor((nodes + 1) / 2)), fixed(lambda: torch.tensor(weights / 2))
+    return constant(lambda: torch.tensor((nodes + 1) / 2)), constant(
+        lambda: torch.tensor(weights / 2)
+    )
 
 
 def _incomplete(a: Tensor, x: Tensor, upper: bool) -> Tensor:

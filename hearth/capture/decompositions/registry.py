@@ -24,6 +24,8 @@ def rule(*overloads: Any) -> Callable[[Rule], Rule]:
     """
 
     def register(function: Rule) -> Rule:
+        twice = [overload for overload in overloads if overload in RULES]
+        assert not twice, f"two rules for {twice}"
         RULES.update(dict.fromkeys(overloads, function))
         return function
 

@@ -283,29 +283,3 @@ def slice_scatter(
     place = torch.clamp(torch.div(number, step, rounding_mode="floor"), 0, len(chosen) - 1)
     spread = torch.index_select(source, axis, place)
     return torch.where(_along(inside, axis % x.dim(), x.dim()), spread, x)
-
-
-@rule(aten.diagonal_scatter.default)
-def diagonal_scatter(
-    x: Tensor, source: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
-) -> Tensor:
-    rows = x.movedim((dim1, dim2), (-2, -1))
-    height, width, length = rows.shape[-2], rows.shape[-1], source.shape[-1]
-    along_columns = offset < 0
-    full = F.pad(source, (0, (width if along_columns else height) - length))
-    spread = full.unsqueeze(-2 if along_columns else -1)
-    column, row = torch.arange(width), torch.arange(height).unsqueeze(-1)
-    written = torch.where(column - row == offset, spread, rows)
-    return written.movedim((-2, -1), (dim1, dim2))
-
-
-@rule(aten.as_strided_scatter.default)
-def as_strided_scatter(
-    x: Tensor, source: Tensor, size: Sequence[int], stride: Sequence[int], offset: int | None = None
-) -> Tensor:
-    """As if x lay in memory in row-major order."""
-    place = torch.full((), offset or 0, dtype=torch.int64)
-    for extent, step in zip(size, stride, strict=True):
-        place = place.unsqueeze(-1) + torch.arange(extent) * step
-    flat: Tensor = index_copy(x.reshape(-1), 0, place.reshape(-1), source.reshape(-1))
-    return flat.reshape(x.shape)

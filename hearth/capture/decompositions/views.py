@@ -6,23 +6,17 @@ What can be said as a slice is one; the rest computes the flat index of every el
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch.utils._python_dispatch import _disable_current_modes
 
 from hearth.capture.decompositions.registry import aten, rule
+from hearth.capture.decompositions.tables import constant
 
 Tensor = torch.Tensor
 Ints = Sequence[int]
-
-
-def fixed(make: Callable[[], Tensor]) -> Tensor:
-    """A table that is computed while the step is traced, and becomes a constant of the graph."""
-    with _disable_current_modes(), torch._C.DisableTorchFunction():
-        return make()
 
 
 # ---------------------------------------------------------------------------------------- diagonals
@@ -74,13 +68,13 @@ def trace(x: Tensor) -> Tensor:
 @rule(aten.tril_indices.default)
 def tril_indices(rows: int, columns: int, offset: int = 0, **given: Any) -> Tensor:
     dtype = given.get("dtype") or torch.int64
-    return fixed(lambda: torch.tril_indices(rows, columns, offset, dtype=dtype))
+    return constant(lambda: torch.tril_indices(rows, columns, offset, dtype=dtype)).clone()
 
 
 @rule(aten.triu_indices.default)
 def triu_indices(rows: int, columns: int, offset: int = 0, **given: Any) -> Tensor:
     dtype = given.get("dtype") or torch.int64
-    return fixed(lambda: torch.triu_indices(rows, columns, offset, dtype=dtype))
+    return constant(lambda: torch.triu_indices(rows, columns, offset, dtype=dtype)).clone()
 
 
 # ---------------------------------------------------------------------------------------- strided
@@ -140,7 +134,7 @@ def as_strided_scatter(
             table[target] = position
         return table
 
-    table = fixed(writer)
+    table = constant(writer)
     written = torch.index_select(source.reshape(-1), 0, table.clamp(min=0))
     return torch.where(table >= 0, written, x.reshape(-1)).reshape(x.shape)
 
