@@ -1,0 +1,1 @@
+"""Random small networks, as PyTorch source, whose gradients are compared with PyTorch's."""

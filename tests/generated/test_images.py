@@ -1,0 +1,21 @@
+"""Random networks over images."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+
+from tests.generated.agreement import check
+from tests.generated.networks import Network, networks
+from tests.generated.templates import IMAGES
+
+INPUTS = (("float", ("B", 2, 7, 6)), ("float", ("B", 4)), ("int", ("B",)))
+
+
+@pytest.mark.slow
+@pytest.mark.wasm
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=300)
+@given(network=networks(INPUTS, IMAGES, most_lines=7))
+def test_a_random_network_over_images_has_pytorchs_gradients(network: Network) -> None:
+    check(network)
