@@ -24,9 +24,10 @@ INTRODUCTION = """\
 What Hearth claims of PyTorch's own test databases, `op_db` and `module_db` of torch {version}.
 {yes} stands for: the float32, int64 and bool samples agree with PyTorch in float64, on the
 reference interpreter and in WebAssembly, and a fixed tenth of them on WebGPU (`tests/database`;
-CI takes {most} samples of each dtype at even distances, `HEARTH_ALL_SAMPLES=1` takes all). {no} is refused with an error that names the operator and its line. Samples of
-types that no device has (complex, float16, bfloat16, float64) are left out. A gradient is the one
-of PyTorch, with respect to every input that it differentiates.
+CI takes {some} samples of each dtype at even distances, `HEARTH_ALL_SAMPLES=1` takes all).
+{no} is refused with an error that names the operator and its line. Samples of types that no device
+has (complex, float16, bfloat16, float64) are left out. A gradient is the one of PyTorch, with
+respect to every input that it differentiates.
 """
 
 
