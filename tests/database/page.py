@@ -34,9 +34,8 @@ respect to every input that it differentiates.
 def render() -> str:
     import torch
 
-    parts = [
-        INTRODUCTION.format(version=torch.__version__.split("+")[0], yes=YES, no=NO, most=SOME)
-    ]
+    version = torch.__version__.split("+")[0]
+    parts = [INTRODUCTION.format(version=version, yes=YES, no=NO, some=SOME)]
     for title, entries in (("Operators", operators()), ("Modules", modules())):
         parts += [f"## {title}\n", _summary(entries), _table(entries)]
     parts += ["## Not claimed, and why\n", _reasons(), "## Limits of what is claimed\n", _limits()]
