@@ -101,7 +101,7 @@ class WebgpuDevice:
         return self._read(offset, nbytes)
 
     def _write(self, offset: int, data: bytes | NDArray[Any]) -> None:
-        if len(data):
+        if memoryview(data).nbytes:
             self._device.queue.write_buffer(self._arena, offset, data)
 
     def _read(self, offset: int, nbytes: int) -> bytes:

@@ -96,7 +96,12 @@ UNTESTED: Mapping[str, Names] = {
         "torch.ops.aten._flash_attention_forward",
     ),
     "its samples read memory outside of their tensors": ("as_strided.partial_views",),
-    "its samples hold a float32 tensor of their own": ("nn.FractionalMaxPool3d",),
+    "its samples hold a float32 tensor of their own": (
+        *("nn.FractionalMaxPool2d", "nn.FractionalMaxPool3d"),
+    ),
+    "orders in a tensor make expressions about as deep as Python's stack": (
+        *("special.laguerre_polynomial_l", "special.legendre_polynomial_p"),
+    ),
 }
 
 

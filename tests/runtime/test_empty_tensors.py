@@ -48,3 +48,17 @@ def test_a_kernel_without_points_is_no_step_and_a_slot_is_never_empty() -> None:
     program = hearth.compile_function(nothing, torch.zeros(2, 3)).manifest.programs["run"]
     assert program.steps == ()
     assert min(slot_bytes(program, 1)) == 256
+
+
+@pytest.mark.wasm
+@pytest.mark.webgpu
+@pytest.mark.parametrize("runner", ["reference", "wasm", "webgpu"])
+def test_an_empty_tensor_may_be_an_input(runner: str, tmp_path: Path) -> None:
+    examples = [torch.zeros(3, 2), torch.zeros(3, 0)]
+    compiled = hearth.compile_function(lambda x, y: torch.cat([x, y], 1), examples, batched=False)
+    compiled.save(tmp_path / "dist", runtime=False)
+    opened = hearth.open_runner(tmp_path / "dist", runner)
+    assert isinstance(opened, BundleRunner)
+    with opened:
+        x, nothing = np.ones((3, 2), np.float32), np.zeros((3, 0), np.float32)
+        np.testing.assert_array_equal(opened.run("run", [x, nothing])["output/0"], x)
