@@ -89,7 +89,7 @@ class WebgpuDevice:
         self._arena, self._plan, self._groups = arena, plan, {}
 
     def write(self, buffer: int, elements: NDArray[Any]) -> None:
-        self._write(self._offset(buffer), np.ascontiguousarray(elements))
+        self._write(self._offset(buffer), np.ascontiguousarray(elements).tobytes())
 
     def read(self, buffer: int, nbytes: int) -> bytes:
         return self._read(self._offset(buffer), nbytes)
@@ -100,8 +100,8 @@ class WebgpuDevice:
     def read_state(self, offset: int, nbytes: int) -> bytes:
         return self._read(offset, nbytes)
 
-    def _write(self, offset: int, data: bytes | NDArray[Any]) -> None:
-        if memoryview(data).nbytes:
+    def _write(self, offset: int, data: bytes) -> None:
+        if data:
             self._device.queue.write_buffer(self._arena, offset, data)
 
     def _read(self, offset: int, nbytes: int) -> bytes:
