@@ -13,6 +13,7 @@ INPUTS = (("float", ("B", 2, 7, 6)), ("float", ("B", 4)), ("int", ("B",)))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.wasm
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=300)

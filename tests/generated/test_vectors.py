@@ -14,6 +14,7 @@ ROWS = (("float", ("B", 3, 7)), ("float", ("B", 7, 2)), ("int", ("B", 7)))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.wasm
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=400)
@@ -23,6 +24,7 @@ def test_a_random_network_over_vectors_has_pytorchs_gradients(network: Network) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.wasm
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=300)
