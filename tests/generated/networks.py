@@ -1,7 +1,7 @@
 """Random networks as PyTorch source: what hypothesis draws, shrinks, and prints when one fails.
 
 A network is a list of statements.  Each takes earlier values by name, so that values are shared,
-used several times and viewed again; it is kept if PyTorch runs it at two batch sizes.
+used several times and viewed again; it is kept if PyTorch runs it at three batch sizes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import nn
 
 from hearth.capture.random import replay_random
 
-BATCH_SIZES = (2, 5)
-MOST_ELEMENTS = 3000  # at the larger of these
+BATCH_SIZES = (1, 2, 7)  # a statement must have one rank at all of them
+MOST_ELEMENTS = 4000  # at the largest of these
 Shape = tuple[int | str, ...]  # "B" is the batch
 Draw = st.DrawFn
 
@@ -33,6 +33,9 @@ class Network:
 
     def __repr__(self) -> str:
         return f"\n{self.source}\n# inputs: {', '.join(f'{k} {s}' for k, s in self.inputs)}\n"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # hypothesis would print one line
 
     def module(self) -> nn.Module:
         scope: dict[str, Any] = {"torch": torch, "F": F, "nn": nn}
@@ -55,7 +58,7 @@ def _input(kind: str, shape: Shape, batch: int, generator: torch.Generator) -> t
 
 @dataclass
 class Writer:
-    """The network so far, and its values at two batch sizes."""
+    """The network so far, and its values at all batch sizes."""
 
     draw: Draw
     values: dict[str, tuple[torch.Tensor, ...]] = field(default_factory=dict)
@@ -66,15 +69,15 @@ class Writer:
     def pick(self, *, floats: bool = True, least_rank: int = 0) -> str:
         fitting = [
             name
-            for name, (value, _) in self.values.items()
+            for name, (value, *_) in self.values.items()
             if value.is_floating_point() == floats and value.dim() >= least_rank
         ]
         return self.draw(st.sampled_from(fitting or list(self.values)))
 
     def extents(self, name: str) -> tuple[int | None, ...]:
         """None where the extent depends on the batch."""
-        small, large = (value.shape for value in self.values[name])
-        return tuple(a if a == b else None for a, b in zip(small, large, strict=True))
+        shapes = (value.shape for value in self.values[name])
+        return tuple(e[0] if len(set(e)) == 1 else None for e in zip(*shapes, strict=True))
 
     def rank(self, name: str) -> int:
         return self.values[name][0].dim()
@@ -127,8 +130,8 @@ class Writer:
             if not isinstance(result, torch.Tensor) or result.numel() > MOST_ELEMENTS:
                 return None
             results.append(result)
-        small, large = results
-        return (small, large) if small.dim() == large.dim() and small.numel() else None
+        one_rank = len({result.dim() for result in results}) == 1
+        return tuple(results) if one_rank and results[0].numel() else None
 
 
 Template = Callable[[Writer], str]
@@ -143,8 +146,8 @@ def networks(
 ) -> Network:
     writer = Writer(draw)
     for k, (kind, shape) in enumerate(inputs):
-        pair = [_input(kind, shape, b, torch.Generator().manual_seed(b)) for b in BATCH_SIZES]
-        writer.values[f"x{k}"] = tuple(pair)
+        drawn = [_input(kind, shape, b, torch.Generator().manual_seed(b)) for b in BATCH_SIZES]
+        writer.values[f"x{k}"] = tuple(drawn)
     for _ in range(draw(st.integers(1, most_lines))):
         writer.try_line(draw(st.sampled_from(list(templates)))(writer))
     return Network(_source(writer, len(inputs)), inputs)
@@ -152,7 +155,7 @@ def networks(
 
 def _source(writer: Writer, inputs: int) -> str:
     arguments = ", ".join(f"x{k}" for k in range(inputs))
-    last = [name for name, (v, _) in writer.values.items() if v.is_floating_point()][-3:]
+    last = [name for name, (v, *_) in writer.values.items() if v.is_floating_point()][-3:]
     made = [f"        self.{name} = {how}" for name, how in writer.parameters.items()]
     lines = [f"        {line}" for line in writer.lines]
     return "\n".join(

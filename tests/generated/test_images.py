@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given, settings
 
@@ -10,6 +12,10 @@ from tests.generated.networks import Network, networks
 from tests.generated.templates import IMAGES
 
 INPUTS = (("float", ("B", 2, 7, 6)), ("float", ("B", 4)), ("int", ("B",)))
+
+pytestmark = pytest.mark.skipif(
+    "HEARTH_ALL_SAMPLES" not in os.environ, reason="HEARTH_ALL_SAMPLES=1 runs a thousand networks"
+)
 
 
 @pytest.mark.slow

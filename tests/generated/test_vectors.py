@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given, settings
 
@@ -11,6 +13,10 @@ from tests.generated.templates import EVERYWHERE, SEQUENCES
 
 VECTORS = (("float", ("B", 5)), ("float", ("B", 1)), ("int", ("B",)))
 ROWS = (("float", ("B", 3, 7)), ("float", ("B", 7, 2)), ("int", ("B", 7)))
+
+pytestmark = pytest.mark.skipif(
+    "HEARTH_ALL_SAMPLES" not in os.environ, reason="HEARTH_ALL_SAMPLES=1 runs a thousand networks"
+)
 
 
 @pytest.mark.slow
