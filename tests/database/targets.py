@@ -45,12 +45,17 @@ def captured(case: Case, dtype: torch.dtype) -> AtenGraph:
 
 def on_reference(case: Case) -> Arrays:
     """In float64, of the graph that is captured in float64."""
-    aten = captured(case, torch.float64)
+    feeds = [t.numpy() for t in widen(case.tensors)]
+    return interpreted(captured(case, torch.float64), feeds, batch=1)
+
+
+def interpreted(aten: AtenGraph, feeds: Arrays, batch: int) -> Arrays:
+    """All outputs by the reference interpreter in float64, from input/0, input/1, ...."""
     graph = lower(aten, {*FILE_DTYPES, "float64"}).graph
     words = np.array([SEED & 0xFFFFFFFF, SEED >> 32], np.uint32)
-    feeds: dict[str, Any] = {SEED_INPUT: words, STEP_INPUT: np.array(STEP, np.int32)}
-    feeds |= {f"input/{k}": t.numpy() for k, t in enumerate(widen(case.tensors))}
-    results = run(graph, feeds, 1, np.float64)
+    named: dict[str, Any] = {SEED_INPUT: words, STEP_INPUT: np.array(STEP, np.int32)}
+    named |= {f"input/{k}": array for k, array in enumerate(feeds)}
+    results = run(graph, named, batch, np.float64)
     return [results[o.name] for o in aten.outputs]
 
 

@@ -16,18 +16,14 @@ from hearth.capture.graph import AtenGraph
 from hearth.capture.random import replay_random
 from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
 from hearth.driver.compile import link_functions
-from hearth.driver.generate import WASM_VARIANTS
 from hearth.driver.programs import graph_of_function
-from hearth.ir.dtype import DEVICE_DTYPE
-from hearth.ir.reference import run
-from hearth.lowering.lower import lower
 from hearth.steps.examples import RANDOM_INPUTS
 from tests.database.judge import SEED, STEP, Expected, default_dtype, exact, near
+from tests.database.targets import VARIANT, interpreted
 from tests.generated.networks import Network
 
 Tensors = list[torch.Tensor]
 EXAMPLE_BATCH, BATCH = 7, 3
-VARIANT = {"program.wasm": WASM_VARIANTS["program.wasm"]}
 
 
 def results(module: torch.nn.Module, parameters: Tensors, inputs: Tensors) -> Tensors:
@@ -74,7 +70,7 @@ def check(network: Network) -> None:
     if not all(np.isfinite(y).all() for y in expected.narrow if y.dtype.kind == "f"):
         reject()
     feeds = [_typed(t, torch.float64).numpy() for t in (*parameters, *inputs)]
-    found = _on_reference(captured(module, examples, torch.float64), feeds)
+    found = interpreted(captured(module, examples, torch.float64), feeds, BATCH)
     problem = exact(found, expected)
     assert problem is None, f"reference: {problem}"
     if crc32(network.source.encode()) % 5 == 0:
@@ -93,15 +89,6 @@ def _eager(
     typed = [[_typed(t, dtype) for t in group] for group in (parameters, inputs)]
     with default_dtype(dtype), replay_random(SEED, STEP):
         return results(module, *typed)
-
-
-def _on_reference(aten: AtenGraph, feeds: list[Any]) -> list[Any]:
-    graph = lower(aten, DEVICE_DTYPE).graph
-    words = np.array([SEED & 0xFFFFFFFF, SEED >> 32], np.uint32)
-    named = {f"input/{k}": array for k, array in enumerate(feeds)}
-    named |= {"hearth/seed": words, "hearth/step": np.array(STEP, np.int32)}
-    values = run(graph, named, BATCH, np.float64)
-    return [values[o.name] for o in aten.outputs]
 
 
 def _on_wasm(aten: AtenGraph, feeds: list[Any]) -> list[Any]:
