@@ -1,0 +1,79 @@
+"""Whole training steps, loss read back: Hearth, other browser frameworks, native PyTorch.
+
+    python -m bench                                      a quick set of workloads and batches
+    python -m bench --full                               everything; takes an hour or more
+    python -m bench --workloads mlp,cnn --batches 32     what is named, and nothing else
+    python -m bench --peers "hearth*,torch eager*"       shell patterns of peers
+    python -m bench --page                               only writes the page from what is kept
+
+One run is one workload at one batch size with all chosen peers, in interleaved rounds; it is kept
+in build/bench.json, in place of an older run of the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from fnmatch import fnmatch
+from typing import Final
+
+from bench.browser import build_pages
+from bench.kept import keep
+from bench.measure import measure
+from bench.peers import Peer, hearth, pytorch
+from bench.prepare import Case, prepare
+from bench.table import table
+from bench.workloads import WORKLOADS
+
+PEERS = (*hearth.PEERS, *pytorch.PEERS)
+QUICK_BATCHES: Final[tuple[int, ...]] = (32,)
+FULL_BATCHES: Final[tuple[int, ...]] = (1, 16, 32, 64, 128)
+
+
+def main() -> None:
+    options = parser().parse_args()
+    warnings.simplefilter("ignore")
+    sizes = FULL_BATCHES if options.full else QUICK_BATCHES
+    sizes = tuple(map(int, options.batches.split(","))) if options.batches else sizes
+    names = options.workloads.split(",") if options.workloads else list(WORKLOADS)
+    peers = [p for p in PEERS if any(fnmatch(p.name, g) for g in options.peers.split(","))]
+    cases = [Case(WORKLOADS[name], rows) for name in names for rows in sizes]
+    build_pages()
+    for case in cases:
+        prepare_all(case, peers)
+    if options.prepare:
+        return
+    for case in cases:
+        rows, browser = measure(case, peers, rounds=options.rounds, seconds=options.seconds,
+                                limit_s=options.limit)  # fmt: skip
+        print(table(case, keep(case, rows, browser)), flush=True)
+
+
+def prepare_all(case: Case, peers: list[Peer]) -> None:
+    prepare(case)
+    for peer in peers:
+        try:
+            peer.prepare(case)
+        except Exception as error:
+            print(f"{peer.name}, {case.key}: cannot be prepared: {error}", file=sys.stderr)
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    made.add_argument("--workloads", metavar="NAME,…", help=", ".join(WORKLOADS))
+    made.add_argument("--batches", metavar="N,…", help="default: 32; with --full 1,16,32,64,128")
+    made.add_argument("--peers", metavar="PATTERN,…", default="*", help="default: all")
+    made.add_argument("--full", action="store_true", help="all batch sizes")
+    made.add_argument("--rounds", type=int, default=5, help="interleaved rounds (5)")
+    made.add_argument("--seconds", type=float, default=0.2, help="of a peer in a round (0.2)")
+    made.add_argument("--limit", type=float, default=600, help="seconds for all rounds (600)")
+    made.add_argument("--prepare", action="store_true", help="only compile, export and install")
+    return made
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""build/bench.json: every run of one workload at one batch size, replaced as a whole by the next.
+
+Times of one run were taken in turns on one machine; a ratio is only ever formed within one run.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from bench.machine import machine
+from bench.measure import Row
+from bench.prepare import ROOT, Case
+
+KEPT: Final = ROOT / "build" / "bench.json"
+
+Run = dict[str, Any]  # machine: facts, rows: by peer
+
+
+def read_runs() -> dict[str, Run]:
+    """All runs by case."""
+    found: dict[str, Run] = json.loads(KEPT.read_text()) if KEPT.is_file() else {}
+    return found
+
+
+def keep(case: Case, rows: dict[str, Row], browser: str) -> Run:
+    """Adds the run of a case, in place of an older one."""
+    run = {"machine": machine(browser), "rows": rows}
+    runs = read_runs() | {case.key: run}
+    KEPT.parent.mkdir(exist_ok=True)
+    KEPT.write_text(json.dumps(runs, indent=1))
+    return run
+
+
+def ratio(run: Run, peer: str, to: str) -> float | None:
+    """How many times as long `peer` takes as `to`; None where either has no comparable time."""
+    ours, theirs = (comparable(run["rows"].get(name, {})) for name in (peer, to))
+    return None if ours is None or theirs is None else ours / theirs
+
+
+def comparable(row: Row) -> float | None:
+    """The median time of a peer that was seen to compute the same losses."""
+    ms: float | None = row.get("ms") if row.get("agrees") else None
+    return ms

@@ -1,0 +1,89 @@
+"""Interleaved rounds: every peer takes its turn in each, so that all meet the same machine."""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any, Final
+
+from bench.browser import Rig
+from bench.peers import Peer, Session
+from bench.prepare import Case
+
+Row = dict[str, Any]
+
+# The losses of the first steps may deviate by this much from PyTorch in float64, relative.  A
+# float32 rounding error is 1e-7; a wrong or missing gradient moves the second loss by over 1e-2.
+DEVIATION: Final = 1e-3
+
+
+def measure(case: Case, peers: Sequence[Peer], *, rounds: int, seconds: float,
+            limit_s: float) -> tuple[dict[str, Row], str]:  # fmt: skip
+    """The row of each peer, and the browser's version; no round begins after `limit_s`."""
+    deadline = time.monotonic() + limit_s
+    rows: dict[str, Row] = {}
+    sessions: dict[str, Session] = {}
+    with ExitStack() as closing:
+        rig = closing.enter_context(Rig())
+        for peer in peers:
+            row: Row = {}
+            rows[peer.name] = row
+            try:
+                session = peer.open(case, rig)
+                closing.callback(session.close)
+                row |= check(session.losses(), case.losses())
+            except Exception as error:
+                row["error"] = first_line(error)
+                continue
+            sessions[peer.name] = session
+        times = time_all(sessions, rounds, seconds, deadline)
+        for name, session in sessions.items():
+            rows[name] |= summary(times[name]) | session.facts()
+        return rows, rig.browser.version
+
+
+def time_all(sessions: dict[str, Session], rounds: int, seconds: float,
+             deadline: float) -> dict[str, list[list[float]]]:  # fmt: skip
+    """Milliseconds per step of each round, after one round that only warms up."""
+    times: dict[str, list[list[float]]] = {name: [] for name in sessions}
+    gc.collect()
+    gc.disable()
+    for number in range(rounds + 1):
+        start = time.monotonic()
+        for name, session in sessions.items():
+            found = session.times_ms(seconds)
+            if number > 0:
+                times[name].append(found)
+        now = time.monotonic()
+        if number > 0 and now + (now - start) > deadline:
+            break
+    gc.enable()
+    return times
+
+
+def check(losses: Sequence[float], expected: Sequence[float]) -> Row:
+    """Whether the first losses agree with PyTorch in float64."""
+    pairs = zip(losses, expected, strict=True)
+    worst = max(abs(ours - theirs) / abs(theirs) for ours, theirs in pairs)
+    # Not `worst <= DEVIATION` alone: a loss that is not a number compares as false, and fails.
+    return {"deviation": worst if math.isfinite(worst) else None, "agrees": worst <= DEVIATION}
+
+
+def summary(rounds: Sequence[Sequence[float]]) -> Row:
+    """Median and best over rounds of a round's median time per step."""
+    medians = [statistics.median(times) for times in rounds]
+    return {
+        "ms": statistics.median(medians),
+        "best_ms": min(medians),
+        "rounds": len(rounds),
+        "steps": sum(map(len, rounds)),
+    }
+
+
+def first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}"[:200]
