@@ -55,7 +55,9 @@ async function load() {
   /** @type {typeof import("../runtime/src/index.ts")} */
   const { Trainer } = await import(new URL("hearth.js", base).href);
   const backend = /** @type {"auto" | "webgpu" | "wasm"} */ (query.get("backend") ?? "auto");
-  const trainer = await Trainer.load(base, { backend, ...numbers("threads", "seed") });
+  const trainer = await Trainer.load(base, {
+    backend, ...numbers("threads", "seed"), onDevice: () => { showDevice(); },
+  });
   demo.trainer = trainer;
   text("model", trainer.manifest.model || "A model");
   document.title = `Train ${trainer.manifest.model}`;

@@ -1,6 +1,6 @@
 /**
- * Which devices to try, and in what order: WebGPU on real hardware, then WebAssembly with threads,
- * then without.
+ * Which devices to try, and in what order: WebGPU where it was asked for, WebAssembly with threads,
+ * then without.  Where nothing was asked for, WebGPU on real hardware may challenge WebAssembly.
  */
 
 import type { Bundle } from "./bundle.ts";
@@ -12,7 +12,7 @@ import { openWebGpu, requestAdapter } from "./webgpu.ts";
 
 export const BACKEND_CHOICES = ["auto", "webgpu", "wasm"] as const;
 
-/** `auto` takes WebGPU only on real hardware, `webgpu` also takes a software adapter. */
+/** `auto` measures, and takes WebGPU only on real hardware; `webgpu` takes a software one, too. */
 export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 
 export interface Candidate {
@@ -20,11 +20,20 @@ export interface Candidate {
   open(batch: number): Promise<Device>;
 }
 
-/** The devices to try for a bundle, best first; the list may be empty. */
+/** The devices for a bundle. */
+export interface Candidates {
+  /** To try, best first; may be empty. */
+  first: Candidate[];
+  /** To try in the background, against the first that works. */
+  challenger: Candidate | undefined;
+}
+
 export async function candidates(
-  bundle: Bundle, choice: BackendChoice, threads = defaultThreads(),
-): Promise<Candidate[]> {
-  const gpu = choice === "wasm" ? undefined : await webGpuCandidate(bundle, choice === "webgpu");
+  bundle: Bundle, choice: BackendChoice, threads = defaultThreads(), softwareGpu = false,
+): Promise<Candidates> {
+  const isAsked = choice === "webgpu";
+  const gpu = choice === "wasm"
+    ? undefined : await webGpuCandidate(bundle, isAsked, isAsked || softwareGpu);
   const features = wasmFeatures();
   if (threads === 1) features.delete("threads");
   const variants = (bundle.manifest.wasm?.variants ?? []).filter((variant) =>
@@ -33,18 +42,21 @@ export async function candidates(
     name: `WebAssembly (${variant.features.join(", ")})`,
     open: (batch: number) => openWasm(bundle, variant, batch, threads),
   }));
-  return gpu ? [gpu, ...cpu] : cpu;
+  if (!isAsked && cpu.length > 0) return { first: cpu, challenger: gpu };
+  return { first: gpu ? [gpu, ...cpu] : cpu, challenger: undefined };
 }
 
 /** WebGPU; where nobody asked for it, only if there is code and an adapter for it. */
-async function webGpuCandidate(bundle: Bundle, asked: boolean): Promise<Candidate | undefined> {
+async function webGpuCandidate(
+  bundle: Bundle, isAsked: boolean, allowSoftware: boolean,
+): Promise<Candidate | undefined> {
   const name = "WebGPU";
   try {
-    const adapter = await requestAdapter(asked);
-    if (!asked && !bundle.manifest.wgsl) return undefined;
+    const adapter = await requestAdapter(allowSoftware);
+    if (!isAsked && !bundle.manifest.wgsl) return undefined;
     return { name, open: (batch) => openWebGpu(bundle, adapter, batch) };
   } catch (error) {
     if (!(error instanceof BackendError)) throw error;
-    return asked ? { name, open: () => Promise.reject(error) } : undefined;
+    return isAsked ? { name, open: () => Promise.reject(error) } : undefined;
   }
 }

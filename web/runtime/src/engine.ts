@@ -7,6 +7,7 @@
 
 import type { BundleSource } from "./bundle.ts";
 import { readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
+import { Contest, type Comparison } from "./contest.ts";
 import type { DeviceInfo } from "./device.ts";
 import type { Values } from "./elements.ts";
 import { InvalidInputError, NumericalInstabilityError } from "./errors.ts";
@@ -24,7 +25,7 @@ import {
 
 export type EngineEvent =
   | { kind: "warning"; message: string }
-  | { kind: "device"; device: DeviceInfo };
+  | { kind: "device"; device: DeviceInfo; comparison?: Comparison };
 
 export interface EvaluateResult {
   loss: number;
@@ -52,7 +53,8 @@ export class Engine {
   private tail: Promise<unknown> = Promise.resolve();
 
   private constructor(
-    private readonly executor: Executor,
+    private executor: Executor,
+    private readonly contest: Contest | undefined,
     private readonly layout: WeightLayout,
     private completed: number,
     private readonly notify: (event: EngineEvent) => void,
@@ -62,10 +64,10 @@ export class Engine {
   static async load(
     source: BundleSource, options: EngineOptions, notify: (event: EngineEvent) => void,
   ): Promise<Engine> {
-    const { executor, layout } = await openExecutor(source, options, (message) => {
-      notify({ kind: "warning", message });
-    });
-    return new Engine(executor, layout, await completedSteps(executor), notify);
+    const warn = (message: string): void => { notify({ kind: "warning", message }); };
+    const { executor, challenger, layout } = await openExecutor(source, options, warn);
+    const contest = challenger && new Contest(challenger, warn);
+    return new Engine(executor, contest, layout, await completedSteps(executor), notify);
   }
 
   get manifest(): Manifest {
@@ -186,6 +188,7 @@ export class Engine {
   /** Gives the device back after the calls made before; await their results first. */
   dispose(): Promise<void> {
     return this.inOrder(() => {
+      this.contest?.dispose();
       this.executor.device.dispose();
       return Promise.resolve();
     });
@@ -201,13 +204,34 @@ export class Engine {
     program: string, roles: readonly OutputRole[] | undefined, given: () => Argument[],
   ): Promise<{ results: Result[]; step: number }> {
     const { running, step } = await this.inOrder(async () => {
+      const arguments_ = given();
+      await this.settle(program, arguments_, roles);
       const { batchSize } = this.device;
-      const running = await this.executor.start(program, given(), roles);
+      const begin = performance.now();
+      const running = await this.executor.start(program, arguments_, roles);
+      this.contest?.note(program, running.batch, performance.now() - begin);
       if (this.device.batchSize !== batchSize) this.notify({ kind: "device", device: this.device });
       if (program === "train") this.completed++;
       return { running, step: this.completed };
     });
     return { results: await running.results, step };
+  }
+
+  /** Moves the state to the GPU if that has become the faster device for this call. */
+  private async settle(
+    program: string, given: readonly Argument[], roles: readonly OutputRole[] | undefined,
+  ): Promise<void> {
+    const decided = await this.contest?.decide(program, given, roles);
+    if (!decided) return;
+    const { comparison, winner } = decided;
+    if (winner) {
+      const loser = this.executor;
+      winner.device.writeState(0, await loser.device.readState(this.wholeState()));
+      winner.learningRates = loser.learningRates;
+      this.executor = winner;
+      loser.device.dispose();
+    }
+    this.notify({ kind: "device", device: this.device, comparison });
   }
 
   private inOrder<T>(work: () => Promise<T>): Promise<T> {

@@ -21,6 +21,8 @@ export interface Result {
 
 /** A program under way; `results` arrive when the device has finished. */
 export interface Running {
+  /** Samples that it works on. */
+  batch: number;
   results: Promise<Result[]>;
 }
 
@@ -52,6 +54,7 @@ export class Executor {
     const wanted = outputs.map(({ buffer }) => buffer);
     const { results } = await this.device.start(name, batch, feeds, wanted);
     return {
+      batch,
       results: results.then((parts) => outputs.flatMap((output, i) => {
         const elements = parts[i];
         return elements ? [{ output, values: toValues(output.dtype, elements) }] : [];

@@ -18,6 +18,7 @@ export {
 export type { EngineOptions } from "./open.ts";
 export type { BackendChoice } from "./backends.ts";
 export { fetchSource, type BundleSource } from "./bundle.ts";
+export type { Comparison } from "./contest.ts";
 export type { Backend, DeviceInfo } from "./device.ts";
 export type { Values } from "./elements.ts";
 export type { InputArray, Inputs } from "./inputs.ts";

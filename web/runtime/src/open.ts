@@ -23,10 +23,14 @@ export interface EngineOptions {
   threads?: number;
   /** The largest batch to make room for at load; a larger one makes room later. */
   batchSize?: number;
+  /** Lets `auto` consider a GPU that is software: for tests. */
+  softwareGpu?: boolean;
 }
 
 export interface Opened {
   executor: Executor;
+  /** Another one that gets ready in the background: WebGPU under `auto`. */
+  challenger: Promise<Executor> | undefined;
   layout: WeightLayout;
 }
 
@@ -37,8 +41,14 @@ export async function openExecutor(
   checkOptions(options);
   const bundle = await Bundle.open(source);
   const parts = await readParts(bundle);
-  const executor = await firstGood(bundle, parts, options, warn);
-  return { executor, layout: layoutOf(bundle.manifest, parts.weights) };
+  const { first, challenger } = await candidates(
+    bundle, options.backend ?? "auto", options.threads, options.softwareGpu);
+  const executor = await firstGood(bundle, parts, options, first, warn);
+  return {
+    executor,
+    challenger: challenger && openCandidate(bundle, parts, options, challenger),
+    layout: layoutOf(bundle.manifest, parts.weights),
+  };
 }
 
 interface Parts {
@@ -62,9 +72,9 @@ async function readParts(bundle: Bundle): Promise<Parts> {
 
 /** Tries the devices in order; the first that agrees with the recorded step is taken. */
 async function firstGood(
-  bundle: Bundle, parts: Parts, options: EngineOptions, warn: (message: string) => void,
+  bundle: Bundle, parts: Parts, options: EngineOptions, tried: readonly Candidate[],
+  warn: (message: string) => void,
 ): Promise<Executor> {
-  const tried = await candidates(bundle, options.backend ?? "auto", options.threads);
   const failures: HearthError[] = [];
   for (const candidate of tried) {
     try {

@@ -7,6 +7,7 @@
 
 import type { BundleSource } from "./bundle.ts";
 import { LocalChannel, WorkerChannel, type Channel } from "./channel.ts";
+import type { Comparison } from "./contest.ts";
 import type { DeviceInfo } from "./device.ts";
 import type { Values } from "./elements.ts";
 import type {
@@ -22,6 +23,8 @@ import type { NameMap } from "./weights.ts";
 export interface TrainerOptions extends EngineOptions {
   /** Called with every warning, such as a backend that is not used and why. */
   onWarning?: (message: string) => void;
+  /** Called when another device takes over, or memory for a larger batch was made. */
+  onDevice?: (device: DeviceInfo) => void;
   /** `false` computes on this thread: for Node, and inside a worker of the page. */
   worker?: boolean;
   /** Where hearth.js can be fetched, if a bundler has made it part of another script. */
@@ -34,6 +37,7 @@ export class Trainer {
   readonly manifest: Manifest;
   private rates: readonly number[];
   private currentDevice: DeviceInfo;
+  private currentComparison: Comparison | undefined;
   private completed: number;
   private readonly underWay = new Set<Promise<unknown>>();
   private disposal: Promise<void> | undefined;
@@ -57,14 +61,18 @@ export class Trainer {
   static async load(
     source: string | URL | BundleSource, options: TrainerOptions = {},
   ): Promise<Trainer> {
-    const { onWarning, worker = true, workerUrl, ...engineOptions } = options;
+    const { onWarning, onDevice, worker = true, workerUrl, ...engineOptions } = options;
     const messages: string[] = [];
     let trainer: Trainer | undefined;
     const notify = (event: EngineEvent): void => {
-      if (event.kind === "device" && trainer) trainer.currentDevice = event.device;
-      if (event.kind !== "warning") return;
-      messages.push(event.message);
-      onWarning?.(event.message);
+      if (event.kind === "warning") {
+        messages.push(event.message);
+        onWarning?.(event.message);
+      } else if (trainer) {
+        trainer.currentDevice = event.device;
+        trainer.currentComparison = event.comparison ?? trainer.currentComparison;
+        onDevice?.(event.device);
+      }
     };
     const remote = typeof source === "string" || source instanceof URL;
     const channel = remote && worker
@@ -82,6 +90,11 @@ export class Trainer {
   /** What computes. */
   get device(): DeviceInfo {
     return this.currentDevice;
+  }
+
+  /** What CPU and GPU took for one call, once `backend: "auto"` has decided between them. */
+  get comparison(): Comparison | undefined {
+    return this.currentComparison;
   }
 
   /** The warnings since load. */
