@@ -48,6 +48,7 @@ from hearth.schedule.views import Coords, broadcast_coords, source_of
 
 CONTRACTIONS = (Dot, Conv, ConvInputGrad, ConvWeightGrad)
 COMPUTED = (Pointwise, Reduce, *CONTRACTIONS)  # what a kernel can store
+MAX_DEPTH = 120  # nodes behind nodes: emission calls itself, five times for each
 
 
 class NotFusibleError(Exception):
@@ -114,6 +115,7 @@ class Emitter:
         self.accumulators: dict[Node, int] = {}
         self.memo: dict[tuple[Node, Coords, tuple[Guard, ...]], Expr] = {}
         self.is_recomputing = False
+        self.depth = 0
         self.outer = tuple(axis(i, e) for i, e in enumerate(frame.outer))
         self.point = linearize(self.outer, frame.outer)
 
@@ -198,7 +200,11 @@ class Emitter:
         """The element of a node at a coordinate; guards say when it is needed at all."""
         memo_key = (node, coords, guards)
         if memo_key not in self.memo:
+            self.depth += 1
+            if self.depth > MAX_DEPTH:
+                raise NotFusibleError
             self.memo[memo_key] = self._value(node, coords, guards)
+            self.depth -= 1
         return self.memo[memo_key]
 
     def _value(self, node: Node, coords: Coords, guards: tuple[Guard, ...]) -> Expr:

@@ -81,6 +81,19 @@ def _store_what_is_shared(graph: Graph, nodes: list[Node], roots: set[Node]) -> 
     return roots
 
 
+def limit_depth(graph: Graph, roots: set[Node], most: int) -> set[Node]:
+    """Store more values until no root inlines a chain of more than `most` nodes."""
+    roots = set(roots)
+    depth: dict[Node, int] = {}  # of what is inlined up to a node, the node included
+    for node in graph.nodes:
+        depth[node] = 1 + max((depth[x] for x in node.inputs), default=0)
+        if depth[node] >= most and isinstance(node.op, Pointwise):
+            roots.add(node)
+        if is_stored(node, roots):
+            depth[node] = 0
+    return roots
+
+
 def limit_operands(graph: Graph, roots: set[Node], most: int) -> set[Node]:
     """Store more values until no root alone reads and writes more than `most` buffers."""
     roots = set(roots)

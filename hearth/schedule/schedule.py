@@ -21,10 +21,10 @@ from hearth.ir.rewriting import exchange_nodes
 from hearth.ir.scalar import Arg, Expr
 from hearth.ir.simplify import simplify
 from hearth.schedule.allocate import Allocation, Lifetime, allocate
-from hearth.schedule.emit import COMPUTED, Body, Emitter, base_of, frame_of
+from hearth.schedule.emit import COMPUTED, MAX_DEPTH, Body, Emitter, base_of, frame_of
 from hearth.schedule.fuse import MAX_PARAMS, Fusion, Group, fuse, input_name
 from hearth.schedule.order import order_groups, overlaps, place_update
-from hearth.schedule.roots import choose_roots, limit_operands
+from hearth.schedule.roots import choose_roots, limit_depth, limit_operands
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,9 @@ class _Scheduler:
         updates_in_place: bool,
     ) -> None:
         self.graph, self.inputs, self.state = graph, list(inputs), state
-        self.roots = limit_operands(graph, choose_roots(graph), MAX_PARAMS)
+        # Views between the nodes, and fused members, may double the depth.
+        roots = limit_depth(graph, choose_roots(graph), MAX_DEPTH // 2)
+        self.roots = limit_operands(graph, roots, MAX_PARAMS)
         self.fusion: Fusion = fuse(graph, self.roots, updates_in_place)
         self.groups = list(self.fusion.groups)
         self.places: dict[Node, StatePlace | SlotPlace] = {}

@@ -99,9 +99,6 @@ UNTESTED: Mapping[str, Names] = {
     "its samples hold a float32 tensor of their own": (
         *("nn.FractionalMaxPool2d", "nn.FractionalMaxPool3d"),
     ),
-    "orders in a tensor make expressions about as deep as Python's stack": (
-        *("special.laguerre_polynomial_l", "special.legendre_polynomial_p"),
-    ),
 }
 
 

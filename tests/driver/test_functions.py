@@ -42,6 +42,25 @@ def test_the_keys_of_a_result_name_its_outputs() -> None:
     ]  # fmt: skip
 
 
+def test_a_chain_of_operations_may_be_longer_than_pythons_stack(
+    tmp_path: Path, device: str
+) -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        for k in range(400):
+            x = (x * 0.9 + k % 3).t()
+        for k in range(100):
+            x = torch.log1p(torch.atan2(x, x + k))
+        return torch.softmax(x, 1)
+
+    x = torch.rand(3, 3)
+    hearth.compile_function(function, x, batched=False, backends=[device]).save(
+        tmp_path, runtime=False
+    )
+    with hearth.open_runner(tmp_path, device) as runner:
+        found = runner.run("run", [x.numpy()])
+    np.testing.assert_allclose(found["output/0"], function(x.double()).numpy(), rtol=1e-5)
+
+
 def test_a_function_has_integer_boolean_and_float_outputs_by_name(
     tmp_path: Path, device: str
 ) -> None:

@@ -100,7 +100,7 @@ class Canonical:
                 if not is_known:
                     expansion = SCALAR_OPS[expr.op].expansion
                     assert expansion is not None, f"{expr.op}: neither spelled nor expandable"
-                    return self._rebuild(expansion(*args), keep_axes, {})
+                    return self._rebuild(expansion(*args), keep_axes, {id(a): a for a in args})
                 key: Any = ("apply", expr.dtype, expr.op, *map(id, args))
                 return self._known.setdefault(key, Apply(expr.dtype, expr.op, args))
             case Load():
