@@ -1,51 +1,35 @@
-"""Times exported WebAssembly functions in a headless Chromium, on one thread."""
+"""Times exported WebAssembly functions in a headless Chromium, on one thread or several."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from playwright.sync_api import sync_playwright
 
 from hearth.bundle.dtypes import to_device
+from hearth.bundle.manifest import Step
 from hearth.bundle.read import Bundle
 from hearth.codegen.wasm import Call, emit_module
 from hearth.ir.kernel import Kernel
 from hearth.runtime.browser import find_browser
 from hearth.runtime.plan import make_plan
+from hearth.serve import Server
 
 PAGE_BYTES = 65536
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update"]  # fmt: skip
-
-# Runs each function until `seconds` have passed, in `rounds`; the best time per call in ms.
-SCRIPT = """
-async ({code, pages, words, start, segments, functions, batch, seconds, rounds}) => {
-  const decode = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
-  const bytes = decode(code);
-  const memory = new WebAssembly.Memory({initial: pages, maximum: 65536});
-  const u32 = new Uint32Array(memory.buffer), f32 = new Float32Array(memory.buffer);
-  for (let i = start / 4; i < f32.length; i++) f32[i] = Math.sin(i * 12.9898);
-  for (const [at, value] of words) u32[at / 4] = value;
-  for (const [at, text] of segments) new Uint8Array(memory.buffer).set(decode(text), at);
-  const {instance} = await WebAssembly.instantiate(bytes, {env: {memory}});
-  const best = {};
-  for (const name of functions) best[name] = Infinity;
-  for (let round = 0; round < rounds; round++)
-    for (const name of functions) {
-      const run = instance.exports[name];
-      for (let calls = 1; ; calls *= 2) {
-        const begin = performance.now();
-        for (let i = 0; i < calls; i++) run(batch, 0, 1);
-        const time = performance.now() - begin;
-        if (time > seconds * 1000) { best[name] = Math.min(best[name], time / calls); break; }
-      }
-    }
-  return best;
-}
+PAGE = """
+request => new Promise((resolve, reject) => {
+  const worker = new Worker("/worker.js");
+  worker.onerror = event => reject(new Error(event.message));
+  worker.onmessage = ({data}) => { resolve(data); worker.terminate(); };
+  worker.postMessage(request);
+})
 """
 
 
@@ -61,33 +45,53 @@ class Browser:
     """One Chromium for all measurements of a run."""
 
     def __enter__(self) -> Self:
+        worker = Path(__file__).with_name("timing_worker.js")
+        self._server = Server({"/index.html": b"<!doctype html>", "/worker.js": worker})
         self._playwright = sync_playwright().start()
         executable = find_browser(self._playwright.chromium.executable_path)
         self._browser = self._playwright.chromium.launch(
             executable_path=executable, headless=False, args=FLAGS
         )
         self._page = self._browser.new_page()
+        self._page.goto(f"{self._server.url}index.html")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:  # fmt: skip
         self._browser.close()
         self._playwright.stop()
+        self._server.close()
 
     def times_ms(self, workload: Workload, *, relaxed: bool = True, seconds: float = 0.02,
                  rounds: int = 15) -> dict[str, float]:  # fmt: skip
-        """The best time of each kernel."""
+        """The best time of each kernel, on memory full of numbers."""
         return self._times(_request(workload, relaxed), seconds, rounds)
 
-    def step_ms(self, bundle: Bundle, arrays: dict[int, Any], batch: int) -> float:
+    def step_ms(self, bundle: Bundle, arrays: dict[int, Any], batch: int, *, threads: int = 1,
+                seconds: float = 0.02, rounds: int = 15) -> float:  # fmt: skip
         """The best time of one training step; `arrays` are the inputs by buffer."""
-        return self._times(_step_request(bundle, arrays, batch), 0.02, 15)["train"]
+        request = _step_request(bundle, arrays, batch, threads)
+        return self._times(request, seconds, rounds)["train"]
+
+    def kernels_ms(self, bundle: Bundle, kernels: Sequence[Kernel], arrays: dict[int, Any],
+                   batch: int, *, threads: int = 1, rounds: int = 5) -> list[float]:  # fmt: skip
+        """The best time of every kernel of a step in its place: on the data that it gets there."""
+        steps = bundle.manifest.programs["train"].steps
+        calls = {f"{i}": [_call(step)] for i, step in enumerate(steps)}
+        module = emit_module(kernels, calls, relaxed=True, threads=threads > 1)
+        request = _step_request(bundle, arrays, batch, threads)
+        request |= {"code": _base64(module.code), "functions": list(calls)}
+        return list(self._times(request, 0.004, rounds).values())
 
     def _times(self, request: dict[str, Any], seconds: float, rounds: int) -> dict[str, float]:
         result: dict[str, float] = self._page.evaluate(
-            SCRIPT, {**request, "seconds": seconds, "rounds": rounds}
+            PAGE, {"threads": 1, **request, "seconds": seconds, "rounds": rounds}
         )
         return result
+
+
+def _call(step: Step) -> Call:
+    return Call(step.kernel, step.buffers)
 
 
 def _request(workload: Workload, relaxed: bool) -> dict[str, Any]:
@@ -106,37 +110,45 @@ def _request(workload: Workload, relaxed: bool) -> dict[str, Any]:
         words.append([2048 + 4 * i, top])
         top = _align(top + 4 * size)
     return {
-        "code": base64.b64encode(module.code).decode(),
+        "code": _base64(module.code),
         "pages": -(-top // PAGE_BYTES) + 1,
         "words": words,
-        "start": start,
+        "numbers": [start, top],
         "segments": [],
         "functions": list(workload.kernels),
         "batch": workload.batch,
     }
 
 
-def _step_request(bundle: Bundle, arrays: dict[int, Any], batch: int) -> dict[str, Any]:
+def _step_request(bundle: Bundle, arrays: Mapping[int, Any], batch: int,
+                  threads: int) -> dict[str, Any]:  # fmt: skip
     manifest = bundle.manifest
     assert manifest.wasm is not None
-    (variant,) = (v for v in manifest.wasm.variants if v.features == ("simd128", "relaxed-simd"))
+    features = (
+        ("simd128", "relaxed-simd", "threads") if threads > 1 else ("simd128", "relaxed-simd")
+    )
+    (variant,) = (v for v in manifest.wasm.variants if v.features == features)
     plan = make_plan(manifest, batch)
     scratch = _align(2048 + 4 * len(plan.offsets))
-    arena = _align(scratch + manifest.wasm.scratch_bytes)
+    arena = _align(scratch + threads * manifest.wasm.scratch_bytes)
     state = bundle.initial_state()
     data = {arena + s.offset: to_device(state[s.name], s.name) for s in manifest.state}
     data |= {arena + plan.offsets[buffer]: array for buffer, array in arrays.items()}
-    end = arena + plan.arena_bytes
     table = [[2048 + 4 * i, arena + offset] for i, offset in enumerate(plan.offsets)]
     return {
-        "code": base64.b64encode(bundle.file(variant.file)).decode(),
-        "pages": -(-end // PAGE_BYTES) + 1,
+        "code": _base64(bundle.file(variant.file)),
+        "pages": -(-(arena + plan.arena_bytes) // PAGE_BYTES) + 1,
         "words": [[1024, scratch], *table],
-        "start": end,
-        "segments": [[at, base64.b64encode(a.tobytes()).decode()] for at, a in data.items()],
+        "numbers": [0, 0],
+        "segments": [[at, _base64(a.tobytes())] for at, a in data.items() if a.any()],
         "functions": ["train"],
         "batch": batch,
+        "threads": threads,
     }
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _align(size: int) -> int:

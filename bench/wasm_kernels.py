@@ -1,10 +1,10 @@
 """Speed of the WebAssembly kernels in Chromium next to PyTorch, one thread each, in one run.
 
-export PYTHONPATH=.:examples
+export PYTHONPATH=.
 python bench/wasm_kernels.py products          matrix products
 python bench/wasm_kernels.py convolutions      the two layers of the MNIST CNN
-python bench/wasm_kernels.py step BUNDLE [B]   every kernel of one training step of a bundle
-python bench/wasm_kernels.py models            whole training steps of the three examples
+
+wasm_steps.py measures whole training steps, and their kernels in place.
 """
 
 from __future__ import annotations
@@ -12,20 +12,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from chromium import Browser, Workload
 
-import hearth
-from hearth.bundle.read import read_bundle
-from hearth.driver.compiled import read_build
 from hearth.ir.dim import B
 from hearth.ir.graph import ConvSpec
 from hearth.ir.kernel import ConvTemplate, DotTemplate, Kernel
-from hearth.runtime.inputs import check_batch
 from tests.codegen.wasm.contractions import conv_kernel, dot_kernel
 
 BATCH = 32
@@ -124,62 +118,11 @@ def operations(kernel: Kernel) -> float:
     return 2 * BATCH * t.out_channels * torch.Size(t.out_spatial).numel() * taps
 
 
-def step(browser: Browser, folder: Path, batch: int) -> None:
-    """Each kernel on its own memory: what the parts of a step cost, not their sum."""
-    steps = read_bundle(folder).manifest.programs["train"].steps
-    all_kernels = read_build(folder).kernels
-    kernels = {f"{i} {all_kernels[s.kernel].name}": all_kernels[s.kernel]
-               for i, s in enumerate(steps)}  # fmt: skip
-    times = browser.times_ms(Workload(kernels, batch), rounds=8)
-    total = sum(times.values())
-    print(f"sum {total:.3f} ms, B={batch}")
-    for name, ms in sorted(times.items(), key=lambda item: -item[1])[:25]:
-        rate = ""
-        if kernels[name].template is not None:
-            rate = f"{operations(kernels[name]) / ms * batch / BATCH / 1e6:6.1f} GF/s"
-        print(f"{ms:9.4f} ms {100 * ms / total:5.1f} %  {rate:12s} {name}  {kernels[name].axes}")
-
-
-def models(browser: Browser) -> None:
-    """Best of interleaved rounds: the machine may be busy."""
-    import mnist  # the steps of the examples
-
-    for name in ("mlp", "lenet5", "cnn"):
-        train_step, images, _ = getattr(mnist, name)()
-        x = torch.rand(BATCH, *images.shape[1:])
-        y = torch.randint(0, 10, (BATCH,))
-        with TemporaryDirectory() as folder:
-            hearth.compile(train_step, images, y[:2], backends=("wasm",)).save(folder)
-            bundle = read_bundle(folder)
-            batch = check_batch(bundle.manifest.programs["train"], (x.numpy(),), (y.numpy(),))
-            eager = eager_step(train_step.model, x, y)
-            rounds = [
-                (browser.step_ms(bundle, batch.arrays, BATCH), best_ms(eager)) for _ in range(3)
-            ]
-        ours, theirs = (min(column) for column in zip(*rounds, strict=True))
-        print(f"{name:8s} B={BATCH} {ours:8.3f} ms, torch eager {theirs:8.3f} ms, "
-              f"ratio {ours / theirs:.2f}", flush=True)  # fmt: skip
-
-
-def eager_step(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callable[[], Any]:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-
-    def run() -> None:
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(x), y).backward()
-        optimizer.step()
-
-    return run
-
-
 def main() -> None:
     torch.set_num_threads(1)
     what = sys.argv[1] if len(sys.argv) > 1 else "products"
     with Browser() as browser:
-        if what == "step":
-            step(browser, Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else BATCH)
-        else:
-            {"products": products, "convolutions": convolutions, "models": models}[what](browser)
+        {"products": products, "convolutions": convolutions}[what](browser)
 
 
 if __name__ == "__main__":
