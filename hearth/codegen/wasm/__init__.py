@@ -15,6 +15,7 @@ reductions.py   accumulators
 loops.py        any kernel as loops
 microkernels.py, tiles.py, gemm.py               the template of matrix products
 geometry.py, planes.py, conv.py                  the template of convolutions
+scatter.py      sums by index: the gradient of a table
 epilogue.py     what a template does with its sums
 kernels.py, templates.py, threads.py, program.py all of it as one module
 """

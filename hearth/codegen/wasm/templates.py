@@ -6,19 +6,24 @@ from hearth.codegen.wasm.conv import conv_function
 from hearth.codegen.wasm.epilogue import has_epilogue_only
 from hearth.codegen.wasm.gemm import gemm_function
 from hearth.codegen.wasm.kernels import KernelFunction, Target, loop_function
+from hearth.codegen.wasm.scatter import find_scatter, scatter_function
 from hearth.ir.kernel import ConvTemplate, DotTemplate, Kernel
 
 
 def kernel_function(target: Target, kernel: Kernel) -> KernelFunction:
     """A kernel with a template that this target knows goes there; every other becomes loops."""
-    template = kernel.template
-    if template is not None and has_epilogue_only(kernel) and is_never_empty(kernel):
-        match template:
-            case DotTemplate():
+    if not has_epilogue_only(kernel):
+        return loop_function(target, kernel)
+    scatter = find_scatter(kernel)
+    if scatter is not None:
+        return scatter_function(target, kernel, scatter)
+    if is_never_empty(kernel):
+        match kernel.template:
+            case DotTemplate() as template:
                 return gemm_function(target, kernel, template)
-            case ConvTemplate() if template.spec.rank <= 2:
+            case ConvTemplate() as template if template.spec.rank <= 2:
                 return conv_function(target, kernel, template)
-            case _:  # three dimensions
+            case _:  # none, or three dimensions
                 pass
     return loop_function(target, kernel)
 
