@@ -10,6 +10,7 @@ import gzip
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote
 
-from playwright.sync_api import Request, sync_playwright
+from playwright.sync_api import Page, Request, sync_playwright
 
 from bench.prepare import BUILD, CHECKED_STEPS, ROOT, Case
 from hearth.runtime.browser import find_browser, has_gpu, launch_flags
@@ -27,8 +28,8 @@ HERE: Final = ROOT / "bench"
 MODULES: Final = HERE / "node_modules"
 PAGES: Final = BUILD / "pages"
 LOAD_TIMEOUT_S: Final = 110
-# Collects garbage at once when memory is measured; otherwise Chromium waits up to 20 s for it.
-MEASURING: Final = "--enable-blink-features=ForceEagerMeasureMemory"
+# Otherwise a process that was started ahead becomes the next tab's, and we could not tell whose.
+NO_SPARE: Final = "--disable-features=SpareRendererForSitePerProcess"
 DATA: Final = ("/data.json", "/data.bin", "/index.html")
 
 
@@ -42,10 +43,31 @@ class Rig:
         flags = launch_flags("webgpu", software_gpu=not has_gpu())
         # `headless` would choose Playwright's own headless shell, which has no WebGPU.
         self.browser = playwright.chromium.launch(
-            executable_path=executable, headless=False, args=["--headless=new", *flags, MEASURING]
+            executable_path=executable, headless=False, args=["--headless=new", *flags, NO_SPARE]
         )
         self._closing.callback(self.browser.close)
+        self._processes = self.browser.new_browser_cdp_session()
+        with Server({"/index.html": b"<!doctype html>"}) as server:
+            _, process = self.open_page(f"{server.url}index.html")
+        self.empty_bytes = private_bytes(process)
         return self
+
+    def open_page(
+        self, url: str, on_request: Callable[[Request], None] | None = None
+    ) -> tuple[Page, int | None]:
+        """A new tab on `url`, and the process that computes it, where that can be told."""
+        page = self.browser.new_page()
+        if on_request is not None:
+            page.on("request", on_request)
+        page.set_default_timeout(LOAD_TIMEOUT_S * 1000)
+        before = self._renderers()
+        page.goto(url, wait_until="commit")
+        started = self._renderers() - before
+        return page, started.pop() if len(started) == 1 else None
+
+    def _renderers(self) -> set[int]:
+        found = self._processes.send("SystemInfo.getProcessInfo")["processInfo"]
+        return {process["id"] for process in found if process["type"] == "renderer"}
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:  # fmt: skip
@@ -65,12 +87,11 @@ class PageSession:
         }  # fmt: skip
         self._closing = ExitStack()
         server = self._closing.enter_context(Server(self._routes))
-        self._page = rig.browser.new_page()
-        self._closing.callback(self._page.close)
-        self._page.on("request", self._count)
-        self._page.set_default_timeout(LOAD_TIMEOUT_S * 1000)
         spec = {"workload": case.workload.name, "rows": case.rows, **options}
-        self._page.goto(f"{server.url}index.html?{quote(json.dumps(spec))}")
+        url = f"{server.url}index.html?{quote(json.dumps(spec))}"
+        self._page, self._process = rig.open_page(url, self._count)
+        self._empty_bytes = rig.empty_bytes
+        self._closing.callback(self._page.close)
         try:
             self._page.wait_for_function("globalThis.bench", timeout=LOAD_TIMEOUT_S * 1000)
             problem = self._page.evaluate("bench.problem")
@@ -91,6 +112,9 @@ class PageSession:
 
     def facts(self) -> dict[str, Any]:
         found: dict[str, Any] = self._page.evaluate("bench.facts()")
+        memory, empty = private_bytes(self._process), self._empty_bytes
+        if memory is not None and empty is not None:
+            found["memory_bytes"] = memory - empty
         return {**found, "code_bytes": self._code_bytes()}
 
     def close(self) -> None:
@@ -108,6 +132,16 @@ class PageSession:
             if isinstance(found, Path) and found.suffix not in (".safetensors", ".onnx", ".ckpt"):
                 total += len(gzip.compress(found.read_bytes(), 9))
         return total
+
+
+def private_bytes(process: int | None) -> int | None:
+    """Memory that a process shares with no other: JavaScript, WebAssembly, code; only on Linux."""
+    try:
+        text = Path(f"/proc/{process}/smaps_rollup").read_text()
+    except OSError:
+        return None
+    fields = [line.split() for line in text.splitlines()[1:]]
+    return 1024 * sum(int(f[1]) for f in fields if f[0] in ("Private_Clean:", "Private_Dirty:"))
 
 
 def _html(name: str) -> bytes:

@@ -97,24 +97,13 @@ class Session {
     }
   }
 
-  async facts(): Promise<Record<string, unknown>> {
-    return {
-      first_step_ms: this.firstStepMs, device: this.training.device,
-      memory_bytes: await memoryBytes(),
-    };
+  facts(): Record<string, unknown> {
+    return { first_step_ms: this.firstStepMs, device: this.training.device };
   }
 
   private async step(): Promise<number> {
     return this.training.step(this.next++ % this.batches);
   }
-}
-
-/** JavaScript and WebAssembly memory of the page and its workers; not what lies on a GPU. */
-async function memoryBytes(): Promise<number> {
-  const measured = await (performance as unknown as {
-    measureUserAgentSpecificMemory(): Promise<{ bytes: number }>;
-  }).measureUserAgentSpecificMemory();
-  return measured.bytes;
 }
 
 async function readData(): Promise<Data> {
