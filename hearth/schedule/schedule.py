@@ -196,8 +196,8 @@ class _Scheduler:
         born: dict[Node, int] = {node: 0 for node in self.inputs if node not in self.places}
         last: dict[Node, int] = dict.fromkeys(born, 0)
         for step, group in enumerate(ordered):
-            for node in stored[group]:
-                if node not in self.places:
+            for node in group.members:  # in their order: that of a set changes with every run
+                if node in stored[group] and node not in self.places:
                     born[node] = last[node] = step
             for node in group.reads:
                 if node in born:
