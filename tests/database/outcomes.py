@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from zlib import crc32
 
+import torch
+
 from hearth.errors import CaptureError, UnsupportableError, UnsupportedOpError
 from tests.database.cases import Case, Entry
 from tests.database.judge import Expected, exact, expect, near
@@ -74,10 +76,15 @@ def outcomes(judged: Sequence[Judged], target: str) -> list[Outcome]:
 
 
 def _on_reference(judged: Judged) -> Outcome:
-    try:
-        problem = exact(on_reference(judged.case), judged.expected)
-    except Exception as error:
-        return _failed(judged.case, error)
+    """The graph that devices run; or, where the case has constants of its dtype, float64's."""
+    problem: str | None = None
+    for dtype in (torch.float32, torch.float64):
+        try:
+            problem = exact(on_reference(judged.case, dtype), judged.expected)
+        except Exception as error:
+            return _failed(judged.case, error)
+        if problem is None:
+            break
     return Outcome(judged.case.label, problem)
 
 

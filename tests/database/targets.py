@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ T = TypeVar("T")
 VARIANT = {"program.wasm": WASM_VARIANTS["program.wasm"]}
 
 
+@lru_cache(maxsize=1024)
 def captured(case: Case, dtype: torch.dtype) -> AtenGraph:
     tensors = widen(case.tensors) if dtype == torch.float64 else case.tensors
     inputs = [
@@ -43,10 +45,10 @@ def captured(case: Case, dtype: torch.dtype) -> AtenGraph:
         return capture(body, [*inputs, *RANDOM_INPUTS])
 
 
-def on_reference(case: Case) -> Arrays:
-    """In float64, of the graph that is captured in float64."""
+def on_reference(case: Case, dtype: torch.dtype) -> Arrays:
+    """The graph that is captured in a dtype, computed in float64."""
     feeds = [t.numpy() for t in widen(case.tensors)]
-    return interpreted(captured(case, torch.float64), feeds, batch=1)
+    return interpreted(captured(case, dtype), feeds, batch=1)
 
 
 def interpreted(aten: AtenGraph, feeds: Arrays, batch: int) -> Arrays:
