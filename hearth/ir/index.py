@@ -176,7 +176,19 @@ def linearize(coords: Sequence[Index], shape: Shape) -> Index:
     total = Index()
     for coord, stride in zip(coords, strides_of(shape), strict=True):
         total = total + coord * stride
-    return total
+    return _joined(total)
+
+
+def _joined(index: Index) -> Index:
+    """`(x // d) * (c*d) + (x % d) * c` is x*c: what undoes `delinearize`."""
+    factors = dict(index.terms)
+    for atom, factor in index.terms:
+        if isinstance(atom, Mod):
+            whole = FloorDiv(atom.numerator, atom.divisor)
+            if factors.get(whole) == factor * atom.divisor:
+                rest = Index(tuple(t for t in index.terms if t[0] not in (atom, whole)))
+                return _joined(rest + index.constant + atom.numerator * factor)
+    return index
 
 
 def delinearize(linear: Index, shape: Shape) -> tuple[Index, ...]:

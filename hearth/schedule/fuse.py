@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from hearth.ir.dim import Dim, product
 from hearth.ir.graph import Graph, Input, Node, Pack, Reduce
+from hearth.schedule.allocate import TYPICAL_BATCH
 from hearth.schedule.emit import (
     CONTRACTIONS,
     Body,
@@ -24,6 +25,7 @@ from hearth.schedule.emit import (
 from hearth.schedule.roots import direct_reads
 
 MAX_PARAMS = 8  # storage bindings per shader stage: the WebGPU baseline
+SHARED_PART = 4  # kernels over the same data are one where it is at least a quarter of their points
 MAX_ROW_ELEMENTS = 16384  # a row is recomputed by every stage, so it must stay in cache
 
 
@@ -97,7 +99,7 @@ class Fusion:
         if isinstance(node.op, CONTRACTIONS):
             return
         producers = self._producers(node)
-        shared = {n for n in self.needs[node] if product(n.shape) != Dim.of(1)}
+        shared = {n for n in self.needs[node] if _is_worth_sharing(n, frame_of(node))}
         for group in reversed(self.groups):
             is_sibling = group.frame == frame_of(node) and not shared.isdisjoint(group.reads)
             if (
@@ -144,6 +146,16 @@ def _may_follow(group: Group, node: Node) -> bool:
         and row.is_static
         and row.static <= MAX_ROW_ELEMENTS
     )
+
+
+def _is_worth_sharing(data: Node, frame: Frame) -> bool:
+    """Whether loops read so much of it that those of two kernels had better be one.
+
+    Those over a seed or a bias had better not: random masks would all be made before the first
+    layer runs, and wait in memory for the last.
+    """
+    size, points = (product(s).at(TYPICAL_BATCH) for s in (data.shape, frame.shape))
+    return size > 1 and SHARED_PART * size >= points
 
 
 def _are_scalars(group: Group, node: Node) -> bool:

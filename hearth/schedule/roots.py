@@ -7,6 +7,7 @@ unless it is cheap: a few simple operations on at most one full-size operand.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hearth.ir.dim import Dim, product
@@ -58,10 +59,11 @@ def choose_roots(graph: Graph) -> set[Node]:
         if isinstance(node.op, (Pack, *CONTRACTIONS)):
             roots.update(base_of(x) for x in node.inputs)
     roots = {r for r in roots if not isinstance(r.op, Input | Constant)}
-    return _store_what_is_shared(graph, nodes, roots)
+    return _drop_cheap(nodes, _store_what_is_shared(graph, nodes, roots), roots)
 
 
-def _store_what_is_shared(graph: Graph, nodes: list[Node], roots: set[Node]) -> set[Node]:
+def _store_what_is_shared(graph: Graph, nodes: list[Node], needed: set[Node]) -> set[Node]:
+    roots = set(needed)
     costs = _costs(nodes, roots)
     users = users_of(graph)
     consumers: dict[Node, set[Node]] = {}
@@ -92,6 +94,17 @@ def limit_depth(graph: Graph, roots: set[Node], most: int) -> set[Node]:
         if is_stored(node, roots):
             depth[node] = 0
     return roots
+
+
+def _drop_cheap(nodes: list[Node], roots: set[Node], needed: set[Node]) -> set[Node]:
+    """Without values that are cheap after all, because what made them expensive is stored too."""
+    kept = set(roots)
+    costs: dict[Node, Cost] = {}
+    for node in nodes:
+        costs[node] = _cost(node, kept, costs)
+        if node in kept and node not in needed and costs[node].is_cheap:
+            kept.remove(node)
+    return kept
 
 
 def limit_operands(graph: Graph, roots: set[Node], most: int) -> set[Node]:
@@ -150,18 +163,22 @@ def _repeats(node: Node, user: Node) -> bool:
 def _costs(nodes: list[Node], roots: set[Node]) -> dict[Node, Cost]:
     costs: dict[Node, Cost] = {}
     for node in nodes:
-        operations = _operations(node) if isinstance(node.op, Pointwise) else 0
-        operands: set[Node] = set()
-        for x in node.inputs:
-            if product(x.shape) != product(node.shape):
-                continue  # a broadcast operand is small: stored on its own, or hoisted
-            if x in roots or isinstance(x.op, Input | Constant):
-                operands.add(x)
-            else:
-                operations += costs[x].operations
-                operands |= costs[x].operands
-        costs[node] = Cost(operations, frozenset(operands))
+        costs[node] = _cost(node, roots, costs)
     return costs
+
+
+def _cost(node: Node, roots: set[Node], costs: Mapping[Node, Cost]) -> Cost:
+    operations = _operations(node) if isinstance(node.op, Pointwise) else 0
+    operands: set[Node] = set()
+    for x in node.inputs:
+        if product(x.shape) != product(node.shape):
+            continue  # a broadcast operand is small: stored on its own, or hoisted
+        if x in roots or isinstance(x.op, Input | Constant):
+            operands.add(x)
+        else:
+            operations += costs[x].operations
+            operands |= costs[x].operands
+    return Cost(operations, frozenset(operands))
 
 
 def _operations(node: Node) -> int:

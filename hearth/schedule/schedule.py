@@ -21,6 +21,7 @@ from hearth.ir.rewriting import exchange_nodes
 from hearth.ir.scalar import Arg, Expr
 from hearth.ir.simplify import simplify
 from hearth.schedule.allocate import Allocation, Lifetime, allocate
+from hearth.schedule.choose import choose_elements
 from hearth.schedule.emit import COMPUTED, MAX_DEPTH, Body, Emitter, base_of, frame_of
 from hearth.schedule.fuse import MAX_PARAMS, Fusion, Group, fuse, input_name
 from hearth.schedule.order import order_groups, overlaps, place_update
@@ -225,7 +226,9 @@ class _Scheduler:
             _kernel_name(group), _params(body), group.frame.outer, tuple(body.stages),
             body.template, origin,
         )  # fmt: skip
-        return Step(simplified(kernel), tuple(self._buffer(p) for p in body.params))
+        return Step(
+            choose_elements(simplified(kernel)), tuple(self._buffer(p) for p in body.params)
+        )
 
     def _key(self, node: Node) -> object:
         place = self.places.get(node)
