@@ -22,12 +22,12 @@ def linear_cross_entropy(*args: Any, options: Any = None, **kwargs: Any) -> Any:
 
 
 def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:  # noqa: A002
+    if r == 0:
+        return input.new_zeros(0)
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
-    rows = list(choose(range(len(input)), r)) if r else []
-    if not rows:
-        return input.new_zeros((0, r) if r else (0,))
+    rows = list(choose(range(len(input)), r))
     with _disable_current_modes(), torch._C.DisableTorchFunction():
-        table = torch.tensor(rows)
+        table = torch.tensor(rows, dtype=torch.long).reshape(-1, r)
     return torch.index_select(input, 0, table.reshape(-1)).reshape(table.shape)
 
 
