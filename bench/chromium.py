@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 from hearth.bundle.dtypes import to_device
 from hearth.bundle.manifest import Step
 from hearth.bundle.read import Bundle
-from hearth.codegen.wasm import Call, emit_module
+from hearth.codegen.wasm import METHODS, Call, ConvMethod, emit_module
 from hearth.ir.kernel import Kernel
 from hearth.runtime.browser import find_browser
 from hearth.runtime.plan import make_plan
@@ -39,6 +39,7 @@ class Workload:
 
     kernels: dict[str, Kernel]
     batch: int
+    methods: tuple[ConvMethod, ...] = METHODS["fast"]
 
 
 class Browser:
@@ -102,7 +103,7 @@ def _request(workload: Workload, relaxed: bool) -> dict[str, Any]:
         sizes += [p.size.at(workload.batch) for p in kernel.params]
         calls[name] = [Call(number, tuple(range(first, len(sizes))))]
     kernels = list(workload.kernels.values())
-    module = emit_module(kernels, calls, relaxed=relaxed, threads=False)
+    module = emit_module(kernels, calls, relaxed=relaxed, threads=False, methods=workload.methods)
     scratch = _align(2048 + 4 * len(sizes))
     words, top = [[1024, scratch]], _align(scratch + module.scratch_bytes)
     start = top

@@ -2,7 +2,7 @@
 
 export PYTHONPATH=.
 python bench/wasm_kernels.py products          matrix products
-python bench/wasm_kernels.py convolutions      the two layers of the MNIST CNN
+python bench/wasm_kernels.py convolutions [C]  3x3, every method; only those that begin with C
 
 wasm_steps.py measures whole training steps, and their kernels in place.
 """
@@ -14,13 +14,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from chromium import Browser, Workload
+from torch.nn.grad import conv2d_input, conv2d_weight
 
+from hearth.codegen.wasm import METHODS, ConvMethod
+from hearth.codegen.wasm.conv_methods import method_of
 from hearth.ir.dim import B
 from hearth.ir.graph import ConvSpec
 from hearth.ir.kernel import ConvTemplate, DotTemplate, Kernel
 from tests.codegen.wasm.contractions import conv_kernel, dot_kernel
+from tests.codegen.wasm.machine import Machine
 
 BATCH = 32
 PRODUCTS: dict[str, tuple[Any, Any, Any, bool, bool]] = {
@@ -32,8 +37,11 @@ PRODUCTS: dict[str, tuple[Any, Any, Any, bool, bool]] = {
     "512^3 NT": (512, 512, 512, False, True),
     "512^3 TN": (512, 512, 512, True, False),
 }
-CONVOLUTIONS = {"1->32 28x28": ((1, 32), 28), "32->64 28x28": ((32, 64), 28),
-                "64->64 14x14": ((64, 64), 14)}  # fmt: skip
+CONVOLUTIONS = {f"{c}->{o} {size}x{size}": ((c, o), size) for c, o, size in (
+    (1, 32, 28), (32, 64, 28), (64, 64, 14), (3, 64, 32), (64, 64, 32), (128, 128, 16),
+    (256, 256, 8), (512, 512, 4), (16, 16, 28), (8, 16, 14),
+)}  # fmt: skip
+KINDS = ("forward", "input_grad", "weight_grad")
 
 
 def best_ms(run: Callable[[], Any], seconds: float = 0.02, rounds: int = 15) -> float:
@@ -70,15 +78,65 @@ def torch_product(kernel: Kernel) -> Callable[[], Any]:
 
 
 def convolutions(browser: Browser) -> None:
-    spec = ConvSpec((1, 1), (1, 1), (1, 1), 1)
-    kernels, references = {}, {}
+    """Every method beside PyTorch, and its largest error over the largest result (of two images).
+
+    `*` marks the method that the shape rule chooses.
+    """
+    print(f"B={BATCH}: ms{'':29s} direct     F2     F4   torch    best/torch   errors")
+    only = sys.argv[2] if len(sys.argv) > 2 else ""
     for name, (channels, size) in CONVOLUTIONS.items():
-        for kind in ("forward", "input_grad", "weight_grad"):
-            kernels[f"{name} {kind}"] = conv_kernel(
-                kind, channels, (size, size), (3, 3), spec, with_epilogue=False
+        if not name.startswith(only):
+            continue
+        kernels = {kind: same_convolution(kind, channels, size) for kind in KINDS}
+        times = {
+            method: browser.times_ms(
+                Workload(kernels, BATCH, (ConvMethod.DIRECT, method)), rounds=7
             )
-            references[f"{name} {kind}"] = torch_convolution(kind, channels, size)
-    report(browser, kernels, references)
+            for method in ConvMethod
+        }
+        for kind, kernel in kernels.items():
+            torch_ms = best_ms(torch_convolution(kind, channels, size), rounds=7)
+            errors = [conv_error(kernel, method) for method in ConvMethod]
+            chosen = method_of(kernel, METHODS["fast"])
+            columns = " ".join(
+                f"{times[m][kind]:7.3f}{'*' if m == chosen else ' '}" for m in ConvMethod
+            )
+            print(f"{name:20s} {kind:12s} {columns} {torch_ms:7.3f} "
+                  f"{times[chosen][kind] / torch_ms:6.2f}       "
+                  + " ".join(f"{e:.1e}" for e in errors), flush=True)  # fmt: skip
+
+
+def same_convolution(kind: str, channels: tuple[int, int], size: int) -> Kernel:
+    spec = ConvSpec((1, 1), (1, 1), (1, 1), 1)
+    return conv_kernel(kind, channels, (size, size), (3, 3), spec, with_epilogue=False)
+
+
+def conv_error(kernel: Kernel, method: ConvMethod) -> float:
+    t = kernel.template
+    assert isinstance(t, ConvTemplate)
+    random = np.random.default_rng(0)
+    buffers = [random.standard_normal(p.size.at(2)).astype(np.float32) for p in kernel.params]
+    output = next(i for i in range(3) if i not in (t.a, t.b))
+    exact = exact_convolution(t, buffers[t.a], buffers[t.b])
+    machine = Machine([kernel], methods=(ConvMethod.DIRECT, method))
+    got = machine.run(0, buffers, 2)[output]
+    return float(np.abs(got - exact).max() / np.abs(exact).max())
+
+
+def exact_convolution(t: ConvTemplate, a: Any, b: Any) -> Any:
+    x = (2, t.in_channels, *t.in_spatial)
+    g = (2, t.out_channels, *t.out_spatial)
+    w = (t.out_channels, t.in_channels, *t.kernel)
+    shapes = {"forward": (x, w), "input_grad": (g, w), "weight_grad": (g, x)}[t.kind]
+    first, second = (
+        torch.from_numpy(v.reshape(s)).double() for v, s in zip((a, b), shapes, strict=True)
+    )
+    exact = {
+        "forward": lambda: torch.nn.functional.conv2d(first, second, padding=t.spec.padding),
+        "input_grad": lambda: conv2d_input(x, second, first, padding=t.spec.padding),
+        "weight_grad": lambda: conv2d_weight(second, w, first, padding=t.spec.padding),
+    }[t.kind]()
+    return exact.numpy().reshape(-1)
 
 
 def torch_convolution(kind: str, channels: tuple[int, int], size: int) -> Callable[[], Any]:

@@ -14,12 +14,15 @@ expressions.py  scalar expressions on one or four lanes
 reductions.py   accumulators
 loops.py        any kernel as loops
 microkernels.py, tiles.py, gemm.py               the template of matrix products
-geometry.py, planes.py, conv.py                  the template of convolutions
+conv_methods.py which of these a convolution takes; geometry.py and conv_emitter.py serve both
+planes.py, conv.py                               convolutions as matrix products
+cook_toom.py, linear.py, strands.py, winograd_transforms.py, winograd.py   by minimal filtering
 scatter.py      sums by index: the gradient of a table
 epilogue.py     what a template does with its sums
 kernels.py, templates.py, threads.py, program.py all of it as one module
 """
 
+from hearth.codegen.wasm.kernels import METHODS, ConvMethod
 from hearth.codegen.wasm.program import (
     Call,
     Features,
@@ -28,4 +31,4 @@ from hearth.codegen.wasm.program import (
     emit_modules,
 )
 
-__all__ = ["Call", "Features", "WasmModule", "emit_module", "emit_modules"]
+__all__ = ["METHODS", "Call", "ConvMethod", "Features", "WasmModule", "emit_module", "emit_modules"]

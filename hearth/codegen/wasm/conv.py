@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hearth.codegen.wasm.assembler import Function, Operand, f32x4, i32, op, select
-from hearth.codegen.wasm.canonical import Canonical
+from hearth.codegen.wasm.assembler import Function, Operand, i32, op, select
+from hearth.codegen.wasm.conv_emitter import ConvEmitter
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of
-from hearth.codegen.wasm.gemm import BLOCK_K, Block, blocks, equal_block, no_values
+from hearth.codegen.wasm.gemm import BLOCK_K, Block, blocks, equal_block
 from hearth.codegen.wasm.geometry import BLOCK_SUMS, ImageProduct, Shape2d, weight_planes
-from hearth.codegen.wasm.kernels import KernelFunction, Target, new_function, parameters, split
-from hearth.codegen.wasm.levels import Levels
+from hearth.codegen.wasm.kernels import Target
 from hearth.codegen.wasm.maths import Maths
 from hearth.codegen.wasm.microkernels import PANEL
 from hearth.codegen.wasm.opcodes import I32
@@ -31,45 +30,7 @@ from hearth.ir.index import Index, floor_div, mod
 from hearth.ir.kernel import ConvTemplate, Kernel
 
 
-def conv_function(target: Target, kernel: Kernel, template: ConvTemplate) -> KernelFunction:
-    """The kernel with its convolution by planes; the spatial rank is 1 or 2."""
-    shape = Shape2d.of(template)
-    emitter: _Images | _Weights
-    if template.kind == "weight_grad":
-        emitter = _Weights(target, kernel, template, shape)
-    else:
-        emitter = _Images(target, kernel, template, shape)
-    emitter.emit()
-    scratch = ELEMENT_BYTES * sum(emitter.regions)
-    return KernelFunction(target.module.add(emitter.f), scratch, is_serial=False)
-
-
-class _Emitter:
-    """What both products share: the function, its parameters and the regions of scratch memory."""
-
-    def __init__(self, target: Target, kernel: Kernel, t: ConvTemplate,
-                 regions: Sequence[int]) -> None:  # fmt: skip
-        self.target, self.maths, self.t = target, target.maths, t
-        self.regions = [-(-size // 4) * 4 for size in regions]  # elements
-        self.f = new_function(kernel)
-        self.batch, self.thread, self.threads, scratch, *self.pointers = parameters(self.f)
-        self.a, self.b = self.pointers[t.a], self.pointers[t.b]
-        self.images = Levels(self.f, Canonical(), no_values).dim(t.batch)
-        starts = [sum(self.regions[:i]) for i in range(len(regions))]
-        self.region = [self.f.local(scratch + start * ELEMENT_BYTES) for start in starts]
-
-    def clear_end(self, region: int, count: int) -> None:
-        """Zeros in the last elements of a region: read beyond the planes, times zero."""
-        f = self.f
-        at = f.local(self.region[region] + (self.regions[region] - count) * ELEMENT_BYTES)
-        for i in range(count // 4):
-            f.store("v128.store", at, f32x4(0), 16 * i)
-
-    def split(self, extent: Operand) -> Block:
-        return split(self.f, extent, 1, self.thread, self.threads)
-
-
-class _Images(_Emitter):
+class Images(ConvEmitter):
     """Forward and input gradient: one block of rows of one image at a time."""
 
     def __init__(self, target: Target, kernel: Kernel, t: ConvTemplate, s: Shape2d) -> None:
@@ -182,7 +143,7 @@ class _Images(_Emitter):
         return f.local(select(op("i32.lt_s", row, extent), row, i32(extent)))
 
 
-class _Weights(_Emitter):
+class Weights(ConvEmitter):
     """Weight gradient: a block of output channels at a time, summed over all images."""
 
     def __init__(self, target: Target, kernel: Kernel, t: ConvTemplate, s: Shape2d) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from hearth.codegen.wasm.assembler import Function, Operand, op
 from hearth.codegen.wasm.canonical import walk_deep
@@ -27,6 +28,21 @@ class KernelFunction:
     is_serial: bool  # only thread 0 works
 
 
+class ConvMethod(Enum):
+    """How a convolution is computed; the values of the others are the outputs of a tile's side."""
+
+    DIRECT = 0  # as a matrix product over planes
+    WINOGRAD_2 = 2  # F(2x2, 3x3)
+    WINOGRAD_4 = 4  # F(4x4, 3x3)
+
+
+# The error of F(4x4, 3x3) is several times that of a direct convolution: docs/precision.md.
+METHODS = {
+    "fast": (ConvMethod.DIRECT, ConvMethod.WINOGRAD_2, ConvMethod.WINOGRAD_4),
+    "strict": (ConvMethod.DIRECT, ConvMethod.WINOGRAD_2),
+}
+
+
 @dataclass(frozen=True)
 class Target:
     """Where functions go.
@@ -37,11 +53,12 @@ class Target:
 
     module: Module
     maths: Maths
+    methods: tuple[ConvMethod, ...] = METHODS["fast"]  # that convolutions may use
 
     @staticmethod
-    def new() -> Target:
+    def new(methods: tuple[ConvMethod, ...] = METHODS["fast"]) -> Target:
         module = Module()
-        return Target(module, Maths(module))
+        return Target(module, Maths(module), methods)
 
 
 def loop_function(target: Target, kernel: Kernel) -> KernelFunction:

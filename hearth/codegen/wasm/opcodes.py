@@ -76,6 +76,8 @@ _SIMD = """
 v128.load 0 i v memory:4 | v128.load32_splat 9 i v memory:2 | v128.load32_zero 92 i v memory:2
 v128.store 11 iv - memory:4 | v128.const 12 - v const | i8x16.shuffle 13 vv v lanes
 v128.load32_lane 86 iv v memory_lane:2 | v128.store32_lane 90 iv - memory_lane:2
+v128.load64_zero 93 i v memory:3 | v128.load64_lane 87 iv v memory_lane:3
+v128.store64_lane 91 iv - memory_lane:3
 i32x4.splat 17 i v | f32x4.splat 19 f v | f64x2.splat 20 d v
 i32x4.extract_lane 27 v i lane | i32x4.replace_lane 28 vi v lane
 f32x4.extract_lane 31 v f lane | f32x4.replace_lane 32 vf v lane | f64x2.extract_lane 33 v d lane

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hearth.codegen.wasm.assembler import Function, Operand, i32, op
-from hearth.codegen.wasm.kernels import KernelFunction, Target
+from hearth.codegen.wasm.kernels import METHODS, ConvMethod, KernelFunction, Target
 from hearth.codegen.wasm.module import Module
 from hearth.codegen.wasm.opcodes import I32
 from hearth.codegen.wasm.templates import kernel_function
@@ -56,17 +56,24 @@ def emit_module(
     *,
     relaxed: bool,
     threads: bool,
+    methods: tuple[ConvMethod, ...] = METHODS["fast"],
 ) -> WasmModule:
     """The module for one combination of features."""
-    (module,) = emit_modules(kernels, programs, [Features(relaxed, threads)])
+    (module,) = emit_modules(kernels, programs, [Features(relaxed, threads)], methods)
     return module
 
 
 def emit_modules(
-    kernels: Sequence[Kernel], programs: Mapping[str, Sequence[Call]], variants: Sequence[Features]
+    kernels: Sequence[Kernel],
+    programs: Mapping[str, Sequence[Call]],
+    variants: Sequence[Features],
+    methods: tuple[ConvMethod, ...] = METHODS["fast"],
 ) -> list[WasmModule]:
-    """One module for each combination of features; the kernels are emitted once for all."""
-    target = Target.new()
+    """One module for each combination of features; the kernels are emitted once for all.
+
+    Convolutions are computed by the best of `methods` that fits, else directly.
+    """
+    target = Target.new(methods)
     functions = [kernel_function(target, kernel) for kernel in kernels]
     largest = max((f.scratch_bytes for f in functions), default=0)
     scratch_bytes = -(-largest // SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hearth.codegen.wasm.conv import conv_function
+from hearth.codegen.wasm.conv_methods import conv_function
 from hearth.codegen.wasm.epilogue import has_epilogue_only
 from hearth.codegen.wasm.gemm import gemm_function
 from hearth.codegen.wasm.kernels import KernelFunction, Target, loop_function

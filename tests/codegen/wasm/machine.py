@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import wasmtime
 
-from hearth.codegen.wasm import Call, emit_module
+from hearth.codegen.wasm import METHODS, Call, ConvMethod, emit_module
 from hearth.ir.dtype import STORED_AS
 from hearth.ir.kernel import Kernel
 
@@ -21,7 +21,8 @@ GUARD_WORDS = 16
 class Machine:
     """One kernel per call, with every buffer between words that must stay as they are."""
 
-    def __init__(self, kernels: Sequence[Kernel], *, relaxed: bool = True) -> None:
+    def __init__(self, kernels: Sequence[Kernel], *, relaxed: bool = True,
+                 methods: tuple[ConvMethod, ...] = METHODS["fast"]) -> None:  # fmt: skip
         self.kernels = list(kernels)
         calls = {}
         first = 0
@@ -29,18 +30,22 @@ class Machine:
             count = len(kernel.params)
             calls[f"run{i}"] = [Call(i, tuple(range(first, first + count)))]
             first += count
-        self.module = emit_module(kernels, calls, relaxed=relaxed, threads=False)
+        self.module = emit_module(kernels, calls, relaxed=relaxed, threads=False, methods=methods)
         self.table_words = first
         config = wasmtime.Config()
         config.wasm_relaxed_simd = True
         self.engine = wasmtime.Engine(config)
         self.compiled = wasmtime.Module(self.engine, self.module.code)
 
-    def run(self, number: int, buffers: Sequence[Array], batch: int) -> list[Array]:
-        """The buffers after the kernel; each is aligned to 16 bytes and ends at a guard."""
+    def run(self, number: int, buffers: Sequence[Array], batch: int,
+            threads: int = 1) -> list[Array]:  # fmt: skip
+        """The buffers after the kernel; each is aligned to 16 bytes and ends at a guard.
+
+        Threads do their parts one after the other.
+        """
         first = sum(len(k.params) for k in self.kernels[:number])
         scratch = (2048 + 4 * self.table_words + 255) // 256 * 256
-        addresses, top = [], scratch + self.module.scratch_bytes + 4 * GUARD_WORDS
+        addresses, top = [], scratch + threads * self.module.scratch_bytes + 4 * GUARD_WORDS
         for buffer in buffers:
             top = (top + 15) // 16 * 16
             addresses.append(top)
@@ -57,7 +62,9 @@ class Machine:
             words[2048 // 4 + first + i] = at
             words[at // 4 : at // 4 + buffer.size] = buffer.view(np.uint32)
         instance = wasmtime.Instance(store, self.compiled, [memory])
-        instance.exports(store)[f"run{number}"](store, batch, 0, 1)
+        run: Any = instance.exports(store)[f"run{number}"]
+        for thread in range(threads):
+            run(store, batch, thread, threads)
         for at, buffer in zip(addresses, buffers, strict=True):
             guard = words[at // 4 + buffer.size : at // 4 + buffer.size + GUARD_WORDS]
             assert (guard == 0x7FC0BEEF).all(), "a kernel wrote outside of its buffer"

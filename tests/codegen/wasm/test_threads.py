@@ -89,10 +89,14 @@ def test_products(lead: tuple[Any, ...], m: Any, n: Any, k: Any, transpose_b: bo
 
 
 @pytest.mark.parametrize("kind", ["forward", "input_grad", "weight_grad"])
-@pytest.mark.parametrize("groups", [1, 3])
-def test_convolutions(kind: str, groups: int) -> None:
+@pytest.mark.parametrize(
+    ("channels", "size", "groups"),
+    [((6, 9), (12, 13), 1), ((6, 9), (12, 13), 3), ((24, 40), (45, 37), 1), ((6, 50), (3, 3), 1)],
+)
+def test_convolutions(kind: str, channels: tuple[int, int], size: tuple[int, int],
+                      groups: int) -> None:  # fmt: skip
     spec = ConvSpec((1, 1), (1, 1), (1, 1), groups)
-    kernel = conv_kernel(kind, (6, 9), (12, 13), (3, 3), spec, with_epilogue=True)
+    kernel = conv_kernel(kind, channels, size, (3, 3), spec, with_epilogue=True)
     for batch in (1, 4):
         check(kernel, batch)
 

@@ -1,0 +1,63 @@
+"""Which way each convolution is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from hearth.codegen.wasm import conv, winograd
+from hearth.codegen.wasm.conv_emitter import ConvEmitter
+from hearth.codegen.wasm.cook_toom import filtering
+from hearth.codegen.wasm.geometry import Shape2d
+from hearth.codegen.wasm.kernels import ConvMethod, KernelFunction, Target
+from hearth.codegen.wasm.vectorize import TYPICAL_BATCH
+from hearth.codegen.wasm.winograd_transforms import WINDOW
+from hearth.ir.kernel import ConvTemplate, Kernel
+
+TRANSFORM_WORK = 8  # of one element of a tile, in multiply-adds
+
+
+def conv_function(target: Target, kernel: Kernel, template: ConvTemplate) -> KernelFunction:
+    """The kernel with its convolution in the best way that the target allows; rank 1 or 2."""
+    shape = Shape2d.of(template)
+    method = choose(shape, template.kind, target.methods)
+    is_weights = template.kind == "weight_grad"
+    emitter: ConvEmitter
+    if method == ConvMethod.DIRECT:
+        emitter = (conv.Weights if is_weights else conv.Images)(target, kernel, template, shape)
+    else:
+        tiles = filtering(method.value)
+        of = winograd.Weights if is_weights else winograd.Images
+        emitter = of(target, kernel, template, shape, tiles)
+    return emitter.finished()
+
+
+def method_of(kernel: Kernel, allowed: Sequence[ConvMethod]) -> ConvMethod:
+    """What a kernel with the template of a convolution takes."""
+    t = kernel.template
+    assert isinstance(t, ConvTemplate)
+    return choose(Shape2d.of(t), t.kind, allowed)
+
+
+def choose(s: Shape2d, kind: str, allowed: Sequence[ConvMethod]) -> ConvMethod:
+    """The allowed method of least work; of equals the first."""
+    works = {method: work(s, kind, method) for method in allowed}
+    return min(works, key=lambda method: works[method])
+
+
+def work(s: Shape2d, kind: str, method: ConvMethod) -> float:
+    """Multiply-adds for a typical batch, as if everything ran at the speed of matrix products.
+
+    Measured: `bench/wasm_kernels.py convolutions`.
+    """
+    rows, columns = s.image if kind == "input_grad" else s.result
+    pairs = s.in_channels * s.out_channels // s.groups
+    if method == ConvMethod.DIRECT:
+        gaps = s.taps[-1][1]  # the positions between two rows of a plane
+        return len(s.taps) * TYPICAL_BATCH * rows * (columns + gaps) * pairs
+    if (s.kernel, s.stride, s.dilation, s.groups) != ((WINDOW, WINDOW), (1, 1), (1, 1), 1):
+        return math.inf
+    m = method.value
+    tiles = TYPICAL_BATCH * -(-rows // m) * -(-columns // m)
+    transformed = tiles * (s.in_channels + s.out_channels) + pairs
+    return filtering(m).size ** 2 * (tiles * pairs + TRANSFORM_WORK * transformed)

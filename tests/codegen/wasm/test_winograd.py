@@ -1,0 +1,156 @@
+"""Minimal filtering: exact as algebra, and convolutions by it against PyTorch in float64."""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hearth.codegen.wasm import METHODS, ConvMethod
+from hearth.codegen.wasm.conv_methods import method_of
+from hearth.codegen.wasm.cook_toom import POINTS, Filtering, filtering
+from hearth.ir.graph import ConvSpec
+from hearth.ir.kernel import ConvTemplate, Store
+from tests.codegen.wasm.contractions import conv_kernel
+from tests.codegen.wasm.machine import Machine
+from tests.codegen.wasm.test_convolutions import KINDS, draw, evaluate
+
+pytestmark = pytest.mark.wasm
+WINOGRAD = [ConvMethod.WINOGRAD_2, ConvMethod.WINOGRAD_4]
+
+# (channels in, out), image, padding
+GEOMETRIES = {
+    "whole tiles": ((8, 16), (8, 8), (1, 1)),
+    "odd channels": ((5, 7), (9, 10), (1, 1)),
+    "one channel": ((1, 1), (6, 5), (1, 1)),
+    "prime image": ((4, 6), (13, 11), (1, 1)),
+    "no padding": ((6, 9), (11, 14), (0, 0)),
+    "padding 2": ((3, 10), (7, 6), (2, 2)),
+    "padding 4": ((3, 5), (5, 4), (4, 3)),
+    "padding in one axis": ((4, 4), (5, 8), (0, 1)),
+    "one pixel": ((3, 5), (1, 1), (1, 1)),
+    "two pixels": ((9, 4), (2, 1), (1, 1)),
+    "three rows": ((2, 12), (3, 3), (0, 0)),
+    "blocks of rows": ((24, 40), (45, 37), (1, 1)),
+    "threads divide channels": ((6, 50), (3, 3), (1, 1)),
+    "sums of sums": ((300, 12), (5, 5), (1, 1)),
+}
+
+
+@pytest.mark.parametrize("outputs", POINTS)
+def test_filtering_is_exact(outputs: int) -> None:
+    own = filtering(outputs)
+    source = random.Random(outputs)
+    for _ in range(20):
+        data, taps = (
+            [Fraction(source.randint(-9, 9)) for _ in range(count)] for count in (own.size, 3)
+        )
+        pairs = zip(times(own.filter, taps), times(own.data, data), strict=True)
+        products = [a * b for a, b in pairs]
+        exact = [sum(data[i + k] * taps[k] for k in range(3)) for i in range(outputs)]
+        assert times(own.result, products) == exact
+
+
+def times(matrix: Any, vector: list[Fraction]) -> list[Fraction]:
+    return [sum(c * v for c, v in zip(row, vector, strict=True)) for row in matrix]
+
+
+def test_constants_are_exact_in_float32_where_data_and_results_meet_them() -> None:
+    for outputs in POINTS:
+        own = filtering(outputs)
+        for c in (c for matrix in (own.data, own.result) for row in matrix for c in row):
+            assert Fraction(float(np.float32(float(c)))) == c
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("method", WINOGRAD)
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_a_convolution_by_tiles_agrees_with_pytorch(
+    name: str, method: ConvMethod, kind: str
+) -> None:
+    channels, image, padding = GEOMETRIES[name]
+    for batch, with_epilogue, relaxed, threads in ((1, True, True, 2), (3, False, False, 1)):
+        check(channels, image, padding, kind, method, batch, with_epilogue, relaxed, threads)
+
+
+def check(channels: tuple[int, int], image: tuple[int, int], padding: tuple[int, int], kind: str,
+          method: ConvMethod, batch: int, with_epilogue: bool, relaxed: bool,
+          threads: int) -> None:  # fmt: skip
+    spec = ConvSpec((1, 1), padding, (1, 1), 1)
+    kernel = conv_kernel(kind, channels, image, (3, 3), spec, with_epilogue=with_epilogue)
+    template: Any = kernel.template
+    assert isinstance(template, ConvTemplate)
+    assert method_of(kernel, (method,)) == method
+    x, w = draw((batch, channels[0], *image), 1), draw((*channels[::-1], 3, 3), 2)
+    g = draw((batch, channels[1], *template.out_spatial), 3)
+    pairs = [(1, 1), padding, (1, 1)]
+    exact = evaluate(kind, 2, x, w, g, pairs, 1)
+    bound = winograd_bound(kind, x, w, g, exact.shape, filtering(method.value))
+    if with_epilogue:
+        bound = bound * (1 + 2 * float(exact.abs().max())) + bound**2
+        exact = exact + exact * exact
+    operands = {"forward": (x, w), "input_grad": (g, w), "weight_grad": (g, x)}[kind]
+    buffers = [np.zeros(p.size.at(batch), np.float32) for p in kernel.params]
+    for param, operand in zip((template.a, template.b), operands, strict=True):
+        buffers[param] = operand.numpy().astype(np.float32).reshape(-1)
+    (store,) = (s for s in kernel.stages if isinstance(s, Store))
+    machine = Machine([kernel], relaxed=relaxed, methods=(method,))
+    got = machine.run(0, buffers, batch, threads)[store.param].reshape(exact.shape)
+    error = np.abs(got - exact.numpy())
+    worst = np.unravel_index(np.argmax(error), error.shape)
+    assert error.max() <= bound, f"{worst}: {got[worst]}, exactly {exact.numpy()[worst]}"
+    largest = float(exact.abs().max())
+    assert error.max() <= 1e-5 * max(largest, 1.0)
+
+
+def winograd_bound(kind: str, x: torch.Tensor, w: torch.Tensor, g: torch.Tensor,
+                   shape: torch.Size, own: Filtering) -> float:  # fmt: skip
+    """How far rounding may move any result.
+
+    Every product of a tile is rounded relative to the absolute values that flow through it: at most
+    the largest datum times the sum of one result's filter, times `growth` along each axis.
+    """
+    if kind == "weight_grad":
+        largest, total, terms = x.abs().max(), g.abs().sum((0, 2, 3)).max(), g[:, 0].numel()
+    else:
+        is_forward = kind == "forward"
+        sums = w.abs().sum((1, 2, 3) if is_forward else (0, 2, 3))
+        largest, total = (x if is_forward else g).abs().max(), sums.max()
+        terms = w[0].numel() if is_forward else w[:, 0].numel()
+    roundings = 8 + terms**0.5  # of a sum: they are independent
+    return float(2.0**-24 * roundings * growth(own) ** 2 * largest * total)
+
+
+def growth(own: Filtering) -> float:
+    """What the absolute values of a unit filter and unit data become on their way to a result."""
+    return max(
+        sum(
+            float(abs(a * g) * sum(abs(b) for b in row))
+            for a, g, row in zip(result, taps, own.data, strict=True)
+        )
+        for result in own.result
+        for taps in zip(*own.filter, strict=True)
+    )
+
+
+def test_the_shape_decides_the_method() -> None:
+    spec = ConvSpec((1, 1), (1, 1), (1, 1), 1)
+    for channels, size, fast, strict in (
+        ((32, 64), 28, ConvMethod.WINOGRAD_4, ConvMethod.WINOGRAD_2),
+        ((1, 32), 28, ConvMethod.DIRECT, ConvMethod.DIRECT),
+        ((64, 64), 2, ConvMethod.WINOGRAD_2, ConvMethod.WINOGRAD_2),
+    ):
+        kernel = conv_kernel("forward", channels, (size, size), (3, 3), spec, with_epilogue=False)
+        assert method_of(kernel, METHODS["fast"]) == fast
+        assert method_of(kernel, METHODS["strict"]) == strict
+
+
+def test_strides_dilations_and_groups_are_direct() -> None:
+    for stride, dilation, groups in ((2, 1, 1), (1, 2, 1), (1, 1, 2)):
+        spec = ConvSpec((stride, stride), (1, 1), (dilation, dilation), groups)
+        kernel = conv_kernel("forward", (32, 64), (28, 28), (3, 3), spec, with_epilogue=False)
+        assert method_of(kernel, METHODS["fast"]) == ConvMethod.DIRECT
