@@ -20,6 +20,7 @@ from hearth.errors import HearthError, InvalidInputError
 
 RUNNERS: Final = ("chromium:wasm", "chromium:webgpu", "wasm", "webgpu", "reference")
 BACKENDS: Final = ("webgpu", "wasm")
+ACCURACIES: Final = ("fast", "strict")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,7 +86,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _compile(options: argparse.Namespace) -> int:
-    compiled = hearth.compile(*load_step(options.step), backends=tuple(options.backends))
+    compiled = hearth.compile(
+        *load_step(options.step), backends=tuple(options.backends), accuracy=options.accuracy
+    )
     compiled.save(options.output)
     size = sum(f.stat().st_size for f in Path(options.output).iterdir())
     kernels = len(compiled.manifest.kernels)
@@ -173,6 +176,9 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument("-o", "--output", metavar="DIR", default="dist", help="bundle folder")
     compile_.add_argument(
         "--backends", nargs="+", choices=BACKENDS, default=BACKENDS, help="default: both"
+    )
+    compile_.add_argument(
+        "--accuracy", choices=ACCURACIES, default="fast", help="of WebAssembly convolutions (fast)"
     )
 
     verify = _command(commands, "verify", _verify, "compare a bundle with PyTorch in float64")

@@ -23,6 +23,7 @@ StateRole = Literal["parameter", "buffer", "optimizer", "constant", "seed", "ste
 InputRole = Literal["input", "target", "hyper"]
 WasmFeature = Literal["simd128", "relaxed-simd", "threads"]
 OutputRole = Literal["loss", "output", "metric", "gradient", "norm"]
+Accuracy = Literal["fast", "strict"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,7 @@ class Manifest:
     wasm: Wasm | None = None
     wgsl: Wgsl | None = None
     golden: Golden | None = None
+    accuracy: Accuracy | None = None
     format: str = FORMAT
     version: int = VERSION
 

@@ -27,6 +27,7 @@ from hearth.driver.generate import (
     WASM_VARIANTS,
     Generated,
     WasmVariants,
+    check_accuracy,
     check_backends,
     generate,
 )
@@ -50,7 +51,11 @@ Tensors = torch.Tensor | Sequence[torch.Tensor]
 
 
 def compile_step(
-    step: TrainStep, inputs: Tensors, targets: Tensors, backends: Sequence[str] = BACKENDS
+    step: TrainStep,
+    inputs: Tensors,
+    targets: Tensors,
+    backends: Sequence[str] = BACKENDS,
+    accuracy: m.Accuracy = "fast",
 ) -> Compiled:
     """Compile a training step into a bundle.
 
@@ -60,6 +65,9 @@ def compile_step(
             dtypes matter.
         targets: likewise, what the loss gets after the outputs.
         backends: "webgpu", "wasm" or both.
+        accuracy: "fast" lets WebAssembly convolutions err up to 1e-5 of a tensor's largest element;
+            "strict" keeps everything within 1e-6 beside PyTorch float32's own error, at up to twice
+            the time.  WebGPU code is the same under both.
 
     Raises:
         CaptureError, UnsupportableError: the step cannot be traced, with the line of the model.
@@ -69,11 +77,12 @@ def compile_step(
     >>> bundle.save("dist/")  # doctest: +SKIP
     """
     check_backends(backends)
+    check_accuracy(accuracy)
     programs = capture_programs(step, inputs, targets)
     graphs = graphs_of_step(programs)
     layout = layout_of_step(step, programs.optimizer.groups, _constants(graphs))
     assembly = _schedule(graphs, layout)
-    generated = generate(assembly, backends)
+    generated = generate(assembly, backends, accuracy)
     data = _programs(graphs, assembly)
     trained = [o.name for o in graphs["gradients"].outputs if o.role == "gradient"]
     golden = golden_step(step, data["train"].inputs, trained)
@@ -81,7 +90,7 @@ def compile_step(
     described = m.Optimizer.from_json(describe_optimizer(step.optimizer, names))
     described_manifest = _manifest(
         type(step.model).__name__, layout, assembly, data, generated, graphs,
-        optimizer=described, golden=golden[0] if golden else None,
+        optimizer=described, golden=golden[0] if golden else None, accuracy=accuracy,
     )  # fmt: skip
     files = {**generated.files, **_state_files(layout)}
     if golden:
@@ -97,20 +106,22 @@ def compile_function(
     model: nn.Module | None = None,
     count_runs: bool = False,
     backends: Sequence[str] = BACKENDS,
+    accuracy: m.Accuracy = "fast",
 ) -> Compiled:
     """Compile any PyTorch function of tensors into a bundle with one program, `run`.
 
     `batched` says, for all or for each example, whether dimension 0 is the batch; a tuple names
     the dimensions that are.  Outputs are named output/KEY where the function returns a dict or a
-    NamedTuple, else output/0, ....  `model` and `count_runs` are those of `compile_functions`.
+    NamedTuple, else output/0, ....  The other arguments are those of `compile_functions`.
 
     >>> bundle = hearth.compile_function(torch.cdist, (points, centres), batched=(True, False))
     >>> bundle.save("dist/")  # doctest: +SKIP
     """
     given = Function(function, examples, batched)
     return compile_functions(
-        {"run": given}, model=model, count_runs=count_runs, backends=backends, name=given.name
-    )
+        {"run": given}, model=model, count_runs=count_runs, backends=backends, accuracy=accuracy,
+        name=given.name,
+    )  # fmt: skip
 
 
 def compile_functions(
@@ -119,6 +130,7 @@ def compile_functions(
     model: nn.Module | None = None,
     count_runs: bool = False,
     backends: Sequence[str] = BACKENDS,
+    accuracy: m.Accuracy = "fast",
     name: str = "functions",
 ) -> Compiled:
     """Compile several functions into one bundle, a program each.
@@ -131,6 +143,7 @@ def compile_functions(
         count_runs: each run of a program that draws random numbers counts as a step, so that the
             next run draws others; else the numbers depend on the seed alone.
         backends: "webgpu", "wasm" or both.
+        accuracy: as for `compile`.
         name: of the bundle, for people.
     """
     check_backends(backends)
@@ -139,7 +152,7 @@ def compile_functions(
     for program, f in functions.items():
         graph = graph_of_function(capture_function(f.function, f.examples, f.batched, model))
         graphs[program] = counting_runs(graph) if count_runs and graph.streams else graph
-    return link_functions(name, graphs, backends, model=model)
+    return link_functions(name, graphs, backends, model=model, accuracy=accuracy)
 
 
 def link_functions(
@@ -148,13 +161,17 @@ def link_functions(
     backends: Sequence[str] = BACKENDS,
     wasm_variants: WasmVariants = WASM_VARIANTS,
     model: nn.Module | None = None,
+    accuracy: m.Accuracy = "fast",
 ) -> Compiled:
     """One bundle of several programs; `model` is whose state they read."""
     check_backends(backends)
+    check_accuracy(accuracy)
     layout = layout_of_functions(_constants(graphs), model)
     assembly = _schedule(graphs, layout)
-    generated = generate(assembly, backends, wasm_variants)
-    described = _manifest(name, layout, assembly, _programs(graphs, assembly), generated, graphs)
+    generated = generate(assembly, backends, accuracy, wasm_variants)
+    described = _manifest(
+        name, layout, assembly, _programs(graphs, assembly), generated, graphs, accuracy=accuracy
+    )
     files = {**generated.files, **_state_files(layout)}
     return Compiled(described, files, tuple(assembly.kernels), graphs, None)
 

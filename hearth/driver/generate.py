@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hearth.bundle.manifest import Wasm, WasmFeature, WasmVariant, Wgsl, Workgroups
-from hearth.codegen.wasm import Features, emit_modules
+from hearth.bundle.manifest import Accuracy, Wasm, WasmFeature, WasmVariant, Wgsl, Workgroups
+from hearth.codegen.wasm import METHODS, Features, emit_modules
 from hearth.codegen.wgsl import emit_kernel
 from hearth.driver.assemble import Assembly
 from hearth.errors import InvalidInputError
@@ -41,14 +41,24 @@ def check_backends(backends: Sequence[str]) -> None:
         )
 
 
+def check_accuracy(accuracy: str) -> None:
+    if accuracy not in METHODS:
+        raise InvalidInputError(
+            f"accuracy is {accuracy!r}", remedy=f"pass one of {', '.join(METHODS)}"
+        )
+
+
 def generate(
-    assembly: Assembly, backends: Sequence[str], wasm_variants: WasmVariants = WASM_VARIANTS
+    assembly: Assembly,
+    backends: Sequence[str],
+    accuracy: Accuracy,
+    wasm_variants: WasmVariants = WASM_VARIANTS,
 ) -> Generated:
     files: dict[str, bytes] = {}
     workgroups: tuple[tuple[Workgroups, ...], ...] = ((),) * len(assembly.kernels)
     wasm = wgsl = None
     if "wasm" in backends:
-        wasm = _generate_wasm(assembly, wasm_variants, files)
+        wasm = _generate_wasm(assembly, accuracy, wasm_variants, files)
     if "webgpu" in backends:
         wgsl = Wgsl(WGSL_FILE)
         files[WGSL_FILE], workgroups = _generate_wgsl(assembly)
@@ -56,11 +66,11 @@ def generate(
 
 
 def _generate_wasm(
-    assembly: Assembly, wasm_variants: WasmVariants, files: dict[str, bytes]
+    assembly: Assembly, accuracy: Accuracy, wasm_variants: WasmVariants, files: dict[str, bytes]
 ) -> Wasm:
     calls = {name: program.calls for name, program in assembly.programs.items()}
     features = [Features("relaxed-simd" in own, "threads" in own) for own in wasm_variants.values()]
-    modules = emit_modules(assembly.kernels, calls, features)
+    modules = emit_modules(assembly.kernels, calls, features, METHODS[accuracy])
     files.update(zip(wasm_variants, (module.code for module in modules), strict=True))
     variants = tuple(WasmVariant(file, own) for file, own in wasm_variants.items())
     return Wasm(variants, max(module.scratch_bytes for module in modules))

@@ -4,8 +4,9 @@ Each random case perturbs the weights, draws a batch, and compares the outputs, 
 gradient, then the losses of ten training steps and the weights after them.  An error is relative to
 the tensor's largest element.  The bound for every tensor is
 
-    error(ours) <= 4 · error(PyTorch float32) + 1e-6
+    error(ours) <= 4 · error(PyTorch float32) + slack
 
+with a slack of 1e-5 where the bundle was compiled with accuracy="fast" and 1e-6 where "strict",
 and, on top, 1e-5 for outputs and losses and 1e-4 for gradients, wherever PyTorch float32 keeps
 these itself.  Where an activation crosses its kink two correct float32 computations may fall on
 different sides, and training amplifies it: a tensor outside of the bound is judged by how far
@@ -28,6 +29,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hearth.bundle.manifest import Accuracy, Manifest
 from hearth.bundle.read import read_bundle
 from hearth.driver.cases import Case, Key, Results, named, random_case, trained
 from hearth.driver.compiled import Compiled, read_build
@@ -48,7 +50,7 @@ PROMISES: Final = {
     "optimizer": math.inf,
 }
 FLOAT32_FACTOR: Final = 4.0
-FLOAT32_SLACK: Final = 1e-6
+SLACK: Final[dict[Accuracy, float]] = {"fast": 1e-5, "strict": 1e-6}
 KINK_DRAWS: Final = 16
 
 
@@ -92,13 +94,14 @@ def verify_on(
         raise InvalidInputError(f"cases is {cases}", remedy="ask for at least one case")
     in_browser = any(r.startswith("chromium") for r in runners)
     with _folder(bundle, runtime=in_browser) as path, ExitStack() as stack:
+        files = read_bundle(path)
         verifiers = []
         for name in runners:
             opened = open_runner(path, name, **options)
             stack.callback(opened.close)
-            verifiers.append(Verifier(opened, VerifyReport(name, opened.device, cases)))
+            report = VerifyReport(name, opened.device, cases)
+            verifiers.append(Verifier(opened, report, slack_of(files.manifest, name)))
         step = step or _step_of(bundle, path)
-        files = read_bundle(path)
         for number in range(cases):
             case = random_case(step, files, number, seed)
             for verifier in verifiers:
@@ -107,20 +110,27 @@ def verify_on(
     return [verifier.report for verifier in verifiers]
 
 
+def slack_of(manifest: Manifest, runner: str) -> float:
+    """What a value may err on top: only WebAssembly trades accuracy for speed."""
+    is_traded = manifest.accuracy == "fast" and "wasm" in runner
+    return SLACK["fast" if is_traded else "strict"]
+
+
 class Verifier:
     """One runner under test."""
 
-    def __init__(self, runner: Runner, report: VerifyReport) -> None:
-        self.runner, self.report = runner, report
+    def __init__(self, runner: Runner, report: VerifyReport, slack: float) -> None:
+        self.runner, self.report, self.slack = runner, report, slack
         self.state = runner.export_state()
 
     def check(self, case: Case) -> list[Deviation]:
         """Adds the worst element of every tensor to the report, and returns them."""
         self._begin(case)
         results = self._once(case)
-        deviations = _judge_all(case, "once", results)
+        deviations = _judge_all(case, "once", results, self.slack)
         losses = [self._train(batch) for batch in case.batches]
-        after = _judge_all(case, "trained", trained(losses, self.runner.export_weights(), {}))
+        results = trained(losses, self.runner.export_weights(), {})
+        after = _judge_all(case, "trained", results, self.slack)
         if not all(d.ok for d in after):
             after = self._step_by_step(case)
             self.report.stepped += 1
@@ -151,19 +161,23 @@ class Verifier:
             state, weights = self.runner.export_state(), self.runner.export_weights()
             known = one.exact("trained")
             gathered = {n: state[n] for kind, n in known if kind == "optimizer"}
-            for deviation in _judge_all(one, "trained", trained([loss], weights, gathered)):
+            results = trained([loss], weights, gathered)
+            for deviation in _judge_all(one, "trained", results, self.slack):
                 key = (deviation.kind, deviation.name)
                 if key not in worst or deviation.excess > worst[key].excess:
                     worst[key] = deviation
         return list(worst.values())
 
 
-def _judge_all(case: Case, kind: str, results: Results) -> list[Deviation]:
+def _judge_all(case: Case, kind: str, results: Results, slack: float) -> list[Deviation]:
     exact, rounded = case.exact(kind), case.rounded(kind)
     return [
-        judge(key, case.number, ours, exact[key], rounded[key], partial(_spread, case, kind, key))
+        judge(
+            key, case.number, ours, exact[key], rounded[key], partial(_spread, case, kind, key),
+            slack,
+        )
         for key, ours in results.items()
-    ]
+    ]  # fmt: skip
 
 
 def _spread(case: Case, kind: str, key: Key, enough: float) -> float:
@@ -189,6 +203,7 @@ def judge(
     exact: Array,
     rounded: Array,
     spread: Callable[[float], float],
+    slack: float = SLACK["strict"],
 ) -> Deviation:
     """Compare one tensor; `spread` is only computed where the plain bound fails."""
     kind, name = key
@@ -199,7 +214,7 @@ def judge(
     index = np.unravel_index(int(difference.argmax()), expected.shape)
     error = float(difference.max()) / scale
     float32_error = float(np.abs(np.asarray(rounded, np.float64) - expected).max()) / scale
-    allowed = FLOAT32_FACTOR * float32_error + FLOAT32_SLACK
+    allowed = FLOAT32_FACTOR * float32_error + slack
     if float32_error < PROMISES[kind]:  # else PyTorch float32 could not keep the promise either
         allowed = min(allowed, PROMISES[kind])
     at_kink = False

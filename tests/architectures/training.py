@@ -23,7 +23,7 @@ from hearth.driver.compiled import Compiled
 from hearth.driver.report import Deviation, VerifyReport
 from hearth.driver.runners import open_runner
 from hearth.driver.samples import random_batch
-from hearth.driver.verify import Verifier
+from hearth.driver.verify import Verifier, slack_of
 from tests.architectures.classification import BATCH, Example
 
 RUNNERS = ("wasm", "webgpu", "chromium:wasm", "chromium:webgpu")
@@ -89,7 +89,8 @@ def train(example: Example, runners: Sequence[str] = RUNNERS) -> Training:
 def run(folder: Path, name: str, case: Case) -> Trained:
     runner = open_runner(folder, name)
     try:
-        verifier = Verifier(runner, VerifyReport(name, runner.device, cases=1))
+        report = VerifyReport(name, runner.device, cases=1)
+        verifier = Verifier(runner, report, slack_of(read_bundle(folder).manifest, name))
         return Trained(verifier.report, tuple(verifier.check(case)))
     finally:
         runner.close()

@@ -20,7 +20,7 @@ from hearth.driver.cases import perturbed, random_case
 from hearth.driver.compiled import Compiled
 from hearth.driver.oracle import Oracle
 from hearth.driver.report import Deviation, VerifyReport
-from hearth.driver.verify import judge, verify_on
+from hearth.driver.verify import judge, slack_of, verify_on
 
 WEIGHT = ("weight", "fc.weight")
 
@@ -86,9 +86,9 @@ def test_a_run_that_left_the_bound_is_judged_step_by_step(monkeypatch: pytest.Mo
     judged_cases: list[int] = []
     judge_all = verify_module._judge_all
 
-    def counted(case: Any, kind: str, results: Any) -> Any:
+    def counted(case: Any, *args: Any) -> Any:
         judged_cases.append(len(case.batches))
-        return judge_all(case, kind, results)
+        return judge_all(case, *args)
 
     monkeypatch.setattr(verify_module, "judge", strict)
     monkeypatch.setattr(verify_module, "_judge_all", counted)
@@ -127,6 +127,20 @@ def test_an_error_is_allowed_up_to_four_times_pytorchs_own() -> None:
     assert good.ok
     assert not bad.ok
     assert bad.index == (2,)
+
+
+def test_a_bundle_compiled_fast_may_err_more_in_webassembly() -> None:
+    example = (torch.zeros(2, 4), torch.zeros(2, 3))
+    model = torch.nn.Linear(4, 3)
+    step = hearth.TrainStep(
+        model, loss=torch.nn.MSELoss(), optimizer=torch.optim.SGD(model.parameters(), lr=0.1)
+    )
+    for accuracy, slack in (("fast", 1e-5), ("strict", 1e-6)):
+        manifest = hearth.compile(step, *example, backends=("wasm",), accuracy=accuracy).manifest
+        assert slack_of(manifest, "chromium:wasm") == slack
+        assert slack_of(manifest, "webgpu") == 1e-6
+    with pytest.raises(hearth.InvalidInputError, match="accuracy is 'exact'"):
+        hearth.compile(step, *example, accuracy="exact")
 
 
 def test_a_promise_binds_even_where_the_bound_is_wider() -> None:

@@ -57,7 +57,8 @@ def work(s: Shape2d, kind: str, method: ConvMethod) -> float:
         return len(s.taps) * TYPICAL_BATCH * rows * (columns + gaps) * pairs
     if (s.kernel, s.stride, s.dilation, s.groups) != ((WINDOW, WINDOW), (1, 1), (1, 1), 1):
         return math.inf
-    m = method.value
+    m: int = method.value
     tiles = TYPICAL_BATCH * -(-rows // m) * -(-columns // m)
     transformed = tiles * (s.in_channels + s.out_channels) + pairs
-    return filtering(m).size ** 2 * (tiles * pairs + TRANSFORM_WORK * transformed)
+    points = filtering(m).size ** 2
+    return points * (tiles * pairs + TRANSFORM_WORK * transformed)

@@ -1,4 +1,4 @@
-"""Convolutions and both gradients as matrix products, in every geometry, against PyTorch float64."""
+"""Convolutions and both gradients as matrix products, in every geometry, against float64."""
 
 from __future__ import annotations
 

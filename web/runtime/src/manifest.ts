@@ -118,6 +118,8 @@ export interface Wasm {
   scratch_bytes: number;
 }
 
+export const ACCURACIES = ["fast", "strict"] as const;
+
 export interface Golden {
   file: string;
   batch: number;
@@ -140,6 +142,7 @@ export interface Manifest {
   wasm?: Wasm;
   wgsl?: { file: string };
   golden?: Golden;
+  accuracy?: (typeof ACCURACIES)[number];
 }
 
 /** Whether `weights.safetensors` holds the entry. */

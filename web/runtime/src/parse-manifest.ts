@@ -8,7 +8,7 @@
 import type { Extent } from "./dims.ts";
 import { BundleFormatError } from "./errors.ts";
 import {
-  DEVICE_DTYPES, FILE_DTYPES, FORMAT, INPUT_ROLES, OUTPUT_ROLES, STATE_ROLES, VERSION,
+  ACCURACIES, DEVICE_DTYPES, FILE_DTYPES, FORMAT, INPUT_ROLES, OUTPUT_ROLES, STATE_ROLES, VERSION,
   WASM_FEATURES, type Manifest, type Optimizer,
 } from "./manifest.ts";
 import { checkManifest } from "./check-manifest.ts";
@@ -194,5 +194,6 @@ const manifest: Reader<Manifest> = object(
   {
     optimizer, wasm, wgsl: object({ file: text }),
     golden: object({ file: text, batch: positive, seed: count }),
+    accuracy: oneOf(ACCURACIES),
   },
 );
