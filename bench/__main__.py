@@ -21,12 +21,12 @@ from typing import Final
 from bench.browser import build_pages
 from bench.kept import keep
 from bench.measure import measure
-from bench.peers import Peer, hearth, jax, pytorch, tfjs
+from bench.peers import Peer, hearth, jax, ort, pytorch, tfjs
 from bench.prepare import Case, prepare
 from bench.table import table
 from bench.workloads import WORKLOADS
 
-PEERS = (*hearth.PEERS, *tfjs.PEERS, *jax.PEERS, *pytorch.PEERS)
+PEERS = (*hearth.PEERS, *tfjs.PEERS, *jax.PEERS, *ort.PEERS, *pytorch.PEERS)
 QUICK_BATCHES: Final[tuple[int, ...]] = (32,)
 FULL_BATCHES: Final[tuple[int, ...]] = (1, 16, 32, 64, 128)
 

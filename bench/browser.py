@@ -31,6 +31,7 @@ LOAD_TIMEOUT_S: Final = 110
 # Otherwise a process that was started ahead becomes the next tab's, and we could not tell whose.
 NO_SPARE: Final = "--disable-features=SpareRendererForSitePerProcess"
 DATA: Final = ("/data.json", "/data.bin", "/index.html")
+WEIGHTS: Final = ("weights.safetensors", "golden.safetensors", "checkpoint")
 
 
 class Rig:
@@ -129,7 +130,7 @@ class PageSession:
         for name in sorted(self._requested):
             path = f"/{name.partition('?')[0]}"
             found = None if path in DATA else find(self._routes, path)
-            if isinstance(found, Path) and found.suffix not in (".safetensors", ".onnx", ".ckpt"):
+            if isinstance(found, Path) and found.name not in WEIGHTS:
                 total += len(gzip.compress(found.read_bytes(), 9))
         return total
 
