@@ -1,4 +1,4 @@
-"""The command line: `hearth check | compile | verify | train | inspect | serve`.
+"""The command line: `hearth check | compile | verify | train | inspect | bench | serve`.
 
 Each command is a thin layer over a public function; what it prints is for people.  Exit codes: 0
 done, 1 a check or verification failed, 2 an error (also of usage), 130 interrupted.
@@ -147,6 +147,21 @@ def _inspect(options: argparse.Namespace) -> int:
     return 0
 
 
+def _bench(options: argparse.Namespace) -> int:
+    from hearth.benchmark import bench_bundle
+
+    report = bench_bundle(
+        options.bundle,
+        options.runner or ["wasm", "chromium:wasm", "chromium:webgpu"],
+        options.batch,
+        seconds=options.seconds,
+        threads=options.threads,
+    )
+    for line in report:
+        print(line, flush=True)
+    return 0
+
+
 def _serve(options: argparse.Namespace) -> int:
     from hearth.serve import Server
     from hearth.site import bundle_site
@@ -198,6 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--kernel", metavar="NAME", help="print the code of one kernel")
     inspect.add_argument("--target", choices=BACKENDS, default=BACKENDS[0], help="of --kernel")
 
+    _add_bench(commands)
     _add_serve(commands)
     return parser
 
@@ -215,6 +231,18 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--resume", metavar="FILE", help="continue the run of a checkpoint")
     train.add_argument("-o", "--output", metavar="FILE", default="trained.safetensors")
     train.add_argument("--checkpoint", metavar="FILE", help="also write the whole run")
+
+
+def _add_bench(commands: Any) -> None:
+    bench = _command(commands, "bench", _bench, "time the training steps of a bundle")
+    bench.add_argument("bundle", metavar="BUNDLE")
+    bench.add_argument(
+        "--runner", choices=RUNNERS, action="append",
+        help="may be given several times (wasm, chromium:wasm and chromium:webgpu)",
+    )  # fmt: skip
+    bench.add_argument("--batch", type=_positive, nargs="+", default=[1, 32], help="(1 32)")
+    bench.add_argument("--seconds", type=float, default=1.0, help="of each measurement (1)")
+    bench.add_argument("--threads", type=_positive, help=_THREADS_HELP)
 
 
 def _add_serve(commands: Any) -> None:

@@ -118,6 +118,13 @@ class ChromiumTrainer:
             losses += self._page.call("trainMany", arrays, count=len(chunk)).value
         return np.array(losses, np.float32)
 
+    def step_times_ms(self, inputs: Arrays, targets: Arrays, seconds: float) -> list[float]:
+        """The page's time of each step on one batch, awaited one by one for `seconds`."""
+        _, given = file_arrays(self.manifest.program("train"), inputs, targets)
+        arrays = {f"{entry.role}/{entry.name}": array for entry, array in given}
+        times: list[float] = self._page.call("stepTimes", arrays, seconds=seconds).value
+        return times
+
     def evaluate_batch(self, inputs: Arrays, targets: Arrays) -> StepResult:
         return self._step("evaluate", inputs, targets)
 

@@ -25,6 +25,17 @@ const calls = {
       trainer.trainBatch(named(arrays, `${i}/input/`), named(arrays, `${i}/target/`)));
     return { value: (await Promise.all(steps)).map(({ loss }) => loss) };
   },
+  async stepTimes({ seconds }, arrays) {
+    const batch = [named(arrays, "input/"), named(arrays, "target/")];
+    const value = [];
+    const end = performance.now() + seconds * 1000;
+    for (let start = performance.now(), now = start; value.length === 0 || now < end; start = now) {
+      await trainer.trainBatch(...batch);
+      now = performance.now();
+      value.push(now - start);
+    }
+    return { value };
+  },
   exportWeights: async ({ format }) => file(await trainer.exportWeights(format)),
   loadWeights: async (_, { file }) => ({ value: await trainer.loadWeights(file) ?? null }),
   exportCheckpoint: async () => file(await trainer.exportCheckpoint()),

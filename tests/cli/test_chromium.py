@@ -67,6 +67,13 @@ def test_the_device_says_which_browser_and_backend(trainer: ChromiumTrainer) -> 
     assert "wasm" in trainer.device
 
 
+def test_steps_are_timed_in_the_page_and_train(trainer: ChromiumTrainer) -> None:
+    times = trainer.step_times_ms((X,), (Y,), 0.0)
+    assert len(times) == 1
+    assert trainer.step == 1
+    assert len(trainer.step_times_ms((X,), (Y,), 0.05)) == trainer.step - 1
+
+
 def test_a_training_step_is_what_the_formulas_say(trainer: ChromiumTrainer) -> None:
     result = trainer.train_batch((X,), (Y,))
     assert result.loss == pytest.approx(float(((0.5 * X - Y) ** 2).mean()), rel=1e-6)

@@ -56,6 +56,18 @@ def test_check_lists_what_is_missing_with_its_line(capsys: pytest.CaptureFixture
     assert "small_step.py:" in printed
 
 
+def test_bench_prints_dispatches_memory_and_a_row_for_every_batch(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--runner", "wasm", "--batch", "1", "3", "--seconds", "0.01"]
+    assert main(["bench", str(bundle), *arguments]) == 0
+    title, headings, *rows = capsys.readouterr().out.splitlines()
+    assert "dispatches (kernels) a step" in title
+    assert "ms/step" in headings
+    assert "arena" in headings
+    assert [row.split()[:2] for row in rows] == [["1", "wasm"], ["3", "wasm"]]
+
+
 def test_compile_writes_a_bundle(bundle: Path) -> None:
     names = {path.name for path in bundle.iterdir()}
     assert {"manifest.json", "weights.safetensors", "hearth.js", "kernels.wgsl"} <= names
