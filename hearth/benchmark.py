@@ -7,6 +7,7 @@ with other frameworks is the matter of bench/, not of this module.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -46,7 +47,7 @@ def bench_bundle(
         if threads is not None and name.endswith("wasm"):
             given["threads"] = threads
         for batch in batches:
-            with open_runner(path, name, **given) as runner:
+            with closing(open_runner(path, name, **given)) as runner:
                 random = np.random.default_rng(0)
                 data = random_batch(manifest.program("train").inputs, batch, random)
                 step_times_ms(runner, data, WARM_UP_S)
