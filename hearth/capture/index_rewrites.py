@@ -1,7 +1,8 @@
 """Rewrites above autograd of writes by index, where PyTorch's gradient has a shape that depends on
 values.
 
-What they become is differentiable and has one shape (`decompositions/scatters.py`).
+What they become is differentiable and has one shape (`scatters.py` and `index_puts.py` among the
+decompositions).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-from hearth.capture.decompositions import scatters
+from hearth.capture.decompositions import index_puts, scatters
 from hearth.capture.decompositions.lookups import MASKS
 
 Tensor = torch.Tensor
@@ -47,7 +48,7 @@ def _index_put(
     masks = [i for i in indices if i is not None and i.dtype in MASKS]
     if not masks or not _needs_gradient(values):
         return NotImplemented
-    return scatters.index_put(input, indices, values, accumulate)
+    return index_puts.index_put(input, indices, values, accumulate)
 
 
 @_rewrite(Tensor.__setitem__)
@@ -55,5 +56,5 @@ def _set_item(x: Tensor, key: Any, value: Any) -> Any:
     is_mask = isinstance(key, Tensor) and key.dtype == torch.bool and key.dim() > 0
     if not is_mask or not _needs_gradient(value):
         return NotImplemented
-    x.copy_(scatters.index_put(x, [key], value))
+    x.copy_(index_puts.index_put(x, [key], value))
     return None

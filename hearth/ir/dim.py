@@ -1,8 +1,8 @@
 """Extents, strides and sizes as polynomials in the one symbolic dimension, the batch size B.
 
-An extent is affine (`a*B + b`); strides and element counts are products of extents, hence
-polynomials.  Everything holds for every B >= 1.  A program has few different extents and does
-arithmetic on them millions of times, so sums, products and comparisons are remembered.
+An extent is `a*B + b`, or a product of such where axes were flattened; strides and element counts
+are products of extents.  Everything holds for every B >= 1.  A program has few different extents
+and does arithmetic on them millions of times, so sums, products and comparisons are remembered.
 """
 
 from __future__ import annotations

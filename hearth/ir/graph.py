@@ -1,7 +1,7 @@
 """The tensor graph: what a program computes, before anyone decides how.
 
 A node is an op (one of the frozen dataclasses below), its inputs, a shape and an element type.
-Nodes have one output and no side effects; a graph is its outputs.  Shapes are `a*B + b` per axis.
+Nodes have one output and no side effects; a graph is its outputs.  Extents are polynomials in B.
 Values keep PyTorch's logical layout; where they lie in memory is the schedule's business.
 """
 

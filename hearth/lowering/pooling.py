@@ -33,8 +33,8 @@ def _max_pool(
 ) -> tuple[Node, Node]:
     """The largest value of each window, and where it lies in the flattened plane.
 
-    The first largest in row-major order wins and NaN wins over all, as in PyTorch (which takes the
-    last of several NaN where we take the first; their gradients are NaN either way).
+    The first largest in row-major order wins and NaN wins over all, as in PyTorch.  Of several NaN
+    PyTorch takes the last, we the first: the last would cost every pool a third reduction.
     """
     spec = WindowSpec(kernel, stride, padding, dilation)
     lowest = -math.inf if x.dtype == FLOAT32 else -(2**31)

@@ -6,20 +6,20 @@ bundle.  Nothing here trains: changes that a function makes to buffers end with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils import _pytree as pytree
 
 from hearth.capture.graph import AtenGraph
 from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
 from hearth.errors import InvalidInputError
 from hearth.steps.examples import RANDOM_INPUTS, as_tuple, traced
+from hearth.steps.swap import swapped
 from hearth.steps.train_step import check_stored, untouched
 
 # Of one example: dimension 0 is the batch or not, or all the dimensions that are.
@@ -74,7 +74,7 @@ def capture_function(
     def body(t: dict[str, torch.Tensor], tracing: Tracing) -> list[TracedOutput]:  # noqa: ARG001
         trained = {n: t[n].detach().requires_grad_(p.requires_grad) for n, p in parameters.items()}
         copies = {n: t[n].clone() for n in buffers}  # modules update them in place
-        with _reading(model, {**trained, **copies}):
+        with nullcontext() if model is None else swapped(model, {**trained, **copies}):
             result = function(*(t[i.name] for i in inputs))
         return [
             TracedOutput(name, "output", leaf.detach())
@@ -138,13 +138,3 @@ def _stored(model: nn.Module | None) -> tuple[dict[str, nn.Parameter], dict[str,
     if model is None:
         return {}, {}
     return dict(model.named_parameters()), dict(model.named_buffers())
-
-
-@contextmanager
-def _reading(model: nn.Module | None, tensors: dict[str, torch.Tensor]) -> Iterator[None]:
-    """The model holds these tensors meanwhile."""
-    if model is None:
-        yield
-        return
-    with _reparametrize_module(model, tensors, tie_weights=True):
-        yield

@@ -7,8 +7,7 @@ only borrowed, with its tensors swapped for traced ones around the forward pass 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +21,7 @@ from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
 from hearth.errors import CaptureError, UnsupportableError
 from hearth.steps.examples import RANDOM_INPUTS, as_tuple, check_batch, traced
 from hearth.steps.optimizer import OptimizerProgram, capture_optimizer
+from hearth.steps.swap import swapped
 from hearth.steps.train_step import TrainStep, untouched
 
 Named = dict[str, torch.Tensor]
@@ -58,7 +58,7 @@ def capture_gradients(step: TrainStep, inputs: Examples, targets: Examples) -> A
 
     def body(model: nn.Module, t: Named, tracing: Tracing) -> list[TracedOutput]:
         trained = {name: t[name].detach().requires_grad_() for name in step.trainable}
-        with torch.enable_grad(), _swapped(step, {**_state(step, t), **trained}):
+        with torch.enable_grad(), swapped(step.model, {**_state(step, t), **trained}):
             outputs = model(*_numbered(t, "input"))
             loss = _scalar(step.loss(outputs, *_numbered(t, "target")), "the loss")
             if not loss.requires_grad:
@@ -84,7 +84,7 @@ def capture_evaluate(step: TrainStep, inputs: Examples, targets: Examples) -> At
 
     def body(model: nn.Module, t: Named, tracing: Tracing) -> list[TracedOutput]:  # noqa: ARG001
         wanted = _numbered(t, "target")
-        with torch.no_grad(), _swapped(step, _state(step, t)):
+        with torch.no_grad(), swapped(step.model, _state(step, t)):
             outputs = model(*_numbered(t, "input"))
             predicted = [x.detach().clone() for x in _tensors(outputs)]  # a loss may overwrite them
             loss = _scalar(step.loss(outputs, *wanted), "the loss")
@@ -139,25 +139,6 @@ def _state(step: TrainStep, t: Named) -> Named:
         **{name: t[name] for name in step.parameters},
         **{name: t[name].clone() for name in step.buffers},
     }
-
-
-@contextmanager
-def _swapped(step: TrainStep, tensors: Named) -> Iterator[None]:
-    """The model with these tensors in the place of its own, also where one has several names.
-
-    Not `torch.func`: that finds modules by attribute, and `double` is a method of every module.
-    """
-    own = {id(p): n for n, p in {**step.parameters, **step.buffers}.items()}
-    kept: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    for module in step.model.modules():
-        for table in (module.__dict__["_parameters"], module.__dict__["_buffers"]):
-            kept.append((table, dict(table)))
-            table.update({k: tensors[own[id(t)]] for k, t in table.items() if id(t) in own})
-    try:
-        yield
-    finally:
-        for table, entries in kept:
-            table.update(entries)
 
 
 def _numbered(t: Named, role: str) -> list[torch.Tensor]:

@@ -21,6 +21,7 @@ from tests.capture.test_functions_agree_with_pytorch import Scaled
 Function = Callable[[torch.Tensor], torch.Tensor]
 ROW, MATRIX = (12,), (3, 4)
 AIMS = torch.tensor([5, 0, 5, 11, 2])  # one of them twice
+ENDS = torch.tensor([True, False, True])
 GRID = torch.tensor([[0, 2, 1], [2, 2, 0]])
 
 
@@ -47,6 +48,9 @@ LOOKUPS: dict[str, Function] = {
     "one of each row": lambda x: x[torch.arange(len(x)), places(x)],
     "two indices": lambda x: x.reshape(-1, 3, 4)[:, GRID, GRID.T[:, :1, None] + 1],
     "two indices apart": lambda x: x.reshape(-1, 3, 4)[places(x, 2), :, places(x, 4)],
+    "two indices into a matrix of the batch": lambda x: (x @ x.T)[
+        torch.arange(len(x)), torch.arange(len(x)).flip(0)
+    ],
     "rows of the batch": lambda x: x[torch.arange(len(x)).flip(0)],
     "embedding of labels": lambda x: F.embedding(places(x), x[:1].T.expand(12, 5)),
 }
@@ -72,6 +76,21 @@ SCATTERS: dict[str, Function] = {
     "filled with a gradient": lambda x: x.index_fill(1, AIMS, x.sum()),
     "repeated by counts": lambda x: x.T[:5].repeat_interleave(AIMS, 0, output_size=23),
     "mask written": lambda x: written(x, (x > 0.3,), torch.tensor(0.7)),
+    "matrix of the batch written": lambda x: written(
+        x @ x.T, (torch.arange(len(x)), places(x, 2) * 0), x[:, 0]
+    ),
+    "mask and a column written": lambda x: written(
+        x, (x[:, 0] > 0.3, AIMS[:1]), torch.tensor(0.75, dtype=x.dtype)
+    ),
+    "mask and columns written with a gradient": lambda x: x.index_put(
+        (x[:, 0] > 0.3, AIMS[1:, None]), x.sum()
+    ),
+    "mask and one column of each hit": lambda x: x.T.reshape(3, 4, -1).index_put(
+        (ENDS, AIMS[[1, 4]]), x[:, :2].T
+    ),
+    "mask and one column of each hit, added": lambda x: x.T.reshape(3, 4, -1).index_put(
+        (ENDS, AIMS[[4, 4]]), x[:, :2].T, accumulate=True
+    ),
     "masked scatter": lambda x: x.masked_scatter(x > 0, x.flip(1) * 2),
     "diagonal written": lambda x: x.reshape(-1, 3, 4).diagonal_scatter(x[:, :3], 1, 1, 2),
     "steps written": lambda x: x.slice_scatter(x[:, :4], 1, 1, 12, 3),

@@ -61,6 +61,21 @@ def test_a_chain_of_operations_may_be_longer_than_pythons_stack(
     np.testing.assert_allclose(found["output/0"], function(x.double()).numpy(), rtol=1e-5)
 
 
+def test_a_matrix_of_the_batch_may_be_flattened_and_indexed(tmp_path: Path, device: str) -> None:
+    def function(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        similarity, order = x @ x.T, x[:, 0].argsort()
+        return similarity.flatten(), similarity[order, order.flip(0)]
+
+    compiled = hearth.compile_function(function, torch.zeros(4, 5), backends=[device])
+    compiled.save(tmp_path, runtime=False)
+    with hearth.open_runner(tmp_path, device) as runner:
+        for batch in (1, 3, 6):
+            x = torch.rand(batch, 5, generator=torch.Generator().manual_seed(batch))
+            found = runner.run("run", [x.numpy()])
+            for k, expected in enumerate(function(x)):
+                np.testing.assert_allclose(found[f"output/{k}"], expected.numpy(), rtol=1e-5)
+
+
 def test_a_function_has_integer_boolean_and_float_outputs_by_name(
     tmp_path: Path, device: str
 ) -> None:
@@ -77,6 +92,21 @@ def test_a_function_has_integer_boolean_and_float_outputs_by_name(
     assert found["output/parts/positive"].dtype == np.bool_
     np.testing.assert_array_equal(found["output/parts/positive"], (x > 0).numpy())
     np.testing.assert_allclose(found["output/parts/total"], x.sum().numpy(), rtol=1e-5)
+
+
+@pytest.mark.wasm
+def test_a_layer_may_have_the_name_of_a_method_and_share_a_weight(tmp_path: Path) -> None:
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    second.weight = first.weight
+    model = nn.Sequential(first)
+    model.double = second  # runs after the first
+    hearth.compile_function(model, torch.zeros(2, 3), backends=["wasm"]).save(
+        tmp_path, runtime=False
+    )
+    x = torch.randn(4, 3)
+    with hearth.open_runner(tmp_path, "wasm") as runner:
+        found = runner.run("run", [x.numpy()])["output/0"]
+    np.testing.assert_allclose(found, model(x).detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.wasm

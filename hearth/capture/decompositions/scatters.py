@@ -6,14 +6,13 @@ it is the last, as in PyTorch on a CPU.  This costs positions times sources, all
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from hearth.capture.decompositions.lookups import MASKS, indexing, wrapped
+from hearth.capture.decompositions.lookups import wrapped
 from hearth.capture.decompositions.registry import aten, rule
 
 Tensor = torch.Tensor
@@ -41,19 +40,19 @@ def _hits(indices: Tensor, axis: int, size: int) -> Tensor:
     return indices.unsqueeze(axis + 1) == torch.arange(size).reshape(shape)
 
 
-def _along(indices: Tensor, axis: int, rank: int) -> Tensor:
+def along_axis(indices: Tensor, axis: int, rank: int) -> Tensor:
     """A vector of indices as a tensor that broadcasts along every axis but one."""
     return indices.reshape([-1 if a == axis else 1 for a in range(rank)])
 
 
-def _written(x: Tensor, axis: int, indices: Tensor, source: Tensor | Scalar) -> Tensor:
+def written(x: Tensor, axis: int, indices: Tensor, source: Tensor | Scalar) -> Tensor:
     """What x is with the last source that aims at an element; indices broadcast to the source."""
     if indices.shape[axis] == 0:
         return x
     hits = _hits(indices, axis, x.shape[axis])
     if not isinstance(source, Tensor):
         return torch.where(hits.any(axis), _scalar(x, source), x)
-    number = _along(torch.arange(indices.shape[axis]), axis, indices.dim())
+    number = along_axis(torch.arange(indices.shape[axis]), axis, indices.dim())
     last = torch.where(hits, number.unsqueeze(axis + 1), -1).amax(axis)
     if source.shape[axis] == 1:
         return torch.where(last >= 0, source, x)
@@ -71,13 +70,13 @@ _REDUCTIONS: dict[str, Any] = {
 _NAMES = {"add": "sum", "multiply": "prod", "mean": "sum"}
 
 
-def _reduced(
+def reduced(
     x: Tensor, axis: int, indices: Tensor, source: Tensor, reduce: str, include_self: bool = True
 ) -> Tensor:
     """Every element of x with all sources that aim at it; indices broadcast to the source."""
     if x.dtype == torch.bool:
         numbers = (x.long(), axis, indices, source.long())
-        return _reduced(*numbers, reduce, include_self).to(torch.bool)
+        return reduced(*numbers, reduce, include_self).to(torch.bool)
     if source.shape[axis] == 0:
         return x
     identity, fold, combine = _REDUCTIONS[_NAMES.get(reduce, reduce)]
@@ -106,7 +105,7 @@ def _surrounded(corner: Tensor, x: Tensor) -> Tensor:
     for axis, (extent, whole) in enumerate(zip(corner.shape, x.shape, strict=True)):
         missing += [whole - extent, 0]
         if extent != whole:
-            inside = inside & _along(torch.arange(whole) < extent, axis, x.dim())
+            inside = inside & along_axis(torch.arange(whole) < extent, axis, x.dim())
     if not any(missing):
         return corner
     return torch.where(inside, F.pad(corner, missing[::-1]), x)
@@ -129,7 +128,7 @@ def _scattered(x: Tensor, axis: int, indices: Tensor, source: Any, write: Any) -
 
 @rule(aten.scatter.src, aten.scatter.value)
 def scatter(x: Tensor, axis: int, indices: Tensor, source: Tensor | Scalar) -> Tensor:
-    return _scattered(x, axis, indices, source, _written)
+    return _scattered(x, axis, indices, source, written)
 
 
 @rule(aten.scatter_add.default)
@@ -142,7 +141,7 @@ def scatter_reduce(
     x: Tensor, axis: int, indices: Tensor, source: Tensor, reduce: str, include_self: bool = True
 ) -> Tensor:
     def write(x: Tensor, axis: int, indices: Tensor, source: Tensor) -> Tensor:
-        return _reduced(x, axis, indices, source, reduce, include_self)
+        return reduced(x, axis, indices, source, reduce, include_self)
 
     return _scattered(x, axis, indices, source, write)
 
@@ -174,7 +173,7 @@ def index_add(
 def index_copy(x: Tensor, axis: int, indices: Tensor, source: Tensor) -> Tensor:
     if not x.dim():
         return index_copy(x.reshape(1), 0, indices, source.reshape(1)).reshape(())
-    return _written(x, axis % x.dim(), _along(indices, axis % x.dim(), x.dim()), source)
+    return written(x, axis % x.dim(), along_axis(indices, axis % x.dim(), x.dim()), source)
 
 
 @rule(aten.index_fill.int_Scalar, aten.index_fill.int_Tensor)
@@ -185,7 +184,7 @@ def index_fill(x: Tensor, axis: int, indices: Tensor, value: Tensor | Scalar) ->
     value = value.to(x.dtype) if isinstance(value, Tensor) else _scalar(x, value)
     indices = wrapped(indices.reshape(-1), x.shape[axis])
     hit = _hits(indices, 0, x.shape[axis]).any(0)
-    return torch.where(_along(hit, axis, x.dim()), value, x)
+    return torch.where(along_axis(hit, axis, x.dim()), value, x)
 
 
 @rule(aten.index_reduce.default)
@@ -196,69 +195,8 @@ def index_reduce(
         one = (x.reshape(1), 0, indices.reshape(1), source.reshape(1), reduce)
         return index_reduce(*one, include_self=include_self).reshape(())
     axis = axis % x.dim()
-    aim = _along(indices, axis, x.dim())
-    return _reduced(x, axis, aim, source, reduce, include_self)
-
-
-def _put_where(x: Tensor, mask: Tensor, axis: int, values: Tensor, accumulate: bool) -> Tensor:
-    """`x[:, mask] = values`: one row for all hits, or the rows in the order of the hits."""
-    behind = x.dim() - axis - mask.dim()
-    mask = mask.to(torch.bool)
-    if values.dim() > behind:
-        at = values.dim() - behind - 1
-        if values.shape[at] != 1:
-            number = torch.cumsum(mask.reshape(-1).long(), 0) - 1
-            values = torch.index_select(values, at, torch.clamp(number, min=0))
-        count = mask.shape if values.shape[at] != 1 else [1] * mask.dim()
-        values = values.reshape(*values.shape[:at], *count, *values.shape[at + 1 :])
-    hit = mask.reshape(*mask.shape, *[1] * behind)
-    return torch.where(hit, x + values if accumulate else values, x)
-
-
-@rule(aten.index_put.default, aten._unsafe_index_put.default)
-def index_put(
-    x: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False
-) -> Any:
-    chosen = [i for i in indices if i is not None]
-    if len(chosen) == 1 and chosen[0].dtype in MASKS:
-        axis = next(a for a, i in enumerate(indices) if i is not None)
-        return _put_where(x, chosen[0], axis, values, accumulate)
-    if not chosen or any(i.dtype in MASKS for i in chosen):
-        return NotImplemented
-    by = indexing(x, indices)
-    table = by.table(x)
-    rows = values.expand(*by.before, *by.flat.shape, *by.behind)
-    operands = (table, by.axis, by.flat.reshape(-1))
-    rows = rows.reshape(*by.before, math.prod(by.flat.shape), *by.behind)
-    write = index_add if accumulate else index_copy
-    return by.untable(write(*operands, rows), x)
-
-
-@rule(aten.put.default)
-def put(x: Tensor, indices: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
-    write = index_add if accumulate else index_copy
-    aim = wrapped(indices.reshape(-1), x.numel())
-    return write(x.reshape(-1), 0, aim, source.reshape(-1)).reshape(x.shape)
-
-
-@rule(aten.masked_scatter.default)
-def masked_scatter(x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
-    shape = torch.broadcast_shapes(x.shape, mask.shape)  # type: ignore[no-untyped-call]
-    x, mask = x.expand(shape), mask.expand(shape)
-    if not source.numel() or not x.numel():
-        return x.clone()
-    number = torch.cumsum(mask.reshape(-1).long(), 0) - 1
-    chosen = torch.index_select(source.reshape(-1), 0, torch.clamp(number, min=0))
-    return torch.where(mask, chosen.reshape(x.shape), x)
-
-
-@rule(aten.masked_scatter_backward.default)
-def masked_scatter_backward(g: Tensor, mask: Tensor, sizes: Sequence[int]) -> Tensor:
-    """The n-th element of the source receives the gradient of the n-th hit of the mask."""
-    mask = mask.expand(g.shape).reshape(-1)
-    number = torch.where(mask, torch.cumsum(mask.long(), 0) - 1, -1)
-    added: Tensor = torch.ops.hearth.index_add(g.reshape(-1), number, math.prod(sizes))
-    return added.reshape(list(sizes))
+    aim = along_axis(indices, axis, x.dim())
+    return reduced(x, axis, aim, source, reduce, include_self)
 
 
 # ------------------------------------------------------------------ scattering at places known here
@@ -282,4 +220,4 @@ def slice_scatter(
     inside = (number >= 0) & (number % step == 0) & (number < len(chosen) * step)
     place = torch.clamp(torch.div(number, step, rounding_mode="floor"), 0, len(chosen) - 1)
     spread = torch.index_select(source, axis, place)
-    return torch.where(_along(inside, axis % x.dim(), x.dim()), spread, x)
+    return torch.where(along_axis(inside, axis % x.dim(), x.dim()), spread, x)
