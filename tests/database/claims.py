@@ -69,6 +69,7 @@ _VALUES = "only known when it runs"
 LIMITS: Mapping[str, tuple[Limit, ...]] = {
     "gather": (Limit("uint8", "an index of uint8 is refused: programs do not take it"),),
     "linalg.matrix_norm": (Limit("_linalg_svd", "the norms by singular values are not lowered"),),
+    "linalg.matrix_power": (Limit("linalg_inv_ex", "negative powers need the inverse"),),
     "linalg.matrix_rank.hermitian": (Limit("_linalg_eigh", "eigenvalues are not lowered"),),
     "linalg.norm": (Limit("_linalg_svd", "the norms by singular values are not lowered"),),
     "linalg.norm.subgradients_at_zero": (

@@ -13,20 +13,41 @@ Tensor = torch.Tensor
 Scalar = float | int
 
 
-@rule(aten.linspace.default)
+@rule(
+    aten.linspace.default,
+    aten.linspace.Tensor_Tensor,
+    aten.linspace.Tensor_Scalar,
+    aten.linspace.Scalar_Tensor,
+)
 def linspace(
-    start: Scalar, end: Scalar, steps: int, *, dtype: torch.dtype | None = None, **_: Any
+    start: Scalar | Tensor,
+    end: Scalar | Tensor,
+    steps: int,
+    *,
+    dtype: torch.dtype | None = None,
+    **_: Any,
 ) -> Tensor:
-    """Upwards from the start, and in the second half down from the end, as PyTorch rounds.
-
-    Whole numbers are a table: PyTorch computes them in float64, which no device has.
-    """
+    """Upwards from the start, and in the second half down from the end, as PyTorch rounds."""
     dtype = dtype or torch.get_default_dtype()
     if not dtype.is_floating_point:
-        return constant(lambda: torch.linspace(start, end, steps, dtype=dtype))
+        return _whole_numbers(start, end, steps, dtype)
+    first, last = (torch.as_tensor(x).to(dtype) for x in (start, end))
     if steps <= 1:
-        return torch.full((steps,), float(start), dtype=dtype)
-    step = (float(end) - float(start)) / (steps - 1)
+        return first.expand(steps).clone()
+    step = (last - first) / (steps - 1)
     number = torch.arange(steps, dtype=dtype)
-    down = end - step * (steps - 1 - number)
-    return torch.where(number < steps // 2, start + step * number, down)
+    down = last - step * (steps - 1 - number)
+    return torch.where(number < steps // 2, first + step * number, down)
+
+
+def _whole_numbers(
+    start: Scalar | Tensor, end: Scalar | Tensor, steps: int, dtype: torch.dtype
+) -> Tensor:
+    """The ends are cut to whole numbers first; PyTorch goes on in float64, this in integers."""
+    if not isinstance(start, Tensor) and not isinstance(end, Tensor):
+        return constant(lambda: torch.linspace(start, end, steps, dtype=dtype))
+    first, last = (torch.as_tensor(x).to(torch.long) for x in (start, end))
+    number = torch.arange(steps)
+    parts = max(steps - 1, 1)
+    sum_of_parts = first * (parts - number) + last * number
+    return torch.div(sum_of_parts, parts, rounding_mode="trunc").to(dtype)
