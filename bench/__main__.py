@@ -6,8 +6,8 @@
     python -m bench --peers "hearth*,torch eager*"       shell patterns of peers
     python -m bench --page                               only writes the page from what is kept
 
-One run is one workload at one batch size with all chosen peers, in interleaved rounds; it is kept
-in build/bench.json, in place of an older run of the same.
+One run is one workload at one batch size with all chosen peers of one device (the CPU, or WebGPU),
+in interleaved rounds; it is kept in build/bench.json, in place of an older run of the same.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from fnmatch import fnmatch
 from typing import Final
 
 from bench.browser import build_pages
-from bench.kept import keep
+from bench.kept import DEVICES, keep, read_runs
 from bench.measure import measure
+from bench.page import PAGE, PLOT, write_page
 from bench.peers import Peer, hearth, jax, ort, pytorch, tfjs
-from bench.prepare import Case, prepare
+from bench.plot import write_plot
+from bench.prepare import ROOT, Case, prepare
 from bench.table import table
 from bench.workloads import WORKLOADS
 
@@ -39,15 +41,34 @@ def main() -> None:
     names = options.workloads.split(",") if options.workloads else list(WORKLOADS)
     peers = [p for p in PEERS if any(fnmatch(p.name, g) for g in options.peers.split(","))]
     cases = [Case(WORKLOADS[name], rows) for name in names for rows in sizes]
+    if options.page:
+        write()
+        return
     build_pages()
     for case in cases:
         prepare_all(case, peers)
     if options.prepare:
         return
     for case in cases:
-        rows, browser = measure(case, peers, rounds=options.rounds, seconds=options.seconds,
-                                limit_s=options.limit)  # fmt: skip
-        print(table(case, keep(case, rows, browser)), flush=True)
+        for device in DEVICES:
+            those = [peer for peer in peers if peer.device == device]
+            if those:
+                rows, browser = measure(case, those, rounds=options.rounds,
+                                        seconds=options.seconds, limit_s=options.limit)  # fmt: skip
+                run = keep(case, device, rows, browser)
+                print(table(case, device, run), flush=True)
+    write()
+
+
+def write() -> None:
+    """The page, and its plot where matplotlib is installed."""
+    runs = read_runs()
+    try:
+        write_plot(runs, PLOT)
+    except ImportError:
+        print("no plot: it needs matplotlib (pip install -e '.[bench]')", file=sys.stderr)
+    write_page(runs)
+    print(f"{PAGE.relative_to(ROOT)} is written")
 
 
 def prepare_all(case: Case, peers: list[Peer]) -> None:
@@ -71,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--rounds", type=int, default=5, help="interleaved rounds (5)")
     made.add_argument("--seconds", type=float, default=0.2, help="of a peer in a round (0.2)")
     made.add_argument("--limit", type=float, default=600, help="seconds for all rounds (600)")
+    made.add_argument("--page", action="store_true", help="only write the page")
     made.add_argument("--prepare", action="store_true", help="only compile, export and install")
     return made
 

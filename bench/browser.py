@@ -111,6 +111,17 @@ class PageSession:
         found: list[float] = self._page.evaluate("s => bench.times(s)", seconds)
         return found
 
+    def predictions_ms(self, seconds: float) -> list[float]:
+        found: list[float] = self._page.evaluate("s => bench.predictions(s)", seconds)
+        return found
+
+    def live(self, seconds: float) -> dict[str, Any]:
+        """The times of predictions while training goes on, and the steps it took."""
+        found: dict[str, Any] = self._page.evaluate(
+            "s => bench.predictionsWhileTraining(s)", seconds
+        )
+        return found
+
     def facts(self) -> dict[str, Any]:
         found: dict[str, Any] = self._page.evaluate("bench.facts()")
         memory, empty = private_bytes(self._process), self._empty_bytes

@@ -1,4 +1,4 @@
-"""build/bench.json: every run of one workload at one batch size, replaced as a whole by the next.
+"""build/bench.json: runs of one workload, batch size and device, each replaced as a whole.
 
 Times of one run were taken in turns on one machine; a ratio is only ever formed within one run.
 """
@@ -14,19 +14,23 @@ from bench.prepare import ROOT, Case
 
 KEPT: Final = ROOT / "build" / "bench.json"
 
+# What others are compared with, by device.
+BASELINES: Final = {"cpu": "torch eager 1T", "gpu": "hearth webgpu"}
+DEVICES: Final = tuple(BASELINES)
+
 Run = dict[str, Any]  # machine: facts, rows: by peer
 
 
 def read_runs() -> dict[str, Run]:
-    """All runs by case."""
+    """All runs by workload/batch/device."""
     found: dict[str, Run] = json.loads(KEPT.read_text()) if KEPT.is_file() else {}
     return found
 
 
-def keep(case: Case, rows: dict[str, Row], browser: str) -> Run:
+def keep(case: Case, device: str, rows: dict[str, Row], browser: str) -> Run:
     """Adds the run of a case, in place of an older one."""
     run = {"machine": machine(browser), "rows": rows}
-    runs = read_runs() | {case.key: run}
+    runs = read_runs() | {f"{case.key}/{device}": run}
     KEPT.parent.mkdir(exist_ok=True)
     KEPT.write_text(json.dumps(runs, indent=1))
     return run

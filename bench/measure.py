@@ -19,12 +19,13 @@ Row = dict[str, Any]
 # The losses of the first steps may deviate by this much from PyTorch in float64, relative.  A
 # float32 rounding error is 1e-7; a wrong or missing gradient moves the second loss by over 1e-2.
 DEVIATION: Final = 1e-3
+# The workload whose predictions are timed, too.
+PREDICTING: Final = "lenet5"
 
 
 def measure(case: Case, peers: Sequence[Peer], *, rounds: int, seconds: float,
             limit_s: float) -> tuple[dict[str, Row], str]:  # fmt: skip
     """The row of each peer, and the browser's version; no round begins after `limit_s`."""
-    deadline = time.monotonic() + limit_s
     rows: dict[str, Row] = {}
     sessions: dict[str, Session] = {}
     with ExitStack() as closing:
@@ -40,9 +41,12 @@ def measure(case: Case, peers: Sequence[Peer], *, rounds: int, seconds: float,
                 row["error"] = first_line(error)
                 continue
             sessions[peer.name] = session
-        times = time_all(sessions, rounds, seconds, deadline)
+        times = time_all(sessions, rounds, seconds, time.monotonic() + limit_s)
         for name, session in sessions.items():
-            rows[name] |= summary(times[name]) | session.facts()
+            rows[name] |= summary(times[name])
+            if case.workload.name == PREDICTING:
+                rows[name] |= predictions(session)
+            rows[name] |= session.facts()
         return rows, rig.browser.version
 
 
@@ -65,12 +69,29 @@ def time_all(sessions: dict[str, Session], rounds: int, seconds: float,
     return times
 
 
+def predictions(session: Session) -> Row:
+    """Of one sample: the median latency alone, and the rate while training goes on."""
+    row: Row = {}
+    session.predictions_ms(0.3)  # until it is compiled well
+    alone, live = session.predictions_ms(0.5), session.live(1.0)
+    if alone:
+        row["predict_ms"] = statistics.median(alone)
+    if live["times"]:
+        row["live"] = {
+            "predictions_per_s": 1e3 * len(live["times"]) / sum(live["times"]),
+            "longest_ms": max(live["times"]),
+            "steps": live["steps"],
+        }
+    return row
+
+
 def check(losses: Sequence[float], expected: Sequence[float]) -> Row:
     """Whether the first losses agree with PyTorch in float64."""
     pairs = zip(losses, expected, strict=True)
-    worst = max(abs(ours - theirs) / abs(theirs) for ours, theirs in pairs)
-    # Not `worst <= DEVIATION` alone: a loss that is not a number compares as false, and fails.
-    return {"deviation": worst if math.isfinite(worst) else None, "agrees": worst <= DEVIATION}
+    deviations = [abs(ours - theirs) / abs(theirs) for ours, theirs in pairs]
+    if not all(map(math.isfinite, deviations)):  # `max` would pass over a NaN
+        return {"deviation": None, "agrees": False}
+    return {"deviation": max(deviations), "agrees": max(deviations) <= DEVIATION}
 
 
 def summary(rounds: Sequence[Sequence[float]]) -> Row:

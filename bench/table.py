@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from bench.kept import Run, comparable, ratio
+from bench.kept import BASELINES, Run, comparable, ratio
 from bench.measure import Row
 from bench.prepare import Case
 
-COLUMNS = ("ms/step", "best", "samples/s", "vs eager 1T", "deviation", "first step", "code",
-           "memory")  # fmt: skip
-EAGER = "torch eager 1T"
+COLUMNS = ("ms/step", "best", "samples/s", "ratio", "deviation", "first step", "code", "memory")
 
 
-def table(case: Case, run: Run) -> str:
-    """Times are medians of interleaved rounds; ratios are of this run."""
-    lines = [f"\n{case.workload.title}, batch {case.rows}"]
+def table(case: Case, device: str, run: Run) -> str:
+    """Times are medians of interleaved rounds; ratios are of this run, to the device's baseline."""
+    to = BASELINES[device]
+    lines = [f"\n{case.workload.title}, batch {case.rows}; ratios to {to}"]
     lines.append(f"{'':18s}" + "".join(f"{column:>12s}" for column in COLUMNS))
     for name, row in run["rows"].items():
         if "error" in row:
             lines.append(f"{name:18s}  {row['error']}")
         else:
-            cells = cells_of(row, ratio(run, name, EAGER), case.rows)
+            cells = cells_of(row, ratio(run, name, to), case.rows)
             lines.append(f"{name:18s}" + "".join(f"{cell:>12s}" for cell in cells))
     return "\n".join(lines)
 

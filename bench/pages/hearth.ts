@@ -1,7 +1,7 @@
 /** Hearth: the bundle's own hearth.js, as a page of a user loads it. */
 
 import type { InputArray, Trainer } from "../../web/runtime/src/index.ts";
-import { serve, type Data, type Spec, type Training } from "./session.ts";
+import { firstSample, serve, type Data, type Spec, type Training } from "./session.ts";
 
 interface Runtime {
   Trainer: typeof Trainer;
@@ -21,9 +21,10 @@ async function open(data: Data, spec: Spec): Promise<Training> {
   const batches = data.batches.map(({ x, y }) =>
     ({ x: x.values as InputArray, y: y.values as InputArray }));
   const batch = (i: number) => batches[i] ?? { x: [], y: [] };
+  const sample = data.batches.slice(0, 1).map(({ x }) => firstSample(x).values as InputArray);
   return {
     step: async (i) => (await trainer.trainBatch(batch(i).x, batch(i).y)).loss,
-    predict: (i) => trainer.predict(batch(i).x),
+    predict: () => trainer.predict(sample),
     device: `${adapter}, ${String(threads)} threads`,
   };
 }

@@ -2,7 +2,7 @@
 
 import { init, defaultDevice, jit, lax, nn, numpy as np, valueAndGrad } from "@jax-js/jax";
 import { layerWeights, modelOf, type Layers } from "./models.ts";
-import { serve, type Data, type Spec, type Tensor, type Training } from "./session.ts";
+import { firstSample, serve, type Data, type Spec, type Tensor, type Training } from "./session.ts";
 
 type T = np.Array;
 type Tree = Record<string, T>;
@@ -141,6 +141,7 @@ async function open(data: Data, spec: Spec): Promise<Training> {
   const batches = data.batches.map(({ x, y }) => [array(x),
     array({ values: y.values, shape: [y.values.length] })] as const);
   const batch = (i: number) => batches[i] ?? batches[0] as (typeof batches)[0];
+  const sample = data.batches.slice(0, 1).map(({ x }) => array(firstSample(x)))[0] as T;
   return {
     async step(i) {
       const [x, y] = batch(i);
@@ -150,10 +151,10 @@ async function open(data: Data, spec: Spec): Promise<Training> {
       const [value = NaN] = await loss.data();
       return value;
     },
-    async predict(i) {
+    async predict() {
       const weights = Object.fromEntries(Object.entries(state.weights)
         .map(([name, weight]) => [name, weight.ref]));
-      const logits = predict(weights as never, batch(i)[0].ref as never) as unknown as T;
+      const logits = predict(weights as never, sample.ref as never) as unknown as T;
       return await logits.data() as Float32Array;
     },
     device,

@@ -30,8 +30,8 @@ export interface Data {
 /** A model in training: one step on a batch, up to the loss as a number of JavaScript. */
 export interface Training {
   step(batch: number): number | Promise<number>;
-  /** The logits of a batch in evaluation mode, as numbers of JavaScript. */
-  predict?(batch: number): Values | Promise<Values>;
+  /** The logits of the first sample, as numbers of JavaScript. */
+  predict?(): Promise<Values>;
   /** What computes, in words. */
   readonly device: string;
 }
@@ -85,16 +85,30 @@ class Session {
     }
   }
 
+  /** The time of each prediction for one sample; none where the peer only trains. */
   async predictions(seconds: number): Promise<number[]> {
     const found: number[] = [];
     const end = performance.now() + seconds * 1000;
-    for (let start = performance.now(); ;) {
-      await this.training.predict?.(0);
+    for (let start = performance.now(); this.training.predict && start < end;) {
+      await this.training.predict();
       const now = performance.now();
       found.push(now - start);
-      if (now >= end) return found;
       start = now;
     }
+    return found;
+  }
+
+  /** The same while steps go on, and how many of those there were. */
+  async predictionsWhileTraining(seconds: number): Promise<{ times: number[]; steps: number }> {
+    let [steps, done] = [0, false];
+    const train = async (): Promise<void> => {
+      for (; !done; steps++) await this.step();
+    };
+    const trained = train();
+    const times = await this.predictions(seconds);
+    done = true;
+    await trained;
+    return { times, steps };
   }
 
   facts(): Record<string, unknown> {
@@ -104,6 +118,12 @@ class Session {
   private async step(): Promise<number> {
     return this.training.step(this.next++ % this.batches);
   }
+}
+
+/** The first sample of a batch. */
+export function firstSample({ values, shape }: Tensor): Tensor {
+  const [rows = 1, ...rest] = shape;
+  return { values: values.slice(0, values.length / rows), shape: [1, ...rest] };
 }
 
 async function readData(): Promise<Data> {

@@ -8,7 +8,7 @@ import "@tensorflow/tfjs-core/dist/register_all_gradients";
 import {
   FLATTENED, isTable, layerWeights, modelOf, permuted, type Layers,
 } from "./models.ts";
-import { serve, type Data, type Spec, type Tensor, type Training } from "./session.ts";
+import { firstSample, serve, type Data, type Spec, type Tensor, type Training } from "./session.ts";
 import { addMissingKernels } from "./tfjs-kernels.ts";
 
 type T = tf.Tensor;
@@ -160,6 +160,7 @@ async function open(data: Data, spec: Spec): Promise<Training> {
   const batches = data.batches.map((batch) => [inputs(batch),
     tf.tensor1d(batch.y.values, "int32")] as const);
   const batch = (i: number) => batches[i] ?? batches[0] as (typeof batches)[0];
+  const sample = data.batches.slice(0, 1).map(({ x }) => inputs({ x: firstSample(x) }))[0];
   return {
     async step(i) {
       const [x, y] = batch(i);
@@ -172,8 +173,8 @@ async function open(data: Data, spec: Spec): Promise<Training> {
       loss.dispose();
       return value;
     },
-    async predict(i) {
-      const logits = tf.tidy(() => model(layers, batch(i)[0]));
+    async predict() {
+      const logits = tf.tidy(() => model(layers, sample as T));
       const values = await logits.data() as Float32Array;
       logits.dispose();
       return values;

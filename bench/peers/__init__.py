@@ -22,6 +22,12 @@ class Session(Protocol):
     def times_ms(self, seconds: float) -> list[float]:
         """Takes steps until `seconds` have passed, at least one; the time of each."""
 
+    def predictions_ms(self, seconds: float) -> list[float]:
+        """The time of each prediction for one sample; none where the peer only trains."""
+
+    def live(self, seconds: float) -> dict[str, Any]:
+        """`times` of predictions while training goes on, and the `steps` it took."""
+
     def facts(self) -> dict[str, Any]:
         """first_step_ms, code_bytes, memory_bytes, device, where they can be measured."""
 
@@ -36,6 +42,11 @@ def nothing(case: Case) -> None:
 class Peer:
     """One framework on one backend."""
 
-    name: str
+    name: str  # with "webgpu" in it where that computes
     open: Callable[[Case, Rig], Session] = field(repr=False)
     prepare: Callable[[Case], None] = field(default=nothing, repr=False)
+
+    @property
+    def device(self) -> str:
+        """What is timed in turns with what: `cpu` or `gpu`."""
+        return "gpu" if "webgpu" in self.name else "cpu"

@@ -20,6 +20,7 @@ from bench.peers import Peer
 from bench.prepare import BUILD, ROOT, Case, make_once
 
 ENVIRONMENT: Final = BUILD / "onnxruntime"
+PYTHON: Final = ENVIRONMENT / "bin" / "python"
 PACKAGES: Final = ("onnxruntime-training==1.19.2", "onnx==1.16.2", "numpy==1.26.4")
 
 
@@ -35,8 +36,7 @@ def artifacts_folder(case: Case) -> Path:
 
 def install() -> None:
     venv.create(ENVIRONMENT, with_pip=True)
-    python = ENVIRONMENT / "bin" / "python"
-    command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES]
+    command = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES]
     subprocess.run(command, check=True)
     # Looked up last, so that the older NumPy of this environment is found first.
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -45,8 +45,8 @@ def install() -> None:
 
 
 def _export(case: Case) -> None:
-    command = [ENVIRONMENT / "bin" / "python", "-m", "bench.peers.ort_artifacts",
-               case.workload.name, artifacts_folder(case)]  # fmt: skip
+    command = [str(PYTHON), "-m", "bench.peers.ort_artifacts", case.workload.name,
+               str(artifacts_folder(case))]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True,
                           check=False)  # fmt: skip

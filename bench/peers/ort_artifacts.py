@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from io import BytesIO
 from pathlib import Path
 
 import onnx
@@ -36,7 +35,7 @@ def main() -> None:
     workload, folder = WORKLOADS[sys.argv[1]], Path(sys.argv[2])
     warnings.simplefilter("ignore")
     model = Logits(workload.seeded_model())
-    file = BytesIO()
+    file = folder / "forward.onnx"
     torch.onnx.export(
         model, (workload.batch(2)[0],), file, dynamo=False, opset_version=15,
         training=torch.onnx.TrainingMode.TRAINING, do_constant_folding=False,
@@ -44,7 +43,7 @@ def main() -> None:
         dynamic_axes={"input": {0: "batch"}, "output": {0: "rows"}},
     )  # fmt: skip
     trained = [name for name, _ in model.named_parameters()]
-    exported = onnx.load_from_string(file.getvalue())
+    exported = onnx.load(file)
     known = {tensor.name for tensor in exported.graph.initializer}
     artifacts.generate_artifacts(
         exported,

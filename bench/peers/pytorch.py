@@ -6,13 +6,14 @@ import shutil
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from bench.browser import Rig
 from bench.peers import Peer
-from bench.prepare import CHECKED_STEPS, Case
+from bench.prepare import CHECKED_STEPS, ROOT, Case, make_once
 from bench.workloads import loss, optimizer
 
 
@@ -37,6 +38,7 @@ class TorchSession:
             return value.item()
 
         self._step = step
+        self._model = model
         self._batches = case.workload.batches(case.rows)
         self._next = 0
         self._first_step_ms = 0.0
@@ -50,15 +52,15 @@ class TorchSession:
 
     def times_ms(self, seconds: float) -> list[float]:
         torch.set_num_threads(self._threads)
-        times: list[float] = []
-        end = time.perf_counter() + seconds
-        while True:
-            start = time.perf_counter()
-            self._one()
-            now = time.perf_counter()
-            times.append((now - start) * 1e3)
-            if now >= end:
-                return times
+        return timed(self._one, seconds)
+
+    def predictions_ms(self, seconds: float) -> list[float]:
+        return timed(self._predict, seconds)
+
+    def live(self, seconds: float) -> dict[str, Any]:
+        """Nothing: one thread of Python does one thing at a time."""
+        del seconds
+        return {"times": [], "steps": 0}
 
     def facts(self) -> dict[str, Any]:
         return {"first_step_ms": self._first_step_ms, "device": f"{self._threads} threads"}
@@ -66,10 +68,27 @@ class TorchSession:
     def close(self) -> None:
         pass
 
+    def _predict(self) -> None:
+        with torch.no_grad():
+            self._model(self._batches[0][0][:1])
+
     def _one(self) -> float:
         batch = self._batches[self._next % len(self._batches)]
         self._next += 1
         return self._step(*batch)
+
+
+def timed(work: Callable[[], Any], seconds: float) -> list[float]:
+    """Milliseconds of each call until `seconds` have passed."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while True:
+        start = time.perf_counter()
+        work()
+        now = time.perf_counter()
+        times.append((now - start) * 1e3)
+        if now >= end:
+            return times
 
 
 def eager(threads: int, case: Case, _rig: Rig) -> TorchSession:
@@ -77,12 +96,28 @@ def eager(threads: int, case: Case, _rig: Rig) -> TorchSession:
 
 
 def compiled(threads: int, case: Case, _rig: Rig) -> TorchSession:
+    require_compiler()
+    return TorchSession(case, threads, compiled=True)
+
+
+def warm(threads: int, case: Case) -> None:
+    """Fills TorchInductor's cache on disk: compiling takes minutes where the machine is slow."""
+    folder = case.folder / f"inductor-{threads}-{torch.__version__}"
+    sources = [ROOT / "bench" / "workloads.py", Path(__file__)]
+    make_once(folder, sources, lambda: compile_once(threads, case))
+
+
+def compile_once(threads: int, case: Case) -> None:
+    require_compiler()
+    TorchSession(case, threads, compiled=True).losses()
+
+
+def require_compiler() -> None:
     if not any(map(shutil.which, ("g++", "clang++", "c++"))):
         raise RuntimeError("torch.compile needs a C++ compiler, and there is none in PATH")
-    return TorchSession(case, threads, compiled=True)
 
 
 PEERS = (
     *(Peer(f"torch eager {n}T", partial(eager, n)) for n in (1, 2)),
-    *(Peer(f"torch compile {n}T", partial(compiled, n)) for n in (1, 2)),
+    *(Peer(f"torch compile {n}T", partial(compiled, n), partial(warm, n)) for n in (1, 2)),
 )

@@ -1,0 +1,160 @@
+"""docs/benchmarks.md, written from the runs that are kept; nothing on it is written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from bench.kept import BASELINES, Run, comparable, ratio
+from bench.prepare import ROOT
+from bench.table import shown
+from bench.workloads import WORKLOADS
+
+PAGE: Final = ROOT / "docs" / "benchmarks.md"
+TITLES: Final = {"cpu": "on the CPU", "gpu": "on WebGPU"}
+PLOT: Final = ROOT / "docs" / "benchmarks.svg"
+
+HEAD: Final = """<!-- Written by `python -m bench --page`: measure again instead of editing. -->
+
+# Benchmarks
+
+Whole training steps (forward, loss, backward, Adam), each ending with the loss as a number in
+JavaScript or Python. `python -m bench` measures, keeps what it measured in `build/bench.json`, and
+writes this page from it.
+
+- All peers start from the same weights and take the same batches. The losses of their first four
+  steps are compared with PyTorch in float64; a peer that deviates by more than 0.1 % is marked and
+  not compared. The largest deviation of those that are compared is {deviation}.
+- Browser peers run in tabs of one headless Chromium, native PyTorch in the process that drives it.
+  They take turns in each round; a figure is the median over rounds, and ratios are formed within
+  one run only: one workload at one batch size on the CPU, or on WebGPU.
+- **hearth** is the public `Trainer.trainBatch` in its worker, awaited step by step, so that two
+  messages between page and worker are in every step. **hearth inline** is the same on the page's
+  own thread (`worker: false`), as the other frameworks run. **2T** are two threads.
+- **tfjs** is TensorFlow.js 4.22. Its WASM backend has no gradient kernels for convolutions and
+  embeddings; `bench/pages/tfjs-kernels.ts` adds the two, or it could train none of these but the
+  MLP. It takes half as many threads as the browser says there are processors, so that for two it
+  is told of four.
+- **jax-js** runs the whole step under one `jit`. **ort** is ONNX Runtime Web 1.19.2, the last
+  version that trains; its graphs are made by its Python package.
+- **torch** is native PyTorch on the CPU, eager and compiled by TorchInductor.
+- Dropout is off everywhere: random masks would make losses incomparable. The optimizer is Adam
+  (AdamW without weight decay), the only one that all have.
+- WebGPU on a machine without a GPU is SwiftShader, a GPU in software: it says how peers compare on
+  one device, nothing about GPUs.
+"""
+
+
+def write_page(runs: dict[str, Run]) -> None:
+    PAGE.write_text(page(runs))
+
+
+def page(runs: dict[str, Run]) -> str:
+    """The whole page; runs by `workload/batch/device`."""
+    deviations = [row["deviation"] for run in runs.values() for row in run["rows"].values()
+                  if comparable(row) is not None]  # fmt: skip
+    parts = [HEAD.format(deviation=f"{max(deviations, default=0):.0e}")]
+    if PLOT.is_file():
+        parts.append(f"\n![Time per step relative to PyTorch eager]({PLOT.name})\n")
+    for name, workload in WORKLOADS.items():
+        for device, baseline in BASELINES.items():
+            of_it = runs_of(runs, name, device)
+            if of_it:
+                parts.append(f"\n## {workload.title}, {TITLES[device]}\n")
+                parts += [table(step_lines(of_it, baseline)), *notes(of_it)]
+                parts.append(table(cost_lines(of_it)))
+    return "".join((*parts, *predictions(runs), *machines(runs.values())))
+
+
+def runs_of(runs: dict[str, Run], workload: str, device: str) -> list[tuple[int, Run]]:
+    """Batch sizes and runs, in order."""
+    parts = [(key.split("/"), run) for key, run in runs.items()]
+    found = [
+        (int(rows), run) for (name, rows, on), run in parts if (name, on) == (workload, device)
+    ]
+    return sorted(found, key=lambda item: item[0])
+
+
+def step_lines(runs: Sequence[tuple[int, Run]], baseline: str) -> Iterator[list[str]]:
+    """Milliseconds per step, and the time relative to the baseline's."""
+    yield [f"ms per step (÷ {baseline})", *(f"batch {rows}" for rows, _ in runs)]
+    yield ["---", *["--:"] * len(runs)]
+    for peer in peers_of(run for _, run in runs):
+        yield [peer, *(step_cell(run, peer, baseline) for _, run in runs)]
+
+
+def step_cell(run: Run, peer: str, baseline: str) -> str:
+    row = run["rows"].get(peer)
+    if row is None:
+        return "–"
+    if "error" in row:
+        return "fails"
+    if comparable(row) is None:
+        return f"{row['ms']:.3g}, other losses"
+    relative = ratio(run, peer, baseline)
+    return f"{row['ms']:.3g}" + ("" if relative is None else f" ({relative:.2f}×)")
+
+
+def notes(runs: Iterable[tuple[int, Run]]) -> Iterator[str]:
+    """Why peers failed, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for rows, run in runs:
+        for peer, row in run["rows"].items():
+            if "error" in row:
+                reasons.setdefault(f"{peer}: {row['error']}", []).append(str(rows))
+    for reason, sizes in reasons.items():
+        yield f"\nBatch {', '.join(sizes)}: {reason}\n"
+
+
+def cost_lines(runs: Sequence[tuple[int, Run]]) -> Iterator[list[str]]:
+    """What a page loads, and how long it waits for the first loss; of the batch nearest to 32."""
+    size, run = min(runs, key=lambda item: abs(item[0] - 32))
+    yield [f"batch {size}", "samples/s", "first step", "code, gzip", "memory", "deviation"]
+    yield ["---", *["--:"] * 5]
+    for peer, row in run["rows"].items():
+        if comparable(row) is not None:
+            yield [
+                peer, f"{size / row['ms'] * 1e3:,.0f}", shown(row.get("first_step_ms"), 1, "ms"),
+                shown(row.get("code_bytes"), 1024, "KiB"),
+                shown(row.get("memory_bytes"), 2**20, "MiB"), f"{row['deviation']:.0e}",
+            ]  # fmt: skip
+
+
+def predictions(runs: dict[str, Run]) -> Iterator[str]:
+    """Latency of one prediction, and predictions while training goes on."""
+    for key, run in runs.items():
+        rows = {peer: row for peer, row in run["rows"].items() if "predict_ms" in row}
+        if rows and key.endswith("/32/cpu"):
+            yield "\n## Predictions\n\nLeNet-5, one sample: alone, and while it trains, batch 32.\n"
+            yield table(prediction_lines(rows))
+
+
+def prediction_lines(rows: dict[str, dict[str, Any]]) -> Iterator[list[str]]:
+    yield ["", "alone", "while training", "longest wait"]
+    yield ["---", *["--:"] * 3]
+    for peer, row in rows.items():
+        live = row.get("live")
+        rate = f"{live['predictions_per_s']:,.0f}/s" if live else "–"
+        longest = f"{live['longest_ms']:.1f} ms" if live else "–"
+        yield [peer, f"{row['predict_ms']:.3f} ms", rate, longest]
+
+
+def machines(runs: Iterable[Run]) -> Iterator[str]:
+    """The facts that all runs share, and those that differ, with their values."""
+    facts: dict[str, list[str]] = {}
+    for run in runs:
+        for name, value in run["machine"].items():
+            known = facts.setdefault(name, [])
+            if str(value) not in known:
+                known.append(str(value))
+    yield "\n## Machine and versions\n\nMemory is what the tab's process shares with no other, "
+    yield "less that of an empty tab; on WebGPU it leaves out the process of the GPU.\n"
+    yield table([["", ""], ["---", "---"], *([n, "; ".join(v)] for n, v in facts.items())])
+
+
+def peers_of(runs: Iterable[Run]) -> list[str]:
+    return list(dict.fromkeys(peer for run in runs for peer in run["rows"]))
+
+
+def table(lines: Iterable[Sequence[str]]) -> str:
+    return "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
