@@ -67,6 +67,7 @@ EXCLUDED: Mapping[str, Mapping[str, Names]] = {
 _VALUES = "only known when it runs"
 
 LIMITS: Mapping[str, tuple[Limit, ...]] = {
+    "__getitem__": (Limit(_VALUES, "the length of what a mask chooses depends on values"),),
     "gather": (Limit("uint8", "an index of uint8 is refused: programs do not take it"),),
     "linalg.matrix_norm": (Limit("_linalg_svd", "the norms by singular values are not lowered"),),
     "linalg.matrix_power": (Limit("linalg_inv_ex", "negative powers need the inverse"),),
