@@ -17,7 +17,7 @@ from hearth.errors import BundleFormatError
 
 T = TypeVar("T")
 
-_CUSTOM, _TYPES, _IMPORTS, _FUNCTIONS, _EXPORTS, _CODE = 0, 1, 2, 3, 7, 10  # sections
+_CUSTOM, _TYPES, _IMPORTS, _FUNCTIONS, _EXPORTS, _CODE, _DATA = 0, 1, 2, 3, 7, 10, 11  # sections
 _VALUE_TYPES: Final = {code: name for name, code in TYPE_CODES.items()}
 _BY_CODE: Final = {row.code: row for row in OPCODES.values()}
 _CONTROL_BY_CODE: Final = {code[0]: name for name, code in CONTROL.items()}
@@ -85,11 +85,12 @@ def decode_module(data: bytes) -> Module:
         for function, body in zip(functions, _bodies(sections[_CODE]), strict=True):
             _fill(function, body, functions)
         shared = _imports_shared_memory(sections[_IMPORTS])
+        constants = _constants(sections[_DATA]) if _DATA in sections else []
     except (KeyError, IndexError, ValueError) as error:
         raise BundleFormatError(
             "this WebAssembly module was not written by this version of Hearth", why=repr(error)
         ) from error
-    return Module(shared, functions)
+    return Module(shared, functions, constants=constants)
 
 
 def _declared(sections: dict[int, _Reader]) -> list[Function]:
@@ -118,6 +119,14 @@ def _names(reader: _Reader) -> dict[int, str]:
     reader.byte()  # subsection 1: names of functions
     reader.unsigned()
     return dict(reader.vector(lambda: (reader.unsigned(), reader.name())))
+
+
+def _constants(reader: _Reader) -> list[bytes]:
+    reader.unsigned()  # one segment, at a constant address
+    while reader.byte() != CONTROL["end"][0]:
+        pass
+    size = reader.unsigned()
+    return [reader.take(4) for _ in range(size // 4)]
 
 
 def _imports_shared_memory(reader: _Reader) -> bool:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hearth.codegen.wasm.assembler import Operand, op
+from hearth.codegen.wasm.assembler import Operand, i32, op
 from hearth.codegen.wasm.canonical import ACCUMULATOR
 from hearth.codegen.wasm.constants import scalar_constant, spread, vector_constant
 from hearth.codegen.wasm.elements import Elements
 from hearth.codegen.wasm.opcodes import V128
 from hearth.codegen.wasm.random import Stream, aligned_index
+from hearth.codegen.wasm.rows import KeptRows
 from hearth.ir.dim import Dim
+from hearth.ir.dtype import ELEMENT_BYTES
 from hearth.ir.expr import Apply, BatchValue, Const, Expr, walk
 from hearth.ir.index import Index
 from hearth.ir.kernel import Accumulator, IndexValue, Load
@@ -31,6 +33,9 @@ class Expressions(Elements):
     point_depth: int = 0
     stage: int = 0
     accumulators: dict[int, Operand] = field(default_factory=dict)
+    kept: KeptRows = field(default_factory=KeptRows)
+    scratch: Operand = field(default_factory=lambda: i32(0))  # where kept rows lie
+    row: Index = field(default_factory=Index)  # the point of the stage's own loops
     _written: dict[int, bool] = field(default_factory=dict)
     _streams: dict[int, Stream] = field(default_factory=dict)
 
@@ -42,9 +47,27 @@ class Expressions(Elements):
 
     def evaluate(self, expr: Expr) -> Operand:
         """As `value`, for a root: operands first, so that deep expressions do not recurse."""
-        for sub in walk([expr]):
+        for sub in self._needed(expr):
             self.value(sub)
         return self.value(expr)
+
+    def _needed(self, root: Expr) -> list[Expr]:
+        """Sub-expressions, operands first, without those of what an earlier stage has kept."""
+        kept = [e for e in walk([root]) if self._is_kept_already(e)]
+        if not kept:
+            return list(walk([root]))
+        found: dict[int, Expr] = {}
+        stack = [root]
+        while stack:
+            expr = stack.pop()
+            if id(expr) not in found:
+                found[id(expr)] = expr
+                if isinstance(expr, Apply) and not self._is_kept_already(expr):
+                    stack.extend(expr.args)
+        return [e for e in walk([root]) if id(e) in found]
+
+    def _is_kept_already(self, expr: Expr) -> bool:
+        return self.kept.written_by.get(id(expr), self.stage) != self.stage
 
     def value(self, expr: Expr) -> Operand:
         """A scalar, or four lanes where the expression varies along the vector axis."""
@@ -54,7 +77,27 @@ class Expressions(Elements):
             return self.accumulators[expr.number]
         depth = self._depth_of(expr)
         key = (id(expr), self.stage if self._reads_written(expr) else 0)
-        return self.levels.keep(depth, key, lambda: self._compute(expr))
+        if id(expr) not in self.kept.offsets:
+            return self.levels.keep(depth, key, lambda: self._compute(expr))
+        if self._is_kept_already(expr):
+            return self.levels.keep(depth, (*key, self.stage), lambda: self._kept_value(expr))
+        return self.levels.keep(depth, key, lambda: self._keep(expr))
+
+    def _keep(self, expr: Expr) -> Operand:
+        """Computes a value, and writes it for the stages that follow."""
+        self.kept.written_by[id(expr)] = self.stage
+        value = self.function.local(self._compute(expr))
+        name = "v128.store" if value.type == V128 else "f32.store"
+        self.function.store(name, self._kept_address(expr), value)
+        return value
+
+    def _kept_value(self, expr: Expr) -> Operand:
+        name = "v128.load" if self.is_vector(expr) else "f32.load"
+        return op(name, self._kept_address(expr))
+
+    def _kept_address(self, expr: Expr) -> Operand:
+        offset = self.kept.offsets[id(expr)]
+        return self.levels.affine(("kept", offset), self.scratch + offset, self.row, ELEMENT_BYTES)
 
     def lanes(self, expr: Expr) -> Operand:
         """Four lanes, whatever the expression."""

@@ -64,9 +64,9 @@ class Target:
 def loop_function(target: Target, kernel: Kernel) -> KernelFunction:
     plan = LoopPlan.of(kernel)
     f = new_function(kernel)
-    _batch, thread, threads, _scratch, *pointers = parameters(f)
+    _batch, thread, threads, scratch, *pointers = parameters(f)
     axis = _split_axis(plan)
-    emitter = LoopEmitter(f, target.maths, plan, pointers)
+    emitter = LoopEmitter(f, target.maths, plan, pointers, scratch=scratch)
     if axis is None:
         f.return_if(thread)
     else:
@@ -75,7 +75,7 @@ def loop_function(target: Target, kernel: Kernel) -> KernelFunction:
         emitter.ranges = {axis: split(f, extent, unit, thread, threads)}
         emitter.aligned = frozenset((axis,))
     emitter.emit()
-    return KernelFunction(target.module.add(f), 0, axis is None)
+    return KernelFunction(target.module.add(f), emitter.e.kept.size_bytes, axis is None)
 
 
 def new_function(kernel: Kernel) -> Function:

@@ -12,18 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hearth.codegen.wasm.assembler import Function, Operand, i32
-from hearth.codegen.wasm.canonical import AxisRule, Canonical, keep_axes, walk_deep
+from hearth.codegen.wasm.canonical import AxisRule, Canonical, axis_index, keep_axes, walk_deep
 from hearth.codegen.wasm.elements import LANES, quarter_of
 from hearth.codegen.wasm.expressions import Expressions
 from hearth.codegen.wasm.maths import Maths
 from hearth.codegen.wasm.normalize import canonical_kernel, merge_axes, stage_expressions
 from hearth.codegen.wasm.reductions import Running
+from hearth.codegen.wasm.rows import KeptRows
 from hearth.codegen.wasm.vectorize import is_vectorized, vector_axis
 from hearth.ir.dim import Dim, Shape, product
 from hearth.ir.dtype import INT32
 from hearth.ir.expr import Expr
 from hearth.ir.index import Axis, Index, linearize
-from hearth.ir.kernel import Accumulate, IndexValue, Kernel, Store
+from hearth.ir.kernel import Accumulate, IndexValue, Kernel, Stage, Store
 
 UNROLLED_POINTS = 32  # small windows are written out, so that their taps become constants
 UNROLLED_EXPRESSIONS = 400
@@ -59,12 +60,15 @@ class LoopEmitter:
     pointers: Sequence[Operand]
     ranges: Mapping[int, Range] = field(default_factory=dict)
     aligned: frozenset[int] = frozenset()  # axes whose ranges begin and end at multiples of 4
+    scratch: Operand | None = None  # memory for rows that several stages need
 
     def __post_init__(self) -> None:
         kernel, canonical = self.plan.kernel, self.plan.canonical
         self.kernel = kernel
         self.e = Expressions(self.function, self.maths, canonical, kernel.params, self.pointers)
         self.levels = self.e.levels
+        if self.scratch is not None and self.plan.vector_axis is None:
+            self.e.kept, self.e.scratch = KeptRows.of(kernel, canonical), self.scratch
 
     def emit(self) -> None:
         vector = self.plan.vector_axis
@@ -113,6 +117,7 @@ class LoopEmitter:
         self.e.accumulators.clear()
         for number, stage in enumerate(self.kernel.stages):
             self.e.stage = number
+            self.e.row = self._row(stage)
             if isinstance(stage, Accumulate):
                 self._accumulate(stage)
             else:
@@ -160,12 +165,13 @@ class LoopEmitter:
             own.take(value, position)
 
     def _position(self, stage: Accumulate, axes: AxisRule, is_vector: bool) -> Operand:
+        return self._root(IndexValue(INT32, self._row(stage)), axes, is_vector)
+
+    def _row(self, stage: Stage) -> Index:
+        """The number of a point of the stage's own loops."""
         first = len(self.kernel.axes)
-        coords = [
-            Index(((Axis(first + i, extent), Dim.of(1)),)) for i, extent in enumerate(stage.axes)
-        ]
-        position = IndexValue(INT32, linearize(coords, stage.axes))
-        return self._root(position, axes, is_vector)
+        coords = [axis_index(first + i, extent) for i, extent in enumerate(stage.axes)]
+        return linearize(coords, stage.axes)
 
     def _root(self, value: Expr, axes: AxisRule, is_vector: bool) -> Operand:
         expr = self.plan.canonical.expr(value, axes)

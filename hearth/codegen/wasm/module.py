@@ -1,7 +1,7 @@
 """A WebAssembly module: functions to bytes, and to the text form that people read.
 
-The module imports one memory and exports some functions; it has no tables, globals or data.
-Functions of equal body are stored once.
+The module imports one memory and exports some functions; it has no tables or globals, and of data
+only constants.  Functions of equal body are stored once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CONTROL = {
     "local.get": b"\x20", "local.set": b"\x21", "local.tee": b"\x22",
 }  # fmt: skip
 MAXIMUM_PAGES = 65536
-
+CONSTANTS, CONSTANTS_END = 1280, 2048  # addresses: spec/manifest.md, "WebAssembly"
 
 Body = tuple[bytes | Function, ...]  # encoded, except for the numbers of called functions
 
@@ -34,6 +34,7 @@ class Module:
     shared: bool = False
     functions: list[Function] = field(default_factory=list)
     twins: dict[Function, Function] = field(default_factory=dict)
+    constants: list[bytes] = field(default_factory=list)  # four bytes each, from CONSTANTS on
     _bodies: dict[Function, Body] = field(default_factory=dict)
     _known: dict[tuple[bytes, Body], Function] = field(default_factory=dict)
 
@@ -51,8 +52,17 @@ class Module:
     def variant(self, twins: Mapping[Function, Function], *, shared: bool) -> Module:
         """Another module with these functions, to which exports can be added."""
         return Module(
-            shared, list(self.functions), dict(twins), dict(self._bodies), dict(self._known)
-        )
+            shared, list(self.functions), dict(twins), list(self.constants), dict(self._bodies),
+            dict(self._known),
+        )  # fmt: skip
+
+    def constant_address(self, value: bytes) -> int | None:
+        """Where four bytes lie in memory, for as many constants as there is room."""
+        if value not in self.constants:
+            if CONSTANTS + 4 * len(self.constants) >= CONSTANTS_END:
+                return None
+            self.constants.append(value)
+        return CONSTANTS + 4 * self.constants.index(value)
 
     def encode(self) -> bytes:
         functions = self._reachable()
@@ -74,8 +84,16 @@ class Module:
             _section(3, _vector([unsigned_leb(types.index(s)) for s in signatures])),
             _section(7, _vector(exports)),
             _section(10, _vector([unsigned_leb(len(b)) + b for b in bodies])),
+            self._data(),
             _section(0, _name("name") + _section(1, _vector(names))),
         ))  # fmt: skip
+
+    def _data(self) -> bytes:
+        if not self.constants:
+            return b""
+        content = b"".join(self.constants)
+        place = b"\x00" + OPCODES["i32.const"].code + signed_leb(CONSTANTS) + CONTROL["end"]
+        return _section(11, _vector([place + unsigned_leb(len(content)) + content]))
 
     def _reachable(self) -> list[Function]:
         """The exports and whatever they call, in order."""

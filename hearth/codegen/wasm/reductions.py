@@ -10,7 +10,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hearth.codegen.wasm.assembler import Function, Local, Operand, f64, i32, op, select, shuffle
+from hearth.codegen.wasm.assembler import (
+    Function,
+    Local,
+    Operand,
+    f32x4,
+    f64,
+    i32,
+    op,
+    select,
+    shuffle,
+)
 from hearth.codegen.wasm.constants import scalar_constant, spread
 from hearth.codegen.wasm.spelling import KINDS, Speller
 from hearth.ir.dim import Dim
@@ -20,6 +30,8 @@ from hearth.ir.expr import Const
 SHORT_SUM = 64  # up to here float32 is as good as PyTorch's pairwise sum
 
 _COMBINE = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum"}
+# V8 needs eight dependent instructions for a maximum that keeps NaN, and one for this.
+_EXTREMES = {"max": "f32x4.pmax", "min": "f32x4.pmin"}
 _LOWEST = {FLOAT32: -math.inf, INT32: -(2**31), UINT32: 0, BOOL: 0}
 _HIGHEST = {FLOAT32: math.inf, INT32: 2**31 - 1, UINT32: 2**32 - 1, BOOL: 1}
 
@@ -46,12 +58,14 @@ class Running:
     dtype: str
     is_vector: bool
     is_wide: bool  # a float sum in float64
+    is_split: bool  # an extremum of floats on four lanes: the numbers, and where NaN was seen
     locals: tuple[Local, ...]
 
     @staticmethod
     def start(speller: Speller, kind: str, dtype: str, is_vector: bool, count: Dim) -> Running:
         f = speller.function
         is_wide = kind == "sum" and dtype == FLOAT32 and is_long(count)
+        is_split = kind in _EXTREMES and dtype == FLOAT32 and is_vector
         if is_wide:
             zero = op("f64x2.splat", f64(0)) if is_vector else f64(0)
             values = [zero] * (2 if is_vector else 1)
@@ -60,14 +74,20 @@ class Running:
             values = [spread(first, dtype) if is_vector else first]
         if kind.startswith("arg"):
             values.append(op("i32x4.splat", i32(0)) if is_vector else i32(0))
+        if is_split:
+            values.append(op("i32x4.splat", i32(0)))
         own = tuple(f.local(v) for v in values)
-        return Running(f, speller, kind, dtype, is_vector, is_wide, own)
+        return Running(f, speller, kind, dtype, is_vector, is_wide, is_split, own)
 
     def take(self, value: Operand, position: Operand | None = None) -> None:
         """Adds an element (four elements); `position` is for argmax and argmin."""
         f, state = self.function, self.locals
         if position is not None:
             self._take_position(f.local(value), position)
+        elif self.is_split:
+            value = f.local(value)
+            f.set(state[0], op(_EXTREMES[self.kind], state[0], value))
+            f.set(state[1], op("v128.or", state[1], op("f32x4.ne", value, value)))
         elif self.is_wide and self.is_vector:
             value = f.local(value)
             upper = shuffle(value, value, 2, 3, 2, 3)
@@ -112,16 +132,23 @@ class Running:
             lanes = [op("f64x2.extract_lane", pair, immediate=i) for i in range(2)]
             total = op("f64.add", op("f64.add", *lanes), tail.locals[0])
             return op("f32.demote_f64", total)
-        folded: Operand = self.locals[0]
+        folded = self._lanes()
         for order in ((2, 3, 0, 1), (1, 0, 3, 2)):
             folded = self.function.local(self._combine(folded, shuffle(folded, folded, *order)))
         return self._combine(first_lane(folded, self.dtype), tail.locals[0])
+
+    def _lanes(self) -> Operand:
+        """The value so far, of one or of four lanes."""
+        if not self.is_split:
+            return self.locals[0]
+        number, is_nan = self.locals
+        return op("v128.bitselect", f32x4(math.nan), number, is_nan)
 
     def _own_result(self) -> Operand:
         if self.kind.startswith("arg"):
             return self.locals[1]
         if not self.is_wide:
-            return self.locals[0]
+            return self._lanes()
         if not self.is_vector:
             return op("f32.demote_f64", self.locals[0])
         low, high = (op("f32x4.demote_f64x2_zero", x) for x in self.locals)
