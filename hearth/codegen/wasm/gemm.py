@@ -74,7 +74,7 @@ class GemmPlan:
         return GemmPlan(
             t.m, t.n, t.k, t.batch, transpose_a, transpose_b, is_dot,
             packs_a=not is_dot and (is_far or (not transpose_a and not t.k.is_static)),
-            packs_b=not is_dot and (transpose_b or is_large),
+            packs_b=not is_dot and (transpose_b or is_large or is_far),
             block_m=max(BLOCK_ROWS, min(8 * BLOCK_ROWS, rows)),
             block_n=block_n,
             block_k=block_k,

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from hearth.codegen.wasm.assembler import Function, Local, Operand, f32x4, i32, op, shuffle
 from hearth.codegen.wasm.maths import Maths
 from hearth.codegen.wasm.opcodes import I32, V128
+from hearth.ir.dtype import ELEMENT_BYTES
 
 PANEL = 8  # columns of a tile: two vectors
 DOT_ROWS, DOT_COLUMNS = 2, 4
@@ -22,33 +23,48 @@ def tile_rows(maths: Maths) -> int:
     return 6 if maths.relaxed else 5
 
 
-def splat_kernel(maths: Maths, rows: int, row_stride: int, *, indirect: bool = False) -> Function:
-    """C[rows, 8] = A[rows, k] B[k, 8]: one element of A times two vectors of B at a time.
+def splat_kernel(maths: Maths, rows: int, row_stride: int | None, *,
+                 indirect: bool = False) -> Function:  # fmt: skip
+    """Tiles of C[rows, 8] = A[rows, k] B[k, 8], one below the other with the same B.
 
-    Parameters: a, b, c, k, then in bytes the steps of a and b per k and of c per row, and whether
-    to add to C.  Row i of A lies `row_stride` bytes after row i-1.  `indirect`: instead of a step
-    of b comes the address of a table with the offset of b for each k.
+    One element of A times two vectors of B at a time.  Parameters: a, b, c, k, then in bytes the
+    steps of a and b per k and of c per row, whether to add to C, and the number of tiles.  Row i of
+    A lies `row_stride` bytes after row i-1; None: A is packed in tiles.  `indirect`: instead of a
+    step of b comes the address of a table with the offset of b for each k.
     """
     name = f"splat_{rows}x{PANEL}" + ("_indirect" if indirect else "")
-    f = Function(name, (I32,) * 8)
-    a, b, c, k, a_step, b_step, c_step, adds = (f.param(i) for i in range(8))
-    tile = [[f.local(f32x4(0)) for _ in range(2)] for _ in range(rows)]
+    f = Function(name, (I32,) * 9)
+    a, b, c, k, a_step, b_step, c_step, adds, tiles = (f.param(i) for i in range(9))
+    tile = [[f.local(V128) for _ in range(2)] for _ in range(rows)]
     columns = [f.local(V128) for _ in range(2)]
-    element, source = f.local(V128), f.local(b) if indirect else b
+    element, left = f.local(V128), f.local(I32)
+    at_a = a if row_stride is None else f.local(I32)
+    at_b, table = f.local(I32), f.local(I32) if indirect else b_step
     with f.loop():
-        if indirect:
-            f.set(source, b + op("i32.load", b_step))
-        for j, column in enumerate(columns):
-            f.set(column, op("v128.load", source, immediate=16 * j))
-        for i, row in enumerate(tile):
-            f.set(element, op("v128.load32_splat", a, immediate=i * row_stride))
-            for total, column in zip(row, columns, strict=True):
-                f.set(total, maths.multiply_add(element, column, total))
-        f.increment(a, a_step)
-        f.increment(b_step if indirect else b, i32(4) if indirect else b_step)
-        f.increment(k, -1)
-        f.repeat_if(k)
-    _write_tile(f, tile, c, c_step, adds)
+        f.set(at_a, a)
+        f.set(left, k)
+        f.set(table if indirect else at_b, b_step if indirect else b)
+        for total in (total for row in tile for total in row):
+            f.set(total, f32x4(0))
+        with f.loop():
+            if indirect:
+                f.set(at_b, b + op("i32.load", table))
+            for j, column in enumerate(columns):
+                f.set(column, op("v128.load", at_b, immediate=16 * j))
+            for i, row in enumerate(tile):
+                place = i * (ELEMENT_BYTES if row_stride is None else row_stride)
+                f.set(element, op("v128.load32_splat", at_a, immediate=place))
+                for total, column in zip(row, columns, strict=True):
+                    f.set(total, maths.multiply_add(element, column, total))
+            f.increment(at_a, a_step)
+            f.increment(table if indirect else at_b, i32(ELEMENT_BYTES) if indirect else b_step)
+            f.increment(left, -1)
+            f.repeat_if(left)
+        _write_tile(f, tile, c, c_step, adds)  # which leaves c at the next tile
+        if row_stride is not None:
+            f.increment(a, rows * row_stride)
+        f.increment(tiles, -1)
+        f.repeat_if(tiles)
     return maths.module.add(f)
 
 

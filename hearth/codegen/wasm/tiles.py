@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hearth.codegen.wasm.assembler import Function, Operand, i32, op
+from hearth.codegen.wasm.assembler import Function, Local, Operand, i32, op
 from hearth.codegen.wasm.maths import Maths, with_twin
 from hearth.codegen.wasm.microkernels import (
     DOT_COLUMNS,
@@ -27,23 +27,25 @@ ADDRESS_BYTES = 4
 
 @dataclass(frozen=True)
 class Rows:
-    """How a function walks the row tiles of A: `each` calls its body with the rows of each tile."""
+    """How a function walks the row tiles of A."""
 
     function: Function
     tallest: int
     count: Operand
 
     def each(self, body: Callable[[Operand], None]) -> None:
+        """The body for the rows of each tile, one after the other."""
+        for height, tiles in self.heights():
+            with self.function.counted(tiles):
+                body(height)
+
+    def heights(self) -> list[tuple[Local, Local]]:
+        """The heights of tiles from top to bottom, with how many tiles there are of each."""
         f = self.function
         tiles = f.local(op("i32.div_u", self.count + (self.tallest - 1), i32(self.tallest)))
         low = f.local(op("i32.div_u", self.count, tiles))
         high_tiles = f.local(self.count - low * tiles)
-        rows = f.local(low + 1)
-        with f.counted(tiles):
-            with f.if_(op("i32.eqz", high_tiles)):
-                f.set(rows, low)
-            f.increment(high_tiles, -1)
-            body(rows)
+        return [(f.local(low + 1), high_tiles), (low, f.local(tiles - high_tiles))]
 
     def dispatch(self, rows: Operand, call: Callable[[int], None]) -> None:
         """Emits `call(r)` under `rows == r`, the common heights first."""
@@ -73,21 +75,25 @@ def splat_block(maths: Maths, row_stride: int | None, *, indirect: bool = False)
     )
     a, c = f.local(I32), f.local(I32)
     rows = Rows(f, tile_rows(maths), m)
+    heights = rows.heights()
 
-    def tile(height: Operand) -> None:
+    def tiles(height: Operand, count: Operand) -> None:
         def call(r: int) -> None:
-            kernel = splat_kernel(maths, r, row_stride or ADDRESS_BYTES, indirect=indirect)
+            kernel = splat_kernel(maths, r, row_stride, indirect=indirect)
             step = i32(ADDRESS_BYTES * r) if row_stride is None else k_step
-            f.perform(f.call(kernel, a, b, c, k, step, b_step, c_step, adds))
+            f.perform(f.call(kernel, a, b, c, k, step, b_step, c_step, adds, count))
 
-        rows.dispatch(height, call)
-        f.increment(a, height * (row_step if row_stride is not None else k * ADDRESS_BYTES))
-        f.increment(c, height * c_step)
+        with f.if_(count):
+            rows.dispatch(height, call)
+            below = f.local(height * count)
+            f.increment(a, below * (row_step if row_stride is not None else k * ADDRESS_BYTES))
+            f.increment(c, below * c_step)
 
     with f.counted(panels):
         f.set(a, a0)
         f.set(c, c0)
-        rows.each(tile)
+        for height, count in heights:
+            tiles(height, count)
         f.increment(b, panel_step)
         f.increment(c0, 4 * PANEL)
     return maths.module.add(f)
