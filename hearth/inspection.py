@@ -1,4 +1,4 @@
-"""What `hearth inspect` shows: kernels, bytes, dispatches and memory of a bundle, as text.
+"""What `hearth inspect` shows: kernels, bytes moved, dispatches and memory of a bundle, as text.
 
 Every figure comes from the manifest and the files; nothing is run.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import astuple
 from math import prod
 
 from hearth.bundle.manifest import Manifest, Program
@@ -16,6 +17,7 @@ from hearth.bundle.wgsl import split_modules, workgroup_count
 from hearth.codegen.wasm.decode import decode_module
 from hearth.errors import InvalidInputError
 from hearth.ir.dtype import ELEMENT_BYTES
+from hearth.traffic import traffic_of
 
 Row = Sequence[str]
 
@@ -115,6 +117,10 @@ def _program(manifest: Manifest, name: str, program: Program, batch: int) -> Ite
         f"{name}: {len(program.steps)} dispatches, {len(program.slots)} slots, "
         f"{human_bytes(plan.program_bytes[name])} for a batch of {batch}"
     )
+    traffic = traffic_of(manifest, program, batch)
+    moved, needed, held, alive = map(human_bytes, astuple(traffic))
+    yield f"  moves {moved}; all inputs, outputs and state once are {needed}"
+    yield f"  slots hold {held}; the values alive at once are {alive}"
     rows = [("", "kernel", "workgroups", "touches", "buffers")]
     for index, step in enumerate(program.steps):
         kernel = manifest.kernels[step.kernel]
