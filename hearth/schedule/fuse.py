@@ -27,6 +27,7 @@ from hearth.schedule.roots import direct_reads
 MAX_PARAMS = 8  # storage bindings per shader stage: the WebGPU baseline
 SHARED_PART = 4  # kernels over the same data are one where it is at least a quarter of their points
 MAX_ROW_ELEMENTS = 16384  # a row is recomputed by every stage, so it must stay in cache
+ONE = Dim.of(1)
 
 
 @dataclass(eq=False)
@@ -54,7 +55,8 @@ class Fusion:
             if updates_in_place
             else {}
         )
-        self.needs = _needs(graph, roots)
+        self.loads = direct_reads(graph.nodes, roots)
+        self.needs = {node: _with_parts(found) for node, found in self.loads.items()}
         self.outputs = {base_of(output.node) for output in graph.outputs}
         self.readers: dict[Node, set[Node]] = {}
         for root in roots:
@@ -98,25 +100,35 @@ class Fusion:
         """Groups worth trying, the latest first: producers, then siblings over the same data."""
         if isinstance(node.op, CONTRACTIONS):
             return
-        producers = self._producers(node)
-        shared = {n for n in self.needs[node] if _is_worth_sharing(n, frame_of(node))}
+        producers, frame = self._producers(node), frame_of(node)
+        before = ancestors(producers)  # such a group would wait for what waits for it
+        shared = {n for n in self.needs[node] if _is_worth_sharing(n, frame)}
+        is_number = not isinstance(node.op, Reduce) and product(node.shape) == ONE
         for group in reversed(self.groups):
-            is_sibling = group.frame == frame_of(node) and not shared.isdisjoint(group.reads)
+            if group in before:
+                continue
+            is_sibling = group.frame == frame and not shared.isdisjoint(group.reads)
             if (
                 (group in producers and _may_follow(group, node))
                 or (is_sibling and not isinstance(group.members[0].op, CONTRACTIONS))
-                or _are_scalars(group, node)
+                or (is_number and _gives_numbers(group))
             ):
                 yield group
 
     def _fits(self, group: Group, node: Node) -> bool:
-        if any(reaches(other, group) for other in self._producers(node) - {group}):
-            return False
+        members = [*group.members, node]
+        if self._least_params(members) > MAX_PARAMS:
+            return False  # known before the long way of emitting it
         try:
-            body = self._emit(group.frame, [*group.members, node])
+            body = self._emit(group.frame, members)
         except NotFusibleError:
             return False
         return len(body.params) <= MAX_PARAMS
+
+    def _least_params(self, members: list[Node]) -> int:
+        inside = self.stored(members)
+        outside = set().union(*(self.loads[m] for m in members)) - set(members)
+        return len({self._key(base_of(n)) for n in inside | outside})
 
 
 def fuse(graph: Graph, roots: set[Node], updates_in_place: bool) -> Fusion:
@@ -158,34 +170,31 @@ def _is_worth_sharing(data: Node, frame: Frame) -> bool:
     return size > 1 and SHARED_PART * size >= points
 
 
-def _are_scalars(group: Group, node: Node) -> bool:
+def _gives_numbers(group: Group) -> bool:
     """Single numbers share a kernel even where they have nothing to do with each other."""
-    one = Dim.of(1)
-    if isinstance(node.op, Reduce):
-        return False
-    return group.frame.points == one and not group.frame.inner and product(node.shape) == one
+    return group.frame.points == ONE and not group.frame.inner
 
 
 def reaches(start: Group, goal: Group) -> bool:
-    """Whether a group depends, through any path, on another."""
-    stack, seen = [start], set()
+    """Whether a group is, or depends on through any path, another."""
+    return start is goal or goal in ancestors([start])
+
+
+def ancestors(groups: Iterable[Group]) -> set[Group]:
+    """All that these groups depend on, through any path."""
+    found: set[Group] = set()
+    stack = list(groups)
     while stack:
-        group = stack.pop()
-        if group is goal:
-            return True
-        if id(group) not in seen:
-            seen.add(id(group))
-            stack.extend(group.depends_on)
-    return False
+        new = stack.pop().depends_on - found
+        found |= new
+        stack.extend(new)
+    return found
 
 
-def _needs(graph: Graph, roots: set[Node]) -> dict[Node, set[Node]]:
-    """What must exist before a node: what it reads, and all parts of a pack that it reads."""
-    needs = direct_reads(graph.nodes, roots)
-    for needed in needs.values():
-        for pack in [n for n in needed if isinstance(n.op, Pack)]:
-            needed |= {base_of(part) for part in pack.inputs}
-    return needs
+def _with_parts(reads: set[Node]) -> set[Node]:
+    """What must exist before a node: what it reads, and all parts of the packs among that."""
+    packs = [n for n in reads if isinstance(n.op, Pack)]
+    return reads.union(base_of(part) for pack in packs for part in pack.inputs)
 
 
 def input_name(node: Node) -> str:

@@ -111,18 +111,21 @@ def limit_operands(graph: Graph, roots: set[Node], most: int) -> set[Node]:
     """Store more values until no root alone reads and writes more than `most` buffers."""
     roots = set(roots)
     nodes = graph.nodes
-    while True:
-        reads = direct_reads(nodes, roots)
-        crowded = [
-            n for n in nodes
-            if n in roots and not isinstance(n.op, Pack) and len(reads[n]) + 1 > most
-        ]  # fmt: skip
-        if not crowded:
-            return roots
-        inlined = [n for n in inlined_by(crowded[0], roots) if isinstance(n.op, Pointwise)]
-        # The largest part that fits, so that as few values as possible go through memory.
-        fitting = [n for n in inlined if len(reads[n]) + 1 <= most]
-        roots.add(max(fitting, key=lambda n: len(reads[n])))
+    position = {node: k for k, node in enumerate(nodes)}
+    reads: dict[Node, set[Node]] = {}
+    k = 0
+    while k < len(nodes):
+        node = nodes[k]
+        reads[node] = _reads(node, reads, roots)
+        k += 1
+        if node in roots and not isinstance(node.op, Pack) and len(reads[node]) + 1 > most:
+            inlined = [n for n in inlined_by(node, roots) if isinstance(n.op, Pointwise)]
+            # The largest part that fits, so that as few values as possible go through memory.
+            fitting = [n for n in inlined if len(reads[n]) + 1 <= most]
+            part = max(fitting, key=lambda n: len(reads[n]))
+            roots.add(part)
+            k = position[part] + 1  # what comes later may now read it
+    return roots
 
 
 def inlined_by(root: Node, roots: set[Node]) -> list[Node]:
@@ -141,11 +144,16 @@ def direct_reads(nodes: list[Node], roots: set[Node]) -> dict[Node, set[Node]]:
     """For every node (inputs before users): the stored values that computing it reads."""
     reads: dict[Node, set[Node]] = {}
     for node in nodes:
-        found: set[Node] = set()
-        for x in node.inputs:
-            found |= {x} if is_stored(x, roots) else reads[x]
-        reads[node] = found
+        reads[node] = _reads(node, reads, roots)
     return reads
+
+
+def _reads(node: Node, reads: dict[Node, set[Node]], roots: set[Node]) -> set[Node]:
+    """`direct_reads` of one node from those of its inputs."""
+    found: set[Node] = set()
+    for x in node.inputs:
+        found |= {x} if is_stored(x, roots) else reads[x]
+    return found
 
 
 def _repeats(node: Node, user: Node) -> bool:
