@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -90,9 +91,15 @@ def step_cell(run: Run, peer: str, baseline: str) -> str:
     if "error" in row:
         return "fails"
     if comparable(row) is None:
-        return f"{row['ms']:.3g}, other losses"
+        return f"{milliseconds(row['ms'])}, other losses"
     relative = ratio(run, peer, baseline)
-    return f"{row['ms']:.3g}" + ("" if relative is None else f" ({relative:.2f}×)")
+    return milliseconds(row["ms"]) + ("" if relative is None else f" ({relative:.2f}×)")
+
+
+def milliseconds(value: float) -> str:
+    """Three digits: 0.123, 1.23, 12.3, 123, 1,230."""
+    digits = max(0, min(3, 2 - math.floor(math.log10(value)))) if value > 0 else 3
+    return f"{value:,.{digits}f}"
 
 
 def notes(runs: Iterable[tuple[int, Run]]) -> Iterator[str]:

@@ -9,7 +9,7 @@ async function open(data: Data, spec: Spec): Promise<Training> {
   const file = (name: string): string => `/artifacts/${name}`;
   const session = await TrainingSession.create({
     checkpointState: file("checkpoint"), trainModel: file("training_model.onnx"),
-    evalModel: file("eval_model.onnx"), optimizerModel: file("optimizer_model.onnx"),
+    optimizerModel: file("optimizer_model.onnx"),
   }, { executionProviders: ["wasm"] });
   const labels = session.trainingInputNames.find((name) => name !== "input") ?? "";
   const loss = session.trainingOutputNames[0] ?? "";

@@ -78,16 +78,21 @@ def test_the_table_shows_ratios_failures_and_differences() -> None:
 def test_the_page_has_every_run_and_the_machine() -> None:
     text = page.page({"mlp/1/cpu": RUN, "mlp/32/cpu": RUN, "lenet5/32/cpu": RUN})
     assert "| ms per step (÷ torch eager 1T) | batch 1 | batch 32 |" in text
-    assert "| hearth wasm | 2 (0.50×) | 2 (0.50×) |" in text
-    assert "| jax-js wasm | 1, other losses | 1, other losses |" in text
+    assert "| hearth wasm | 2.00 (0.50×) | 2.00 (0.50×) |" in text
+    assert "| jax-js wasm | 1.00, other losses | 1.00, other losses |" in text
     assert "Batch 1, 32: ort wasm: RuntimeError: it does not start" in text
     assert "| hearth wasm | 0.500 ms | – | – |" in text
     assert "| processor | abacus |" in text
 
 
+def test_times_have_three_digits() -> None:
+    shown = [page.milliseconds(ms) for ms in (0.01234, 0.1234, 1.234, 99.96, 1234.5)]
+    assert shown == ["0.012", "0.123", "1.23", "100.0", "1,234"]
+
+
 def test_runs_on_the_gpu_are_relative_to_hearth() -> None:
     run = {"machine": {}, "rows": {"hearth webgpu": row(2.0), "tfjs webgpu": row(3.0)}}
-    assert "| tfjs webgpu | 3 (1.50×) |" in page.page({"mlp/32/gpu": run})
+    assert "| tfjs webgpu | 3.00 (1.50×) |" in page.page({"mlp/32/gpu": run})
 
 
 def test_the_plot_leaves_gaps_where_there_is_no_ratio() -> None:
