@@ -16,7 +16,12 @@ from hearth.codegen.wasm.canonical import AxisRule, Canonical, axis_index, keep_
 from hearth.codegen.wasm.elements import LANES, quarter_of
 from hearth.codegen.wasm.expressions import Expressions
 from hearth.codegen.wasm.maths import Maths
-from hearth.codegen.wasm.normalize import canonical_kernel, merge_axes, stage_expressions
+from hearth.codegen.wasm.normalize import (
+    canonical_kernel,
+    merge_axes,
+    split_divided_axes,
+    stage_expressions,
+)
 from hearth.codegen.wasm.reductions import Running
 from hearth.codegen.wasm.rows import KeptRows
 from hearth.codegen.wasm.vectorize import is_vectorized, vector_axis
@@ -46,6 +51,8 @@ class LoopPlan:
         """`fixed` axes keep their positions: their ranges come from outside."""
         canonical = Canonical()
         kernel = canonical_kernel(kernel, canonical, keep_axes, kernel.axes)
+        if not fixed:
+            kernel = split_divided_axes(kernel, canonical)
         kernel = merge_axes(kernel, canonical, fixed)
         return LoopPlan(kernel, canonical, vector_axis(kernel, canonical))
 

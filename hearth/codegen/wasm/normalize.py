@@ -16,6 +16,8 @@ from hearth.ir.expr import Expr, rewrite
 from hearth.ir.index import Axis, FloorDiv, Index, Mod
 from hearth.ir.kernel import Accumulator, Kernel, Stage, Store
 
+LEAST_PART = 8  # shorter loops cost more than the division
+
 
 def canonical_kernel(kernel: Kernel, canonical: Canonical, axes: AxisRule,
                      outer: Shape) -> Kernel:  # fmt: skip
@@ -48,6 +50,45 @@ def merge_axes(kernel: Kernel, canonical: Canonical, fixed: frozenset[int]) -> K
         kernel = _drop_unit_inner_axes(kernel, canonical, number)
         kernel = _merge_inner(kernel, canonical, number)
     return kernel
+
+
+def split_divided_axes(kernel: Kernel, canonical: Canonical) -> Kernel:
+    """Outer axes i that occur as i // d and i % d become two: divisions leave the inner loops."""
+    for position, extent in enumerate(kernel.axes):
+        for divisor in _divisors(kernel, position):
+            count = extent.divided_by(Dim.of(divisor))
+            if count is not None:
+                parts = (count, Dim.of(divisor))
+                outer = (*kernel.axes[:position], *parts, *kernel.axes[position + 1 :])
+                split = canonical_kernel(kernel, canonical, _splitting(position, parts), outer)
+                return split_divided_axes(split, canonical)
+    return kernel
+
+
+def _divisors(kernel: Kernel, position: int) -> list[int]:
+    found: dict[int, None] = {}
+    for index in all_indices(kernel):
+        for atom, _ in index.terms:
+            if isinstance(atom, FloorDiv | Mod) and atom.divisor.is_static:
+                terms = atom.numerator.terms
+                is_axis = [isinstance(a, Axis) and a.position == position for a, _ in terms]
+                is_whole = atom.numerator.constant == Dim() and terms[0][1] == Dim.of(1)
+                if is_axis == [True] and is_whole and atom.divisor.static >= LEAST_PART:
+                    found[atom.divisor.static] = None
+    return list(found)
+
+
+def _splitting(position: int, parts: Shape) -> AxisRule:
+    """Turns an axis into two; later axes move up."""
+
+    def rule(axis: Axis) -> Index | None:
+        if axis.position < position:
+            return None
+        if axis.position > position:
+            return axis_index(axis.position + 1, axis.extent)
+        return axis_index(position, parts[0]) * parts[1] + axis_index(position + 1, parts[1])
+
+    return rule
 
 
 def _drop_unit_axes(kernel: Kernel, canonical: Canonical, fixed: frozenset[int]) -> Kernel:
