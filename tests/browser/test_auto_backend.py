@@ -1,4 +1,4 @@
-"""`backend: "auto"` begins on the CPU, measures both devices on the user's calls, and moves once."""
+"""`backend: "auto"` begins on the CPU, measures both on the user's calls, and moves once."""
 
 from __future__ import annotations
 

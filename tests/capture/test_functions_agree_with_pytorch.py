@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import nn
 
-from hearth.capture.opset import CORE_OPS
-from hearth.steps.programs import capture_gradients
-from hearth.steps.train_step import TrainStep
-from tests.capture.eager import feeds, largest_error, run_eager
+from tests.capture.scaled import Function, assert_equals_pytorch
 
-Function = Callable[[torch.Tensor], torch.Tensor]
 ROW, IMAGE = (12,), (2, 8, 8)
-
-
-class Scaled(nn.Module):
-    def __init__(self, function: Function, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.scale, self.function = nn.Parameter(torch.rand(shape) + 0.5), function
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.function(x * self.scale)
 
 
 def positive(function: Function) -> Function:
@@ -179,14 +163,4 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_function_and_its_gradient_equal_pytorch(name: str) -> None:
-    function, shape = CASES[name]
-    torch.manual_seed(1)
-    model = Scaled(function, shape)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    step = TrainStep(model, lambda o, y: (o * o).mean() + y.mean(), optimizer)
-    graph = capture_gradients(step, torch.randn(4, *shape), torch.zeros(4))
-    assert {n.target for n in graph.nodes} <= set(CORE_OPS)
-    for batch in (2, 5):
-        x, y = torch.randn(batch, *shape), torch.zeros(batch)
-        expected = run_eager(step, (x,), (y,))
-        assert largest_error(graph, batch, feeds(step, (x,), (y,)), expected) <= 1e-12
+    assert_equals_pytorch(*CASES[name])

@@ -8,11 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from hearth.capture.opset import CORE_OPS
-from hearth.steps.programs import capture_gradients
-from hearth.steps.train_step import TrainStep
-from tests.capture.eager import feeds, largest_error, run_eager
-from tests.capture.test_functions_agree_with_pytorch import Function, Scaled
+from tests.capture.scaled import Function, assert_equals_pytorch
 
 SIGNAL, IMAGE, VOLUME = (3, 11), (2, 7, 9), (2, 3, 5, 4)
 
@@ -120,14 +116,4 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_function_and_its_gradient_equal_pytorch(name: str) -> None:
-    function, shape = CASES[name]
-    torch.manual_seed(1)
-    model = Scaled(function, shape)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    step = TrainStep(model, lambda o, y: (o * o).mean() + y.mean(), optimizer)
-    graph = capture_gradients(step, torch.randn(4, *shape), torch.zeros(4))
-    assert {n.target for n in graph.nodes} <= set(CORE_OPS)
-    for batch in (2, 5):
-        x, y = torch.randn(batch, *shape), torch.zeros(batch)
-        expected = run_eager(step, (x,), (y,))
-        assert largest_error(graph, batch, feeds(step, (x,), (y,)), expected) <= 1e-12
+    assert_equals_pytorch(*CASES[name])

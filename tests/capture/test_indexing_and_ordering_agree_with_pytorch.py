@@ -5,20 +5,14 @@ Every case has the batch in it, which PyTorch's own samples have not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from hearth.capture.opset import CORE_OPS
-from hearth.steps.programs import capture_gradients
-from hearth.steps.train_step import TrainStep
-from tests.capture.eager import feeds, largest_error, run_eager
-from tests.capture.test_functions_agree_with_pytorch import Scaled
+from tests.capture.scaled import Function, assert_equals_pytorch
 
-Function = Callable[[torch.Tensor], torch.Tensor]
 ROW, MATRIX = (12,), (3, 4)
 AIMS = torch.tensor([5, 0, 5, 11, 2])  # one of them twice
 ENDS = torch.tensor([True, False, True])
@@ -132,13 +126,4 @@ CASES = {**LOOKUPS, **SCATTERS, **ORDERS, **SCANS}
 @pytest.mark.filterwarnings("ignore:index_reduce:UserWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_a_function_and_its_gradient_equal_pytorch(name: str) -> None:
-    torch.manual_seed(1)
-    model = Scaled(CASES[name], ROW)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    step = TrainStep(model, lambda o, y: (o * o).mean() + y.mean(), optimizer)
-    graph = capture_gradients(step, torch.randn(4, *ROW), torch.zeros(4))
-    assert {n.target for n in graph.nodes} <= set(CORE_OPS)
-    for batch in (2, 5):
-        x, y = torch.randn(batch, *ROW), torch.zeros(batch)
-        expected = run_eager(step, (x,), (y,))
-        assert largest_error(graph, batch, feeds(step, (x,), (y,)), expected) <= 1e-12
+    assert_equals_pytorch(CASES[name], ROW)

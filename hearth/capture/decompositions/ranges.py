@@ -31,9 +31,10 @@ def linspace(
     dtype = dtype or torch.get_default_dtype()
     if not dtype.is_floating_point:
         return _whole_numbers(start, end, steps, dtype)
-    first, last = (torch.as_tensor(x).to(dtype) for x in (start, end))
+    # Numbers stay numbers: a table of them would be rounded before they are divided.
+    first, last = (x.to(dtype) if isinstance(x, Tensor) else float(x) for x in (start, end))
     if steps <= 1:
-        return first.expand(steps).clone()
+        return torch.zeros(steps, dtype=dtype) + first
     step = (last - first) / (steps - 1)
     number = torch.arange(steps, dtype=dtype)
     down = last - step * (steps - 1 - number)
