@@ -37,7 +37,8 @@ writes this page from it.
   MLP. It takes half as many threads as the browser says there are processors, so that for two it
   is told of four.
 - **jax-js** runs the whole step under one `jit`. **ort** is ONNX Runtime Web 1.19.2, the last
-  version that trains; its graphs are made by its Python package.
+  version that trains; its graphs are made by its Python package. In the MNIST CNN its gradients
+  before the average pooling differ from PyTorch's, those after it agree.
 - **torch** is native PyTorch on the CPU, eager and compiled by TorchInductor.
 - Dropout is off everywhere: random masks would make losses incomparable. The optimizer is Adam
   (AdamW without weight decay), the only one that all have.
