@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 from hearth.bundle.dtypes import to_device
 from hearth.bundle.manifest import Step
 from hearth.bundle.read import Bundle
-from hearth.codegen.wasm import METHODS, Call, ConvMethod, emit_module
+from hearth.codegen.wasm import METHODS, Call, ConvMethods, emit_module
 from hearth.ir.kernel import Kernel
 from hearth.runtime.browser import find_browser
 from hearth.runtime.plan import make_plan
@@ -39,7 +39,7 @@ class Workload:
 
     kernels: dict[str, Kernel]
     batch: int
-    methods: tuple[ConvMethod, ...] = METHODS["fast"]
+    methods: ConvMethods = METHODS["fast"]
 
 
 class Browser:

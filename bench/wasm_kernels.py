@@ -19,7 +19,7 @@ import torch
 from chromium import Browser, Workload
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from hearth.codegen.wasm import METHODS, ConvMethod
+from hearth.codegen.wasm import METHODS, ConvMethod, ConvMethods
 from hearth.codegen.wasm.conv_methods import method_of
 from hearth.ir.dim import B
 from hearth.ir.graph import ConvSpec
@@ -89,9 +89,7 @@ def convolutions(browser: Browser) -> None:
             continue
         kernels = {kind: same_convolution(kind, channels, size) for kind in KINDS}
         times = {
-            method: browser.times_ms(
-                Workload(kernels, BATCH, (ConvMethod.DIRECT, method)), rounds=7
-            )
+            method: browser.times_ms(Workload(kernels, BATCH, ConvMethods.only(method)), rounds=7)
             for method in ConvMethod
         }
         for kind, kernel in kernels.items():
@@ -118,7 +116,7 @@ def conv_error(kernel: Kernel, method: ConvMethod) -> float:
     buffers = [random.standard_normal(p.size.at(2)).astype(np.float32) for p in kernel.params]
     output = next(i for i in range(3) if i not in (t.a, t.b))
     exact = exact_convolution(t, buffers[t.a], buffers[t.b])
-    machine = Machine([kernel], methods=(ConvMethod.DIRECT, method))
+    machine = Machine([kernel], methods=ConvMethods.only(method))
     got = machine.run(0, buffers, 2)[output]
     return float(np.abs(got - exact).max() / np.abs(exact).max())
 

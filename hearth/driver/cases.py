@@ -9,6 +9,7 @@ lie).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -59,16 +60,21 @@ class Case:
     def rounded(self, kind: str) -> Results:
         return self._results(kind, torch.float32, None)
 
-    def moved(self, kind: str, draw: int) -> Results:
-        return self._results(kind, torch.float32, draw)
+    def moved(self, kind: str, draw: int, gradient_error: float = 0.0) -> Results:
+        """`gradient_error`: how far training gradients may err, relative to their largest."""
+        return self._results(kind, torch.float32, draw, gradient_error)
 
-    def _results(self, kind: str, dtype: torch.dtype, draw: int | None) -> Results:
-        key = (kind, dtype, draw)
+    def _results(
+        self, kind: str, dtype: torch.dtype, draw: int | None, gradient_error: float = 0.0
+    ) -> Results:
+        key = (kind, dtype, draw, gradient_error)
         if key not in self._known:
-            self._known[key] = self._compute(kind, dtype, draw)
+            self._known[key] = self._compute(*key)
         return self._known[key]
 
-    def _compute(self, kind: str, dtype: torch.dtype, draw: int | None) -> Results:
+    def _compute(
+        self, kind: str, dtype: torch.dtype, draw: int | None, gradient_error: float
+    ) -> Results:
         rng = np.random.default_rng((self.number, draw)) if draw is not None else None
         oracle = Oracle(self.step, dtype)
         start = {k: moved_by_rounding(v, rng) for k, v in self.start.items()}
@@ -84,7 +90,10 @@ class Case:
             result = oracle.gradients(*batches[0], self.number)
             gradients = {n: result.gradients[n] for n in self.step.trainable}
             return named(result.loss, result.outputs, gradients)
-        losses = [oracle.train(*batch, self.number).loss for batch in batches]
+        disturb = None
+        if rng is not None and gradient_error:
+            disturb = partial(moved, rng=rng, amount=gradient_error)
+        losses = [oracle.train(*batch, self.number, disturb).loss for batch in batches]
         return trained(losses, oracle.weights, oracle.optimizer_state)
 
 
@@ -125,7 +134,7 @@ def trained(
 
 def perturbed(weights: Arrays, parameters: Iterable[State], rng: np.random.Generator) -> Arrays:
     """Parameters moved by a fraction of their own spread; buffers stay, tied weights stay equal."""
-    moved = dict(weights)
+    result = dict(weights)
     by_place: dict[int, Array] = {}
     for entry in parameters:
         if entry.offset not in by_place:
@@ -133,14 +142,19 @@ def perturbed(weights: Arrays, parameters: Iterable[State], rng: np.random.Gener
             amount = PERTURBATION * max(float(w.std()), SMALLEST_SPREAD)
             noise = amount * rng.normal(size=w.shape)
             by_place[entry.offset] = (w + noise).astype(np.float32)
-        moved[entry.name] = by_place[entry.offset]
-    return moved
+        result[entry.name] = by_place[entry.offset]
+    return result
 
 
 def moved_by_rounding(array: Array, rng: np.random.Generator | None) -> Array:
     """Floats moved by up to one float32 rounding of their scale, where a generator is given."""
     if rng is None or array.dtype.kind != "f":
         return array
+    return moved(array, rng, ROUNDING)
+
+
+def moved(array: Array, rng: np.random.Generator, amount: float) -> Array:
+    """Floats moved by up to `amount` of the largest."""
     wide: Array = array.astype(np.float64)
-    step = ROUNDING * float(np.abs(wide).max(initial=0.0))
+    step = amount * float(np.abs(wide).max(initial=0.0))
     return np.asarray(wide + step * rng.uniform(-1, 1, wide.shape))

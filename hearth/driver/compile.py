@@ -66,8 +66,8 @@ def compile_step(
         targets: likewise, what the loss gets after the outputs.
         backends: "webgpu", "wasm" or both.
         accuracy: "fast" lets WebAssembly convolutions err up to 1e-5 of a tensor's largest element;
-            "strict" keeps everything within 1e-6 beside PyTorch float32's own error, at up to twice
-            the time.  WebGPU code is the same under both.
+            "strict" keeps everything within 1e-6 beside PyTorch float32's own error, at up to three
+            times the time.  WebGPU code is the same under both.
 
     Raises:
         CaptureError, UnsupportableError: the step cannot be traced, with the line of the model.
@@ -90,7 +90,7 @@ def compile_step(
     described = m.Optimizer.from_json(describe_optimizer(step.optimizer, names))
     described_manifest = _manifest(
         type(step.model).__name__, layout, assembly, data, generated, graphs,
-        optimizer=described, golden=golden[0] if golden else None, accuracy=accuracy,
+        optimizer=described, golden=golden[0] if golden else None,
     )  # fmt: skip
     files = {**generated.files, **_state_files(layout)}
     if golden:
@@ -169,9 +169,7 @@ def link_functions(
     layout = layout_of_functions(_constants(graphs), model)
     assembly = _schedule(graphs, layout)
     generated = generate(assembly, backends, accuracy, wasm_variants)
-    described = _manifest(
-        name, layout, assembly, _programs(graphs, assembly), generated, graphs, accuracy=accuracy
-    )
+    described = _manifest(name, layout, assembly, _programs(graphs, assembly), generated, graphs)
     files = {**generated.files, **_state_files(layout)}
     return Compiled(described, files, tuple(assembly.kernels), graphs, None)
 
@@ -253,6 +251,7 @@ def _manifest(
         random=max(program.streams for program in graphs.values()),
         wasm=generated.wasm,
         wgsl=generated.wgsl,
+        accuracy=generated.accuracy,
         **extra,
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from hearth.bundle.manifest import Accuracy, Wasm, WasmFeature, WasmVariant, Wgsl, Workgroups
 from hearth.codegen.wasm import METHODS, Features, emit_modules
+from hearth.codegen.wasm.conv_methods import method_of
 from hearth.codegen.wgsl import emit_kernel
 from hearth.driver.assemble import Assembly
 from hearth.errors import InvalidInputError
@@ -31,6 +32,7 @@ class Generated:
     workgroups: tuple[tuple[Workgroups, ...], ...]  # per kernel; empty without WebGPU
     wasm: Wasm | None
     wgsl: Wgsl | None
+    accuracy: Accuracy  # that the code keeps
 
 
 def check_backends(backends: Sequence[str]) -> None:
@@ -62,7 +64,15 @@ def generate(
     if "webgpu" in backends:
         wgsl = Wgsl(WGSL_FILE)
         files[WGSL_FILE], workgroups = _generate_wgsl(assembly)
-    return Generated(files, workgroups, wasm, wgsl)
+    return Generated(files, workgroups, wasm, wgsl, _kept(assembly, backends, accuracy))
+
+
+def _kept(assembly: Assembly, backends: Sequence[str], accuracy: Accuracy) -> Accuracy:
+    """What may trade accuracy for speed does so only where the shapes gain by it."""
+    fast, strict = (
+        [method_of(kernel, METHODS[a]) for kernel in assembly.kernels] for a in (accuracy, "strict")
+    )
+    return accuracy if "wasm" in backends and fast != strict else "strict"
 
 
 def _generate_wasm(

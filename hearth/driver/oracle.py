@@ -7,7 +7,7 @@ replayed from the counter-based generator of the bundle, so that masks are the s
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -87,9 +87,16 @@ class Oracle:
         self._model.load_state_dict(kept)
         return evaluation
 
-    def train(self, inputs: Sequence[Array], targets: Sequence[Array], seed: int) -> Evaluation:
-        """One optimizer step."""
+    def train(
+        self, inputs: Sequence[Array], targets: Sequence[Array], seed: int,
+        disturb: Callable[[Array], Array] | None = None,
+    ) -> Evaluation:  # fmt: skip
+        """One optimizer step; `disturb` changes each gradient on its way to the optimizer."""
         evaluation = self._backward(inputs, targets, seed)
+        if disturb is not None:
+            for p in self._model.parameters():
+                if p.grad is not None:
+                    p.grad.copy_(torch.from_numpy(disturb(p.grad.numpy())))
         if self._clip_grad_norm is not None:
             trained = [p for g in self._optimizer.param_groups for p in g["params"]]
             torch.nn.utils.clip_grad_norm_(trained, self._clip_grad_norm, foreach=False)

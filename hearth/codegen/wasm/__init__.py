@@ -22,7 +22,7 @@ epilogue.py     what a template does with its sums
 kernels.py, templates.py, threads.py, program.py all of it as one module
 """
 
-from hearth.codegen.wasm.kernels import METHODS, ConvMethod
+from hearth.codegen.wasm.kernels import METHODS, ConvMethod, ConvMethods
 from hearth.codegen.wasm.program import (
     Call,
     Features,
@@ -31,4 +31,13 @@ from hearth.codegen.wasm.program import (
     emit_modules,
 )
 
-__all__ = ["METHODS", "Call", "ConvMethod", "Features", "WasmModule", "emit_module", "emit_modules"]
+__all__ = [
+    "METHODS",
+    "Call",
+    "ConvMethod",
+    "ConvMethods",
+    "Features",
+    "WasmModule",
+    "emit_module",
+    "emit_modules",
+]

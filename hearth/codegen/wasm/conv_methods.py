@@ -9,7 +9,7 @@ from hearth.codegen.wasm import conv, winograd
 from hearth.codegen.wasm.conv_emitter import ConvEmitter
 from hearth.codegen.wasm.cook_toom import filtering
 from hearth.codegen.wasm.geometry import Shape2d
-from hearth.codegen.wasm.kernels import ConvMethod, KernelFunction, Target
+from hearth.codegen.wasm.kernels import ConvMethod, ConvMethods, KernelFunction, Target
 from hearth.codegen.wasm.vectorize import TYPICAL_BATCH
 from hearth.codegen.wasm.winograd_transforms import WINDOW
 from hearth.ir.kernel import ConvTemplate, Kernel
@@ -20,7 +20,7 @@ TRANSFORM_WORK = 8  # of one element of a tile, in multiply-adds
 def conv_function(target: Target, kernel: Kernel, template: ConvTemplate) -> KernelFunction:
     """The kernel with its convolution in the best way that the target allows; rank 1 or 2."""
     shape = Shape2d.of(template)
-    method = choose(shape, template.kind, target.methods)
+    method = choose(shape, template.kind, target.methods.of(template.kind))
     is_weights = template.kind == "weight_grad"
     emitter: ConvEmitter
     if method == ConvMethod.DIRECT:
@@ -32,11 +32,12 @@ def conv_function(target: Target, kernel: Kernel, template: ConvTemplate) -> Ker
     return emitter.finished()
 
 
-def method_of(kernel: Kernel, allowed: Sequence[ConvMethod]) -> ConvMethod:
-    """What a kernel with the template of a convolution takes."""
+def method_of(kernel: Kernel, allowed: ConvMethods) -> ConvMethod | None:
+    """What a kernel takes, if it is a convolution of rank 1 or 2."""
     t = kernel.template
-    assert isinstance(t, ConvTemplate)
-    return choose(Shape2d.of(t), t.kind, allowed)
+    if not isinstance(t, ConvTemplate) or t.spec.rank > 2:
+        return None
+    return choose(Shape2d.of(t), t.kind, allowed.of(t.kind))
 
 
 def choose(s: Shape2d, kind: str, allowed: Sequence[ConvMethod]) -> ConvMethod:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hearth.codegen.wasm.assembler import Function, Operand, i32, op
-from hearth.codegen.wasm.kernels import METHODS, ConvMethod, KernelFunction, Target
+from hearth.codegen.wasm.kernels import METHODS, ConvMethods, KernelFunction, Target
 from hearth.codegen.wasm.module import Module
 from hearth.codegen.wasm.opcodes import I32
 from hearth.codegen.wasm.templates import kernel_function
@@ -56,7 +56,7 @@ def emit_module(
     *,
     relaxed: bool,
     threads: bool,
-    methods: tuple[ConvMethod, ...] = METHODS["fast"],
+    methods: ConvMethods = METHODS["fast"],
 ) -> WasmModule:
     """The module for one combination of features."""
     (module,) = emit_modules(kernels, programs, [Features(relaxed, threads)], methods)
@@ -67,7 +67,7 @@ def emit_modules(
     kernels: Sequence[Kernel],
     programs: Mapping[str, Sequence[Call]],
     variants: Sequence[Features],
-    methods: tuple[ConvMethod, ...] = METHODS["fast"],
+    methods: ConvMethods = METHODS["fast"],
 ) -> list[WasmModule]:
     """One module for each combination of features; the kernels are emitted once for all.
 

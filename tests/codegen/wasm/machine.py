@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import wasmtime
 
-from hearth.codegen.wasm import METHODS, Call, ConvMethod, emit_module
+from hearth.codegen.wasm import METHODS, Call, ConvMethods, emit_module
 from hearth.ir.dtype import STORED_AS
 from hearth.ir.kernel import Kernel
 
@@ -22,7 +22,7 @@ class Machine:
     """One kernel per call, with every buffer between words that must stay as they are."""
 
     def __init__(self, kernels: Sequence[Kernel], *, relaxed: bool = True,
-                 methods: tuple[ConvMethod, ...] = METHODS["fast"]) -> None:  # fmt: skip
+                 methods: ConvMethods = METHODS["fast"]) -> None:  # fmt: skip
         self.kernels = list(kernels)
         calls = {}
         first = 0

@@ -16,7 +16,7 @@ from torch.nn.grad import (
     conv3d_weight,
 )
 
-from hearth.codegen.wasm import ConvMethod
+from hearth.codegen.wasm import ConvMethod, ConvMethods
 from hearth.ir.graph import ConvSpec
 from hearth.ir.kernel import ConvTemplate, Store
 from tests.codegen.wasm.contractions import conv_kernel
@@ -88,7 +88,7 @@ def test_a_convolution_agrees_with_pytorch(name: str, kind: str) -> None:
         for param, operand in zip((template.a, template.b), operands, strict=True):
             buffers[param] = operand.numpy().astype(np.float32).reshape(-1)
         (store,) = (s for s in kernel.stages if isinstance(s, Store))
-        machine = Machine([kernel], relaxed=relaxed, methods=(ConvMethod.DIRECT,))
+        machine = Machine([kernel], relaxed=relaxed, methods=ConvMethods.only(ConvMethod.DIRECT))
         got = machine.run(0, buffers, batch)[store.param]
         terms = x.numel() * w.numel() / max(exact.numel(), 1) ** 0.5
         bound = 2.0**-24 * (8 + terms**0.25 * 4) * (size.numpy() + 1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from hearth.codegen.wasm import METHODS, ConvMethod
+from hearth.codegen.wasm import METHODS, ConvMethod, ConvMethods
 from hearth.codegen.wasm.conv_methods import method_of
 from hearth.codegen.wasm.cook_toom import POINTS, Filtering, filtering
 from hearth.ir.graph import ConvSpec
@@ -84,7 +84,8 @@ def check(channels: tuple[int, int], image: tuple[int, int], padding: tuple[int,
     kernel = conv_kernel(kind, channels, image, (3, 3), spec, with_epilogue=with_epilogue)
     template: Any = kernel.template
     assert isinstance(template, ConvTemplate)
-    assert method_of(kernel, (method,)) == method
+    allowed = ConvMethods((method,), (method,))
+    assert method_of(kernel, allowed) == method
     x, w = draw((batch, channels[0], *image), 1), draw((*channels[::-1], 3, 3), 2)
     g = draw((batch, channels[1], *template.out_spatial), 3)
     pairs = [(1, 1), padding, (1, 1)]
@@ -98,7 +99,7 @@ def check(channels: tuple[int, int], image: tuple[int, int], padding: tuple[int,
     for param, operand in zip((template.a, template.b), operands, strict=True):
         buffers[param] = operand.numpy().astype(np.float32).reshape(-1)
     (store,) = (s for s in kernel.stages if isinstance(s, Store))
-    machine = Machine([kernel], relaxed=relaxed, methods=(method,))
+    machine = Machine([kernel], relaxed=relaxed, methods=allowed)
     got = machine.run(0, buffers, batch, threads)[store.param].reshape(exact.shape)
     error = np.abs(got - exact.numpy())
     worst = np.unravel_index(np.argmax(error), error.shape)
@@ -147,6 +148,13 @@ def test_the_shape_decides_the_method() -> None:
         kernel = conv_kernel("forward", channels, (size, size), (3, 3), spec, with_epilogue=False)
         assert method_of(kernel, METHODS["fast"]) == fast
         assert method_of(kernel, METHODS["strict"]) == strict
+
+
+def test_strict_weight_gradients_are_direct() -> None:
+    spec = ConvSpec((1, 1), (1, 1), (1, 1), 1)
+    kernel = conv_kernel("weight_grad", (32, 64), (28, 28), (3, 3), spec, with_epilogue=False)
+    assert method_of(kernel, METHODS["fast"]) == ConvMethod.WINOGRAD_4
+    assert method_of(kernel, METHODS["strict"]) == ConvMethod.DIRECT
 
 
 def test_strides_dilations_and_groups_are_direct() -> None:
