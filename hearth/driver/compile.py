@@ -147,6 +147,7 @@ def compile_functions(
         name: of the bundle, for people.
     """
     check_backends(backends)
+    check_accuracy(accuracy)
     model = model or next((f.model for f in functions.values() if f.model is not None), None)
     graphs = {}
     for program, f in functions.items():

@@ -145,7 +145,7 @@ def test_a_bundle_compiled_fast_may_err_more_where_it_gains_by_it() -> None:
         assert slack_of(manifest, "chromium:wasm") == slack
         assert slack_of(manifest, "webgpu") == 1e-6
     with pytest.raises(hearth.InvalidInputError, match="accuracy is 'exact'"):
-        hearth.compile_function(torch.matmul, examples, accuracy="exact")
+        hearth.compile_function(function, examples, batched=(True, False), accuracy="exact")
 
 
 def test_a_promise_binds_even_where_the_bound_is_wider() -> None:

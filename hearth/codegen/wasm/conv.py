@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hearth.codegen.wasm.assembler import Function, Operand, i32, op, select
+from hearth.codegen.wasm.assembler import Function, Local, Operand, i32, op, select
 from hearth.codegen.wasm.conv_emitter import ConvEmitter
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of
 from hearth.codegen.wasm.gemm import BLOCK_K, Block, blocks, equal_block
 from hearth.codegen.wasm.geometry import BLOCK_SUMS, ImageProduct, Shape2d, weight_planes
 from hearth.codegen.wasm.kernels import Target
 from hearth.codegen.wasm.maths import Maths
-from hearth.codegen.wasm.microkernels import PANEL
+from hearth.codegen.wasm.microkernels import PANEL, window_kernel
 from hearth.codegen.wasm.opcodes import I32
 from hearth.codegen.wasm.planes import Planes, clear, copy_planes, fill_table
 from hearth.codegen.wasm.tiles import dot_block, splat_block
@@ -28,6 +28,8 @@ from hearth.ir.dim import Dim
 from hearth.ir.dtype import ELEMENT_BYTES
 from hearth.ir.index import Index, floor_div, mod
 from hearth.ir.kernel import ConvTemplate, Kernel
+
+MAXIMUM_WINDOW = 25  # taps of a depthwise convolution that are written out
 
 
 class Images(ConvEmitter):
@@ -110,6 +112,9 @@ class Images(ConvEmitter):
         panels = f.local(op("i32.div_u", positions, PANEL))
         a, b = f.local(weights), f.local(self.copies)
         c = f.local(self.sums + phase * self.strip * ELEMENT_BYTES)
+        if self.channels == self.m == 1 and size <= MAXIMUM_WINDOW:
+            self._multiply_windows(phase, a, b, c, panels)
+            return
         with f.counted(i32(self.s.groups)):
             most = equal_block(size, BLOCK_K)
             is_single = size <= most
@@ -125,6 +130,18 @@ class Images(ConvEmitter):
             f.increment(a, self.m * size * ELEMENT_BYTES)
             f.increment(b, self.channels * p.size * ELEMENT_BYTES)
             f.increment(c, self.m * self.pitch * ELEMENT_BYTES)
+
+    def _multiply_windows(self, phase: int, a: Local, b: Local, c: Local, panels: Local) -> None:
+        """Depthwise: a row of weights and a plane for each result."""
+        f, p = self.f, self.planes
+        taps = self.product.phases[phase]
+        offsets = tuple(p.offset(p.taps[tap]) * ELEMENT_BYTES for tap in taps)
+        product = window_kernel(self.maths, offsets)
+        with f.counted(i32(self.s.groups)):
+            f.perform(f.call(product, a, b, c, panels))
+            f.increment(a, len(taps) * ELEMENT_BYTES)
+            f.increment(b, p.size * ELEMENT_BYTES)
+            f.increment(c, self.pitch * ELEMENT_BYTES)
 
     def _store(self, image: Operand, block: Block) -> None:
         first, count = block

@@ -40,6 +40,12 @@ def method_of(kernel: Kernel, allowed: ConvMethods) -> ConvMethod | None:
     return choose(Shape2d.of(t), t.kind, allowed.of(t.kind))
 
 
+def is_possible(kernel: Kernel, method: ConvMethod) -> bool:
+    """Whether a convolution can be computed in this way."""
+    t = kernel.template
+    return isinstance(t, ConvTemplate) and work(Shape2d.of(t), t.kind, method) < math.inf
+
+
 def choose(s: Shape2d, kind: str, allowed: Sequence[ConvMethod]) -> ConvMethod:
     """The allowed method of least work; of equals the first."""
     works = {method: work(s, kind, method) for method in allowed}
@@ -49,7 +55,7 @@ def choose(s: Shape2d, kind: str, allowed: Sequence[ConvMethod]) -> ConvMethod:
 def work(s: Shape2d, kind: str, method: ConvMethod) -> float:
     """Multiply-adds for a typical batch, as if everything ran at the speed of matrix products.
 
-    Measured: `bench/wasm_kernels.py convolutions`.
+    Measured: `bench/wasm_convolutions.py`.
     """
     rows, columns = s.image if kind == "input_grad" else s.result
     pairs = s.in_channels * s.out_channels // s.groups
