@@ -4,33 +4,34 @@
     weight_grad            P[p] += Z[p]^T · V[p]         Z tiles of g, V tiles of x
 
 One matrix product for each value p of a tile; all rows and columns are tiles and channels, so that
-nothing is padded but the last tiles of an image.  A block is some images, or some rows of tiles of
-one image: what it needs stays in the second-level cache.  Source: `cook_toom.py`.
+nothing is padded but the last tiles of an image.  Source: `cook_toom.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-
-from hearth.codegen.wasm.assembler import Local, Operand, i32, op, select
-from hearth.codegen.wasm.conv_emitter import ConvEmitter
+from hearth.codegen.wasm.assembler import Operand, i32, op, select
 from hearth.codegen.wasm.cook_toom import Filtering, transposed
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of
 from hearth.codegen.wasm.gemm import BLOCK_K, Block, blocks, equal_block
 from hearth.codegen.wasm.geometry import Shape2d
 from hearth.codegen.wasm.kernels import Target
 from hearth.codegen.wasm.microkernels import PANEL
-from hearth.codegen.wasm.planes import Pair, Planes, copy_planes
 from hearth.codegen.wasm.strands import LANES
 from hearth.codegen.wasm.tiles import splat_block
 from hearth.codegen.wasm.vectorize import TYPICAL_BATCH
+from hearth.codegen.wasm.winograd_tiling import (
+    LINE_BYTES,
+    Blocks,
+    Tiling,
+    TransformedTiles,
+    WinogradEmitter,
+    equal_part,
+    round_up,
+)
 from hearth.codegen.wasm.winograd_transforms import (
     WINDOW,
     finish_tile,
     finish_weights,
-    transform_tile,
     transform_weights,
 )
 from hearth.ir.dim import Dim
@@ -38,113 +39,10 @@ from hearth.ir.dtype import ELEMENT_BYTES
 from hearth.ir.index import Index
 from hearth.ir.kernel import ConvTemplate, Kernel
 
-BLOCK_BYTES = 640 << 10  # of both transformed operands of a product
-LEAST_TILES = 12
 STATIONARY_BYTES = 4 << 20  # of what stays over all blocks: filters, or sums of their gradients
-LINE_BYTES = 64  # keeps the values of a tile out of one set of the first-level cache
 
 
-@dataclass(frozen=True)
-class Tiling:
-    """How an image falls into tiles, and tiles into blocks."""
-
-    outputs: int  # along each side of a tile
-    extents: Pair
-    images: int  # of a block
-    rows: int  # of tiles of a block; all of them where it has several images
-
-    @staticmethod
-    def of(outputs: int, extents: Pair, bytes_per_tile: int) -> Tiling:
-        most = max(LEAST_TILES, BLOCK_BYTES // bytes_per_tile)
-        rows, columns = (-(-extent // outputs) for extent in extents)
-        images = most // (rows * columns)
-        if images:
-            return Tiling(outputs, extents, images, rows)
-        return Tiling(outputs, extents, 1, _equal(rows, max(1, most // columns)))
-
-    @property
-    def counts(self) -> Pair:
-        """Rows and columns of tiles."""
-        rows, columns = (-(-extent // self.outputs) for extent in self.extents)
-        return rows, columns
-
-    @property
-    def tiles(self) -> int:
-        """Of a block, at most."""
-        return self.images * self.rows * self.counts[1]
-
-    @property
-    def positions(self) -> Pair:
-        """Rows and columns of results that the tiles of a block of one image cover."""
-        return self.rows * self.outputs, self.counts[1] * self.outputs
-
-    def planes(self, source: Pair, padding: Pair, window: int) -> Planes:
-        """A source image so that no tile of a block crosses a border."""
-        taps = tuple((y, x) for y in range(window) for x in range(window))
-        return Planes(source, self.positions, taps, padding, (1, 1), self.positions[0])
-
-
-class _Winograd(ConvEmitter):
-    """What the passes share: walking the blocks and the tiles in them."""
-
-    filtering: Filtering
-    tiling: Tiling
-
-    @contextmanager
-    def blocks_of_tiles(self, images: Block) -> Iterator[tuple[Block, Block]]:
-        """Each block as the images and the rows of tiles that it has."""
-        f, t = self.f, self.tiling
-        rows = (i32(0), i32(t.counts[0]))
-        is_single = t.rows >= t.counts[0]
-        with (
-            blocks(f, images, t.images, is_single=False) as some,
-            blocks(f, rows, t.rows, is_single=is_single) as tiles,
-        ):
-            yield some, tiles
-
-    @contextmanager
-    def tiles_of_image(self, planes: Operand, rows: Operand, pitch: int) -> Iterator[Local]:
-        """Where each tile of a block begins in planes with rows of `pitch` elements."""
-        f, m, columns = self.f, self.tiling.outputs, self.tiling.counts[1]
-        at = f.local(planes)
-        with f.counted(rows):
-            with f.counted(i32(columns)):
-                yield at
-                f.increment(at, m * ELEMENT_BYTES)
-            f.increment(at, m * (pitch - columns) * ELEMENT_BYTES)
-
-    def transform(self, planes: Planes, channels: Operand, matrix: str, groups: int,
-                  source: Operand, source_bytes: int, block: tuple[Block, Block],
-                  copies: Operand, target: Operand, pitch: int,
-                  point_bytes: int) -> None:  # fmt: skip
-        """All tiles of a block, from images `source_bytes` apart to rows of `pitch` elements."""
-        f, (images, rows) = self.f, block
-        m = getattr(self.filtering, matrix)
-        if matrix == "result":
-            m = transposed(m)
-        tile = transform_tile(
-            self.maths, m, groups, planes.width, planes.size * ELEMENT_BYTES, point_bytes
-        )
-        image, to = f.local(source + images[0] * source_bytes), f.local(target)
-        with f.counted(images[1]):
-            first_row = rows[0] * self.tiling.outputs
-            f.perform(f.call(copy_planes(self.maths, planes), copies, image, channels, first_row))
-            with self.tiles_of_image(copies, rows[1], planes.width) as at:
-                f.perform(f.call(tile, at, to))
-                f.increment(to, pitch * ELEMENT_BYTES)
-            f.increment(image, source_bytes)
-
-    def count(self, block: tuple[Block, Block]) -> Operand:
-        """How many tiles a block has."""
-        (_, images), (_, rows) = block
-        return self.f.local(op("i32.mul", images, rows) * self.tiling.counts[1])
-
-    @property
-    def points(self) -> int:
-        return self.filtering.size**2
-
-
-class Images(_Winograd):
+class Images(WinogradEmitter):
     """Forward and input gradient."""
 
     def __init__(self, target: Target, kernel: Kernel, t: ConvTemplate, s: Shape2d,
@@ -158,19 +56,20 @@ class Images(_Winograd):
         (self.sources, self.targets), (self.source, self.result) = channels, extents
         per_target = self.points * self.sources * ELEMENT_BYTES
         most = max(PANEL, STATIONARY_BYTES // per_target // PANEL * PANEL)
-        self.block = _up(_equal(self.targets, most), PANEL)
-        self.pitch = _up(self.sources, LANES)  # of a tile in V; in M it is `block`
+        self.block = round_up(equal_part(self.targets, most), PANEL)
+        self.pitch = round_up(self.sources, LANES)  # of a tile in V; in M it is `block`
         per_tile = self.points * (self.pitch + self.block) * ELEMENT_BYTES
         self.tiling = Tiling.of(filtering.outputs, self.result, per_tile)
-        self.planes = self.tiling.planes(self.source, padding, WINDOW)
+        planes = self.tiling.planes(self.source, padding, WINDOW)
+        tiles = self.tiling.tiles
+        self.data = TransformedTiles(planes, filtering.data, self.sources, self.pitch, tiles)
         self.plane = self.tiling.positions[0] * self.tiling.positions[1]  # of results
         self.u_bytes = self.block * self.sources * ELEMENT_BYTES + LINE_BYTES
-        self.v_bytes = self.tiling.tiles * self.pitch * ELEMENT_BYTES + LINE_BYTES
-        self.m_bytes = self.tiling.tiles * self.block * ELEMENT_BYTES + LINE_BYTES
+        self.m_bytes = tiles * self.block * ELEMENT_BYTES + LINE_BYTES
+        u, m = (self.points * size // ELEMENT_BYTES for size in (self.u_bytes, self.m_bytes))
         super().__init__(target, kernel, t, (
-            self.tiling.images * self.block * self.plane,
-            *(self.points * n // ELEMENT_BYTES for n in (self.u_bytes, self.v_bytes, self.m_bytes)),
-            self.pitch * self.planes.size,
+            self.tiling.images * self.block * self.plane, u, self.data.elements, m,
+            self.pitch * planes.size,
         ))  # fmt: skip
         self.sums, self.u, self.v, self.m, self.copies = self.region
         self.epilogue = self._epilogue(kernel)
@@ -215,11 +114,11 @@ class Images(_Winograd):
         at = self.b + channels[0] * steps[1]
         self.f.perform(self.f.call(transform, at, self.u, channels[1]))
 
-    def _block(self, block: tuple[Block, Block], channels: Block) -> None:
+    def _block(self, block: Blocks, channels: Block) -> None:
         image_bytes = self.sources * self.source[0] * self.source[1] * ELEMENT_BYTES
-        self.transform(self.planes, i32(self.sources), "data", self.pitch // LANES, self.a,
-                       image_bytes, block, self.copies, self.v, self.pitch,
-                       self.v_bytes)  # fmt: skip
+        self.transform(
+            self.data, i32(self.sources), self.a, image_bytes, block, self.copies, self.v
+        )
         self._multiply(self.count(block), channels)
         self._finish(block, channels)
         self._store(block, channels)
@@ -238,11 +137,11 @@ class Images(_Winograd):
                     min(most, self.sources - k), row, ELEMENT_BYTES, self.sources * width, width,
                     self.block * ELEMENT_BYTES, int(k > 0),
                 ))  # fmt: skip
-            f.increment(v, self.v_bytes)
+            f.increment(v, self.data.point_bytes)
             f.increment(u, self.u_bytes)
             f.increment(m, self.m_bytes)
 
-    def _finish(self, block: tuple[Block, Block], channels: Block) -> None:
+    def _finish(self, block: Blocks, channels: Block) -> None:
         f, (images, rows) = self.f, block
         pitch = self.tiling.positions[1]
         tile = finish_tile(
@@ -256,7 +155,7 @@ class Images(_Winograd):
                 f.increment(source, self.block * ELEMENT_BYTES)
             f.increment(image, self.block * self.plane * ELEMENT_BYTES)
 
-    def _store(self, block: tuple[Block, Block], channels: Block) -> None:
+    def _store(self, block: Blocks, channels: Block) -> None:
         f, m = self.f, self.tiling.outputs
         (image, images), (row, rows) = block
         end = f.local((row + rows) * m)
@@ -271,29 +170,32 @@ class Images(_Winograd):
         self.epilogue.call(f, self.batch, own, self.pointers, origin)
 
 
-class Weights(_Winograd):
+class Weights(WinogradEmitter):
     """Weight gradient: transformed sums over all images of a block of output channels."""
 
     def __init__(self, target: Target, kernel: Kernel, t: ConvTemplate, s: Shape2d,
                  filtering: Filtering) -> None:  # fmt: skip
         self.s, self.filtering = s, filtering
-        self.pitch = _up(s.in_channels, PANEL)  # of a tile in V and of a row of P
+        self.pitch = round_up(s.in_channels, PANEL)  # of a tile in V and of a row of P
         most = max(PANEL, STATIONARY_BYTES // (self.points * self.pitch * ELEMENT_BYTES))
-        self.block = _up(_equal(s.out_channels, most), LANES)
+        self.block = round_up(equal_part(s.out_channels, most), LANES)
         per_tile = self.points * (self.pitch + self.block) * ELEMENT_BYTES
         self.tiling = Tiling.of(filtering.outputs, s.result, per_tile)
-        self.planes = self.tiling.planes(s.image, s.padding, WINDOW)
-        self.gradient = self.tiling.planes(s.result, (0, 0), 1)
-        self.v_bytes = self.tiling.tiles * self.pitch * ELEMENT_BYTES + LINE_BYTES
-        self.z_bytes = self.tiling.tiles * self.block * ELEMENT_BYTES + LINE_BYTES
+        planes, errors = (self.tiling.planes(s.image, s.padding, WINDOW),
+                          self.tiling.planes(s.result, (0, 0), 1))  # fmt: skip
+        tiles = self.tiling.tiles
+        self.data = TransformedTiles(planes, filtering.data, s.in_channels, self.pitch, tiles)
+        self.errors = TransformedTiles(
+            errors, transposed(filtering.result), self.block, self.block, tiles
+        )
         self.p_bytes = self.block * self.pitch * ELEMENT_BYTES + LINE_BYTES
         self.row = s.in_channels * WINDOW * WINDOW
         super().__init__(target, kernel, t, (
             self.block * self.row + LANES * WINDOW * WINDOW,
-            *(self.points * n // ELEMENT_BYTES for n in (self.v_bytes, self.z_bytes, self.p_bytes)),
-            self.pitch * self.planes.size, self.block * self.gradient.size,
+            self.data.elements, self.errors.elements, self.points * self.p_bytes // ELEMENT_BYTES,
+            self.pitch * planes.size, self.block * errors.size,
         ))  # fmt: skip
-        self.sums, self.v, self.z, self.p, self.copies, self.errors = self.region
+        self.sums, self.v, self.z, self.p, self.x, self.g = self.region
         steps = (self.row, WINDOW * WINDOW, WINDOW, 1)
         where = sum((axis_of(kernel, i) * step for i, step in enumerate(steps)), Index())
         size = Dim.of(self.block * self.row)
@@ -318,16 +220,15 @@ class Weights(_Winograd):
             ranges = [(channels[0], channels[0] + channels[1])]
             self.epilogue.call(f, self.batch, ranges, self.pointers, origin)
 
-    def _transform(self, block: tuple[Block, Block], channels: Block) -> None:
+    def _transform(self, block: Blocks, channels: Block) -> None:
         s = self.s
         image_bytes = s.in_channels * s.image[0] * s.image[1] * ELEMENT_BYTES
-        self.transform(self.planes, i32(s.in_channels), "data", -(-s.in_channels // LANES), self.b,
-                       image_bytes, block, self.copies, self.v, self.pitch,
-                       self.v_bytes)  # fmt: skip
+        self.transform(self.data, i32(s.in_channels), self.b, image_bytes, block, self.x, self.v)
         result_bytes = s.result[0] * s.result[1] * ELEMENT_BYTES
-        self.transform(self.gradient, channels[1], "result", self.block // LANES,
-                       self.a + channels[0] * result_bytes, s.out_channels * result_bytes, block,
-                       self.errors, self.z, self.block, self.z_bytes)  # fmt: skip
+        first = self.a + channels[0] * result_bytes
+        self.transform(
+            self.errors, channels[1], first, s.out_channels * result_bytes, block, self.g, self.z
+        )
 
     def _multiply(self, tiles: Operand, channels: Block, adds: Operand) -> None:
         f, panels = self.f, self.pitch // PANEL
@@ -339,15 +240,6 @@ class Weights(_Winograd):
                 product, z, v, p, channels[1], panels, tiles, ELEMENT_BYTES,
                 self.block * ELEMENT_BYTES, PANEL * ELEMENT_BYTES, row, row, adds,
             ))  # fmt: skip
-            f.increment(z, self.z_bytes)
-            f.increment(v, self.v_bytes)
+            f.increment(z, self.errors.point_bytes)
+            f.increment(v, self.data.point_bytes)
             f.increment(p, self.p_bytes)
-
-
-def _up(size: int, unit: int) -> int:
-    return -(-size // unit) * unit
-
-
-def _equal(size: int, most: int) -> int:
-    """The size of equal parts of at most `most`."""
-    return -(-size // -(-size // most))
