@@ -32,7 +32,7 @@ class Generated:
     workgroups: tuple[tuple[Workgroups, ...], ...]  # per kernel; empty without WebGPU
     wasm: Wasm | None
     wgsl: Wgsl | None
-    accuracy: Accuracy  # that the code keeps
+    accuracy: Accuracy | None  # that the code keeps; None is strict, and readable to every runtime
 
 
 def check_backends(backends: Sequence[str]) -> None:
@@ -67,12 +67,12 @@ def generate(
     return Generated(files, workgroups, wasm, wgsl, _kept(assembly, backends, accuracy))
 
 
-def _kept(assembly: Assembly, backends: Sequence[str], accuracy: Accuracy) -> Accuracy:
+def _kept(assembly: Assembly, backends: Sequence[str], accuracy: Accuracy) -> Accuracy | None:
     """What may trade accuracy for speed does so only where the shapes gain by it."""
     fast, strict = (
         [method_of(kernel, METHODS[a]) for kernel in assembly.kernels] for a in (accuracy, "strict")
     )
-    return accuracy if "wasm" in backends and fast != strict else "strict"
+    return accuracy if "wasm" in backends and fast != strict else None
 
 
 def _generate_wasm(
