@@ -77,6 +77,7 @@ LIMITS: Mapping[str, tuple[Limit, ...]] = {
         Limit("_linalg_svd", "the norms by singular values are not lowered"),
     ),
     "narrow": (Limit(_VALUES, "the start must be a number, not a tensor"),),
+    "unravel_index": (Limit("not fit in 32 bits", "integers on devices have 32 bits"),),
     "repeat_interleave": (Limit(_VALUES, "repeats in a tensor need output_size"),),
     "tensor_split": (Limit(_VALUES, "the sections must be numbers, not a tensor"),),
 }

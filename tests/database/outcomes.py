@@ -10,7 +10,12 @@ from zlib import crc32
 
 import torch
 
-from hearth.errors import CaptureError, UnsupportableError, UnsupportedOpError
+from hearth.errors import (
+    CaptureError,
+    InvalidInputError,
+    UnsupportableError,
+    UnsupportedOpError,
+)
 from tests.database.cases import Case, Entry
 from tests.database.judge import Expected, exact, expect, near
 from tests.database.targets import Arrays, chunks, on_device, on_reference
@@ -19,7 +24,7 @@ REFERENCE = "reference"
 TARGETS = (REFERENCE, "wasm", "webgpu")
 PROGRAMS_PER_BUNDLE = 48
 SOME = 3  # samples of each dtype; there are 50,000 in all
-REFUSALS = (CaptureError, UnsupportedOpError, UnsupportableError)
+REFUSALS = (CaptureError, UnsupportedOpError, UnsupportableError, InvalidInputError)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
 from hearth.driver.compile import link_functions
 from hearth.driver.generate import WASM_VARIANTS
 from hearth.driver.programs import graph_of_function
+from hearth.errors import InvalidInputError
 from hearth.ir.dtype import FILE_DTYPES
 from hearth.ir.reference import run
 from hearth.lowering.lower import lower
@@ -79,8 +80,12 @@ def on_device(
     with hearth.open_runner(folder, device, seed=SEED) as runner:
         for name, graph in graphs.items():
             given = [t.numpy() for t in cases[name].tensors]
-            outputs = runner.run(name, given)
-            results[name] = [outputs[o.name] for o in graph.outputs]
+            try:
+                outputs = runner.run(name, given)
+            except InvalidInputError as error:
+                results[name] = error
+            else:
+                results[name] = [outputs[o.name] for o in graph.outputs]
     return results
 
 
