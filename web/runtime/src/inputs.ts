@@ -167,7 +167,8 @@ function floats(argument: Argument, batch: number, finite: boolean): Float32Arra
   }
   if (!finite) return result;
   let sum = 0; // stays 0 exactly if every value is finite
-  for (const value of result) sum += value * 0;
+  // A tenth of the time of `for (const value of result)`, which is longer than a small step.
+  for (let i = 0; i < result.length; i++) sum += (result[i] ?? NaN) * 0;
   if (sum === 0) return result;
   const index = result.findIndex((v) => !Number.isFinite(v));
   throw new InvalidInputError(
