@@ -17,6 +17,7 @@ import {
 } from "./plan.ts";
 import type { Bytes } from "./safetensors.ts";
 import type { Span } from "./state.ts";
+import { ThreadChoice } from "./thread-choice.ts";
 import { ThreadTeam, type ProgramFunction } from "./wasm-threads.ts";
 
 const SCRATCH_WORD = 1024;
@@ -100,6 +101,7 @@ function programFunctions(
 
 class WasmDevice implements Device {
   private bytes: Uint8Array;
+  private readonly choice = new ThreadChoice();
 
   constructor(
     private readonly manifest: Manifest,
@@ -154,14 +156,16 @@ which this browser does not give`,
     const run = this.functions.get(program);
     if (!run) return Promise.reject(new InvalidInputError(`there is no program "${program}"`));
     for (const { buffer, data } of feeds) this.writeState(this.offset(program, buffer), data);
+    const begin = performance.now();
     try {
-      if (this.team) this.team.run(program, run, batch);
+      if (this.team && this.choice.takesTeam(program, batch)) this.team.run(program, run, batch);
       else run(batch, 0, 1);
     } catch (error) {
       return Promise.reject(new BackendError(`the program "${program}" broke off`, {
         why: reasonOf(error), remedy: "please report this with the bundle",
       }));
     }
+    this.choice.note(program, batch, performance.now() - begin);
     const results = wanted.map((buffer) =>
       this.copy(this.offset(program, buffer), bufferBytes(this.manifest, buffer, batch)));
     return Promise.resolve({ results: Promise.resolve(results) });
