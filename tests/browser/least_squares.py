@@ -3,7 +3,7 @@
 The model is a linear classifier with 4 features and 3 classes, trained with class-weighted squared
 error against one-hot targets (`ignore_index` -100) by SGD with momentum 0.9.  It is not made by the
 compiler: runtimes are tested against it, so it has one of everything that a manifest can say.  The
-kernels are written by hand in `least_squares.wat` and `least_squares.wgsl`.
+kernels are written by hand: `least_squares.wat` here, `kernels.wgsl` in the folder itself.
 
 Run it with `python -m tests.browser.least_squares`; a test checks that the folder is current.
 """
@@ -248,7 +248,7 @@ def files() -> dict[str, bytes]:
             {"class_weight": CLASS_WEIGHT.astype(np.float32)}
         ),
         "golden.safetensors": encode_safetensors(golden | {"target/0": y}),
-        "kernels.wgsl": (HERE / "least_squares.wgsl").read_bytes(),
+        "kernels.wgsl": (FOLDER / "kernels.wgsl").read_bytes(),
         "simd.wasm": bytes(wat2wasm(wat(relaxed=False, threads=False))),
         "relaxed.wasm": bytes(wat2wasm(wat(relaxed=True, threads=False))),
         "threads.wasm": bytes(wat2wasm(wat(relaxed=False, threads=True))),
