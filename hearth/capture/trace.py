@@ -27,6 +27,7 @@ from hearth.capture.canonicalize import canonicalize
 from hearth.capture.decompositions import table
 from hearth.capture.distributions import decompositions
 from hearth.capture.explain import explained
+from hearth.capture.fastpath import without_fastpath
 from hearth.capture.graph import Argument, AtenGraph, AtenInput, AtenNode, AtenOutput, Value
 from hearth.capture.index_rewrites import INDEX_REWRITES
 from hearth.capture.origins import UNKNOWN, Origins
@@ -215,7 +216,6 @@ class _Interception(TorchFunctionMode):
 @contextmanager
 def _canonical_backends() -> Iterator[None]:
     """Composite kernels take their portable path; nothing of the process changes for good."""
-    fastpath = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel([SDPBackend.MATH]))
         stack.enter_context(torch.backends.nnpack.flags(enabled=False))  # from 16 images on
@@ -224,8 +224,7 @@ def _canonical_backends() -> Iterator[None]:
         stack.enter_context(torch.fx.traceback.preserve_node_meta())
         # Checks of linear algebra that raise have no result: they are pruned, not ordered.
         stack.enter_context(mock.patch.object(effects, "has_effects", return_value=False))
-        stack.callback(torch.backends.mha.set_fastpath_enabled, fastpath)
-        torch.backends.mha.set_fastpath_enabled(False)
+        stack.enter_context(without_fastpath())
         stack.enter_context(substituted())
         yield
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from hearth.capture.fastpath import without_fastpath
 from hearth.capture.random import replay_random
 from hearth.steps.optimizer_state import (
     describe_optimizer,
@@ -105,10 +106,10 @@ class Oracle:
         return evaluation
 
     def predict(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
-        """The outputs in evaluation mode."""
+        """The outputs in evaluation mode, by the path of training (`capture/fastpath.py`)."""
         modes = {module: module.training for module in self._model.modules()}
         self._model.eval()
-        with torch.no_grad(), _computing_in(self.dtype):
+        with torch.no_grad(), without_fastpath(), _computing_in(self.dtype):
             outputs = self._model(*self._tensors(inputs))
         for module, training in modes.items():
             module.training = training

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hearth.capture.fastpath import without_fastpath
 from hearth.capture.random import replay_random
 from tests.database.cases import Case, Tensors
 
@@ -60,7 +61,7 @@ def expect(case: Case) -> Expected | None:
 
 
 def _eager(case: Case, tensors: Tensors, dtype: torch.dtype) -> Tensors:
-    with default_dtype(dtype), replay_random(SEED, STEP):
+    with default_dtype(dtype), without_fastpath(), replay_random(SEED, STEP):
         return case.function(*[t.clone() for t in tensors])
 
 

@@ -179,3 +179,30 @@ def test_tied_weights_are_perturbed_together() -> None:
     assert np.array_equal(moved["embed"], moved["head"])
     assert not np.array_equal(moved["embed"], weights["embed"])
     assert not np.array_equal(moved["embed"], moved["other"])
+
+
+class Padded(nn.Module):
+    """Averages over all positions, padded ones too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        position = torch.arange(5)
+        padding = position[None] >= 3 + (x[:, 0, :1] > 0)
+        return self.head(self.encoder(x, src_key_padding_mask=padding).mean(1))
+
+
+@pytest.mark.wasm
+def test_predictions_are_judged_by_the_path_of_training() -> None:
+    """PyTorch's shortcut for evaluation fills padded positions with zeros."""
+    torch.manual_seed(0)
+    model = Padded()
+    step = hearth.TrainStep(model, nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), 0.1))
+    labels = torch.zeros(2, dtype=torch.long)
+    bundle = hearth.compile(step, torch.zeros(2, 5, 8), labels, backends=["wasm"])
+    report = hearth.verify(bundle, "wasm", cases=2)
+    assert report.ok, str(report)
