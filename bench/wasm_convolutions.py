@@ -1,7 +1,6 @@
 """Convolutions on WebAssembly in Chromium next to PyTorch, one thread each, in one run.
 
-export PYTHONPATH=.
-python bench/wasm_convolutions.py [--simd] [NAME ...]     only those whose names begin so
+python -m bench.wasm_convolutions [--simd] [NAME ...]     only those whose names begin so
 
 Every method that can compute it, and its largest error over the largest result (of two images);
 `*` marks the method that `hearth/codegen/wasm/conv_methods.py` chooses.
@@ -16,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from chromium import Browser, Workload
-from wasm_products import best_ms
 
+from bench.chromium import Browser, Workload
+from bench.wasm_products import best_ms
 from hearth.codegen.wasm import METHODS, ConvMethod, ConvMethods
 from hearth.codegen.wasm.conv_methods import is_possible, method_of
 from hearth.ir.graph import ConvSpec

@@ -1,7 +1,6 @@
 """Speed of matrix products on WebAssembly in Chromium next to PyTorch, one thread each, in one run.
 
-export PYTHONPATH=.
-python bench/wasm_products.py
+python -m bench.wasm_products
 
 wasm_convolutions.py measures convolutions, wasm_steps.py whole training steps.
 """
@@ -13,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from chromium import Browser, Workload
 
+from bench.chromium import Browser, Workload
 from hearth.ir.dim import B
 from hearth.ir.kernel import DotTemplate, Kernel
 from tests.codegen.wasm.contractions import dot_kernel

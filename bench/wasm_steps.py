@@ -1,8 +1,7 @@
 """Whole training steps on WebAssembly in Chromium next to PyTorch eager on one thread, in one run.
 
-export PYTHONPATH=.
-python bench/wasm_steps.py [NAME[:BATCH] ...]             ms per step; one and two threads
-python bench/wasm_steps.py --kernels NAME[:BATCH] ...     where the time of a step goes
+python -m bench.wasm_steps [NAME[:BATCH] ...]             ms per step; one and two threads
+python -m bench.wasm_steps --kernels NAME[:BATCH] ...     where the time of a step goes
 
 NAME is a workload of workloads.py or larger.py.  Times are the best of interleaved rounds, because
 the machine may be busy.  A kernel's bound is its time at the machine's peak of 58 GFLOP/s, or of
@@ -20,9 +19,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from chromium import Browser
 
 import hearth
+from bench.chromium import Browser
 from bench.larger import LARGER
 from bench.workloads import WORKLOADS, loss, optimizer
 from hearth.bundle.memory import buffer_bytes
