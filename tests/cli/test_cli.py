@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import urllib.request
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -293,9 +294,15 @@ def test_serve_serves_the_bundle_isolated_and_stops_on_interrupt(
     (tmp_path / "index.html").write_text("<title>mine</title>")
     command = [sys.executable, "-u", "-m", "hearth", "serve", str(bundle), "--port", "0"]
     command += ["--page", str(tmp_path), "--data", str(points)]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ}
-    ) as process:
+    # A shell's background job, and what it starts, ignores the interrupt.
+    listens = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with (
+        subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=listens
+        ) as process,
+        ExitStack() as stack,
+    ):
+        stack.callback(process.kill)
         assert process.stdout is not None
         url = process.stdout.readline().split()[0]
         with urllib.request.urlopen(f"{url}bundle/manifest.json", timeout=10) as answer:

@@ -7,6 +7,7 @@ walk memory like one (so a map over [B, 64, 14, 14] has a single index and no di
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -14,7 +15,8 @@ import numpy as np
 
 from hearth.codegen.wgsl.spelling import row
 from hearth.ir.dim import Dim, Shape, product
-from hearth.ir.dtype import numpy_dtype
+from hearth.ir.dtype import FLOAT32, numpy_dtype
+from hearth.ir.expr import const
 from hearth.ir.index import Axis, FloorDiv, Index, Mod, Value, atom_index, axis, substitute
 from hearth.ir.kernel import (
     Accumulate,
@@ -27,7 +29,7 @@ from hearth.ir.kernel import (
     Stage,
     Store,
 )
-from hearth.ir.scalar import SCALAR_OPS, Apply, Const, Expr, walk
+from hearth.ir.scalar import SCALAR_OPS, Apply, Const, Expr, apply, walk
 
 ExprRule = Callable[[Expr], Expr]
 
@@ -38,7 +40,7 @@ def spell(kernel: Kernel) -> Kernel:
     def spelling(_: Shape) -> Renaming:
         def rule(expr: Expr) -> Expr:
             if not isinstance(expr, Apply) or row(expr.op, expr.args[-1].dtype):
-                return _folded(expr)
+                return _divided(_folded(expr))
             expansion = SCALAR_OPS[expr.op].expansion
             assert expansion is not None, f"{expr.op}: neither spelled nor expandable"
             return names.expr(expansion(*expr.args))
@@ -174,6 +176,18 @@ def _folded(expr: Expr) -> Expr:
     with np.errstate(all="ignore"):
         value = SCALAR_OPS[expr.op].reference(*(np.asarray(v) for v in values))
     return Const(expr.dtype, np.asarray(value).astype(numpy_dtype(expr.dtype)).item())
+
+
+def _divided(expr: Expr) -> Expr:
+    """0 / x with the values that it has: drivers take it for 0 whatever x is."""
+    if not isinstance(expr, Apply) or expr.op != "div" or expr.dtype != FLOAT32:
+        return expr
+    zero, x = expr.args
+    if not isinstance(zero, Const) or zero.value != 0:
+        return expr
+    has_none = apply("or", apply("is_nan", x), apply("eq", x, 0.0))
+    signed = apply("where", apply("lt", x, 0.0), const(-zero.value), const(zero.value))
+    return apply("where", has_none, const(math.nan), signed)
 
 
 def _walks_as_one(stages: Sequence[Stage], position: int, extents: Shape) -> bool:

@@ -184,3 +184,15 @@ def test_constants_among_themselves_are_folded(adapter: Adapter) -> None:
     kernel = map_kernel(lambda x: apply("add", x, infinite), [FLOAT32], 2)
     got = adapter.run(kernel, [np.ones(2, np.float32), np.zeros(2, np.float32)], 1)[-1]
     assert np.isposinf(got).all()
+
+
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_a_constant_zero_divided_is_what_it_is_for_a_variable(
+    adapter: Adapter, zero: float
+) -> None:
+    kernel = map_kernel(lambda x: apply("div", zero, x), [FLOAT32], len(SPECIAL))
+    x = np.array(SPECIAL, np.float32)
+    got = adapter.run(kernel, [x, np.empty_like(x)], 1)[-1]
+    with np.errstate(all="ignore"):
+        expected = np.float32(zero) / x
+    np.testing.assert_array_equal(got, expected)
