@@ -8,7 +8,6 @@ import subprocess
 import sys
 import urllib.request
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -295,14 +294,13 @@ def test_serve_serves_the_bundle_isolated_and_stops_on_interrupt(
     command = [sys.executable, "-u", "-m", "hearth", "serve", str(bundle), "--port", "0"]
     command += ["--page", str(tmp_path), "--data", str(points)]
     # A shell's background job, and what it starts, ignores the interrupt.
-    listens = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with (
-        subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=listens
-        ) as process,
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process,
         ExitStack() as stack,
     ):
         stack.callback(process.kill)
+        signal.signal(signal.SIGINT, before)
         assert process.stdout is not None
         url = process.stdout.readline().split()[0]
         with urllib.request.urlopen(f"{url}bundle/manifest.json", timeout=10) as answer:
