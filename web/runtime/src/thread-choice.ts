@@ -5,8 +5,10 @@
  * time.  Waking a team costs as much as a whole step of a small model.
  */
 
-const WARM_UP = 2;
-const TRIALS = 8; // the warm-up included; one thread and the team take turns
+const WARM_UP = 16; // the browser compiles better code meanwhile, for each thread at its own time
+const TRIALS = 32; // the warm-up included; one thread and the team take turns
+const LONG_MS = 4; // such a call is worth the team, and too long to try
+const FIRST = 4; // calls that may be long for other reasons
 
 interface Trial {
   calls: number;
@@ -27,6 +29,10 @@ export class ThreadChoice {
   note(program: string, batch: number, ms: number): void {
     const trial = this.trial(program, batch);
     if (trial.calls >= TRIALS) return;
+    if (trial.calls >= FIRST && trial.calls % 2 === 0 && ms > LONG_MS) {
+      [trial.calls, trial.teamMs] = [TRIALS, 0];
+      return;
+    }
     if (trial.calls >= WARM_UP) {
       if (trial.calls % 2 === 0) trial.teamMs = Math.min(trial.teamMs, ms);
       else trial.aloneMs = Math.min(trial.aloneMs, ms);
