@@ -6,7 +6,7 @@
  * state of its own.  Nothing is guessed from names, and it is decided once.
  */
 
-import { reasonOf } from "./errors.ts";
+import { InvalidInputError, reasonOf } from "./errors.ts";
 import type { Executor, Running } from "./executor.ts";
 import type { Argument } from "./inputs.ts";
 import type { OutputRole } from "./manifest.ts";
@@ -65,7 +65,8 @@ export class Contest {
     if (this.isOver || !gpu || !timing || timing.calls < CALLS) return undefined;
     const { batch, cpuMs } = timing;
     const start = (): Promise<Running> => gpu.start(program, given, roles);
-    const gpuMs = await timeCalls(start, batch, HOPELESS * cpuMs).catch(() => Infinity);
+    const gpuMs = await timeCalls(start, batch, HOPELESS * cpuMs).catch((error: unknown) =>
+      error instanceof InvalidInputError ? undefined : Infinity); // a bad batch is no fault of it
     if (gpuMs === undefined) return undefined;
     this.isOver = true;
     const winner = gpuMs < cpuMs ? gpu : undefined;

@@ -14,6 +14,7 @@ interface Trial {
   calls: number;
   aloneMs: number;
   teamMs: number;
+  isLong: boolean;
 }
 
 export class ThreadChoice {
@@ -21,20 +22,18 @@ export class ThreadChoice {
 
   /** Whether the team should run the next call of a program on a batch size. */
   takesTeam(program: string, batch: number): boolean {
-    const { calls, aloneMs, teamMs } = this.trial(program, batch);
-    return calls < TRIALS ? calls % 2 === 0 : teamMs < aloneMs;
+    const { calls, aloneMs, teamMs, isLong } = this.trial(program, batch);
+    return isLong || (calls < TRIALS ? calls % 2 === 0 : teamMs < aloneMs);
   }
 
   /** Notes how long a call took that went where `takesTeam` said. */
   note(program: string, batch: number, ms: number): void {
     const trial = this.trial(program, batch);
-    if (trial.calls >= TRIALS) return;
-    if (trial.calls >= FIRST && trial.calls % 2 === 0 && ms > LONG_MS) {
-      [trial.calls, trial.teamMs] = [TRIALS, 0];
-      return;
-    }
+    if (trial.isLong || trial.calls >= TRIALS) return;
+    const isTeam = trial.calls % 2 === 0;
+    trial.isLong = isTeam && trial.calls >= FIRST && ms > LONG_MS;
     if (trial.calls >= WARM_UP) {
-      if (trial.calls % 2 === 0) trial.teamMs = Math.min(trial.teamMs, ms);
+      if (isTeam) trial.teamMs = Math.min(trial.teamMs, ms);
       else trial.aloneMs = Math.min(trial.aloneMs, ms);
     }
     trial.calls++;
@@ -44,7 +43,7 @@ export class ThreadChoice {
     const key = `${program} ${String(batch)}`;
     let trial = this.trials.get(key);
     if (!trial) {
-      trial = { calls: 0, aloneMs: Infinity, teamMs: Infinity };
+      trial = { calls: 0, aloneMs: Infinity, teamMs: Infinity, isLong: false };
       this.trials.set(key, trial);
     }
     return trial;
