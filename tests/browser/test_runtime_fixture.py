@@ -56,6 +56,39 @@ def test_twenty_steps_agree_with_float64(page: Page) -> None:
     assert int.from_bytes(bytes(data)[-8:], "little") == 20
 
 
+def test_fit_takes_the_same_steps_and_predicts_meanwhile(page: Page) -> None:
+    fitted, single, predictions, kinds = attempt(
+        page,
+        BATCH
+        + """
+        const dataset = new hearth.ArrayDataset({ x, y, samples: 13 });
+        const loader = new hearth.DataLoader(dataset, { batchSize: 3, shuffle: true, seed: 8 });
+        const start = await trainer.exportCheckpoint();
+        const schedule = (step) => 0.1 / (1 + step);
+        const [fitted, single, kinds] = [[], [], []];
+        let predictions = 0;
+        for await (const event of trainer.fit(loader, { epochs: 4, validate: loader, schedule })) {
+          kinds.push(event.kind);
+          if (event.kind === "steps") fitted.push(...event.steps.map(({ loss }) => loss));
+          trainer.predict(x).then(() => predictions++);
+        }
+        const end = await trainer.exportWeights();
+        await trainer.loadCheckpoint(start);
+        for (let epoch = 0; epoch < 4; epoch++) {
+          for await (const batch of loader.epoch(epoch)) {
+            trainer.learningRate = schedule(single.length);
+            single.push((await trainer.trainBatch(batch.x, batch.y)).loss);
+          }
+        }
+        const same = String(end) === String(await trainer.exportWeights());
+        return [fitted, same ? single : "other weights", predictions, kinds];""",
+        GIVEN,
+    )
+    assert fitted == single
+    assert predictions == len(kinds)
+    assert [kind for kind in kinds if kind != "steps"] == ["epoch", "validation"] * 4
+
+
 def test_gradients_and_predictions_agree_and_leave_the_weights(page: Page) -> None:
     gradients, logits, data = attempt(
         page,

@@ -8,23 +8,18 @@
  * the program takes float targets.
  */
 
-/**
- * @typedef {object} Split
- * @property {number} count
- * @property {Float32Array} x
- * @property {Int32Array | Float32Array} y
- */
-
-/** @typedef {{ name: string, train: Split, test: Split }} Dataset */
+/** @typedef {import("../runtime/src/index.ts").ArrayDataset} ArrayDataset */
+/** @typedef {{ name: string, train: ArrayDataset, test: ArrayDataset }} Splits */
 
 /**
  * Fetches the data set under a URL; `report` hears the share that has arrived.
+ * @param {typeof import("../runtime/src/index.ts")} hearth
  * @param {URL} base
  * @param {boolean} floatTargets
  * @param {(share: number) => void} report
- * @returns {Promise<Dataset>}
+ * @returns {Promise<Splits>}
  */
-export async function fetchDataset(base, floatTargets, report) {
+export async function fetchDataset({ ArrayDataset }, base, floatTargets, report) {
   const index = await (await fetchOk(new URL("index.json", base))).json();
   const { name, mean = 0, std = 1, dtype = "float32" } = index;
   /** @param {ArrayBuffer} bytes */
@@ -34,16 +29,15 @@ export async function fetchDataset(base, floatTargets, report) {
   /**
    * @param {"train" | "test"} part
    * @param {(share: number) => void} progress
-   * @returns {Promise<Split>}
    */
   const split = async (part, progress) => {
     const { count, x, y } = index[part];
     const targets = await (await fetchOk(new URL(y, base))).arrayBuffer();
-    return {
-      count,
+    return new ArrayDataset({
+      samples: count,
       x: inputs(await fetchBytes(new URL(x, base), progress)),
       y: floatTargets ? new Float32Array(targets) : new Int32Array(targets),
-    };
+    });
   };
   const test = await split("test", () => {});
   return { name, test, train: await split("train", report) };
@@ -76,35 +70,4 @@ async function fetchBytes(url, report) {
   }
   if (position !== total) throw new Error(`the download of ${url.href} broke off`);
   return bytes.buffer;
-}
-
-/**
- * The samples at `indices` as one batch.
- * @param {Split} split
- * @param {Uint32Array} indices
- */
-export function gather(split, indices) {
-  const inputSize = split.x.length / split.count;
-  const targetSize = split.y.length / split.count;
-  const x = new Float32Array(indices.length * inputSize);
-  const y = split.y instanceof Int32Array
-    ? new Int32Array(indices.length * targetSize) : new Float32Array(indices.length * targetSize);
-  indices.forEach((index, i) => {
-    x.set(split.x.subarray(index * inputSize, (index + 1) * inputSize), i * inputSize);
-    y.set(split.y.subarray(index * targetSize, (index + 1) * targetSize), i * targetSize);
-  });
-  return { x, y };
-}
-
-/**
- * The numbers below `count` in random order (Fisher and Yates).
- * @param {number} count
- */
-export function shuffled(count) {
-  const order = Uint32Array.from({ length: count }, (_, i) => i);
-  for (let i = count - 1; i > 0; i--) {
-    const j = Math.floor(Math.random() * (i + 1));
-    [order[i], order[j]] = [order[j] ?? 0, order[i] ?? 0];
-  }
-  return order;
 }

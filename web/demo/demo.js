@@ -20,15 +20,16 @@
  */
 
 import { drawChart } from "./chart.js";
-import { fetchDataset, gather, shuffled } from "./data.js";
+import { fetchDataset } from "./data.js";
 
 /** @typedef {import("../runtime/src/index.ts").Trainer} Trainer */
-/** @typedef {import("./data.js").Dataset} Dataset */
+/** @typedef {import("../runtime/src/index.ts").Batches} Batches */
+/** @typedef {typeof import("../runtime/src/index.ts")} Hearth */
+/** @typedef {import("./data.js").Splits} Splits */
 /** @typedef {{ epochs: number, batchSize: number, learningRate?: number }} TrainOptions */
 /** @typedef {{ loss: number, accuracy?: number }} Score */
 /** @typedef {"loading" | "ready" | "training" | "evaluating" | "failed"} State */
 
-const STEPS_IN_FLIGHT = 3;
 const EVALUATION_BATCH = 256;
 const GLANCE_SAMPLES = 1024; // of the test set, for the curve while an epoch runs
 const GLANCE_INTERVAL_MS = 1500;
@@ -42,20 +43,24 @@ const demo = {
   ready: /** @type {Promise<void> | undefined} */ (undefined),
   train, stop, evaluate,
 };
-let data = /** @type {Dataset | undefined} */ (undefined);
+let data = /** @type {Splits | undefined} */ (undefined);
+let module = /** @type {Hearth | undefined} */ (undefined);
+let tests = /** @type {Batches | undefined} */ (undefined);
+let glances = /** @type {Batches | undefined} */ (undefined); // the first of the test set
 let stopping = false;
 let drawing = false;
 let hasAccuracy = true;
-let speed = 0;
+const stepTimes = /** @type {number[]} */ ([]);
 
 // --- what the page does ----------------------------------------------------------------------
 
 async function load() {
   const base = new URL("bundle/", location.href);
-  /** @type {typeof import("../runtime/src/index.ts")} */
-  const { Trainer } = await import(new URL("hearth.js", base).href);
+  /** @type {Hearth} */
+  const hearth = await import(new URL("hearth.js", base).href);
+  module = hearth;
   const backend = /** @type {"auto" | "webgpu" | "wasm"} */ (query.get("backend") ?? "auto");
-  const trainer = await Trainer.load(base, {
+  const trainer = await hearth.Trainer.load(base, {
     backend, ...numbers("threads", "seed"), onDevice: () => { showDevice(); },
   });
   demo.trainer = trainer;
@@ -65,10 +70,14 @@ async function load() {
   const rate = [trainer.learningRate].flat()[0];
   field("rate").value = String(rate ?? "");
   const target = trainer.manifest.programs["train"]?.inputs.find(({ role }) => role === "target");
-  data = await fetchDataset(new URL("data/", location.href), target?.dtype === "float32",
+  data = await fetchDataset(hearth, new URL("data/", location.href), target?.dtype === "float32",
     (share) => { setProgress(share); text("data", `Fetching data: ${percent(share, 0)}.`); });
-  text("data", `Data: ${data.name}; ${data.train.count.toLocaleString("en")} samples to learn `
-    + `from, ${data.test.count.toLocaleString("en")} to test on.`);
+  text("data", `Data: ${data.name}; ${data.train.length.toLocaleString("en")} samples to learn `
+    + `from, ${data.test.length.toLocaleString("en")} to test on.`);
+  const batchSize = EVALUATION_BATCH;
+  const few = Uint32Array.from({ length: Math.min(GLANCE_SAMPLES, data.test.length) }, (_, i) => i);
+  tests = new hearth.DataLoader(data.test, { batchSize });
+  glances = new hearth.DataLoader(new hearth.Subset(data.test, few), { batchSize });
   setProgress(0);
   setState("ready");
 }
@@ -79,67 +88,39 @@ async function load() {
  * @returns {Promise<Score>}
  */
 async function train({ epochs, batchSize, learningRate }) {
-  const { trainer, split } = begin("training");
+  const { trainer, hearth, split } = begin("training");
   try {
     if (learningRate !== undefined) trainer.learningRate = learningRate;
-    if (demo.scores.length === 0) await glance();
-    const meter = speedMeter();
-    const total = epochs * Math.ceil(split.train.count / batchSize);
+    if (demo.scores.length === 0) await measure(glances);
+    const seed = Math.floor(Math.random() * 2 ** 32);
+    const loader = new hearth.DataLoader(split.train, { batchSize, shuffle: true, seed });
     let done = 0;
-    const report = (/** @type {number} */ step, /** @type {number} */ loss) => {
-      demo.losses.push([step, loss]);
-      speed = meter();
-      setProgress(++done / total);
-      emit("step", { step, loss });
-      redraw();
-    };
-    for (let epoch = 1; epoch <= epochs && !stopping; epoch++) {
-      await trainEpoch(batchSize, report, meter);
-      emit("epoch", { epoch, ...await glance() });
+    let glanced = performance.now();
+    for await (const event of trainer.fit(loader, { epochs })) {
+      if (event.kind === "steps") {
+        event.steps.forEach(report);
+        setProgress((done += event.steps.length) / (epochs * loader.length));
+        const interval = Math.min(GLANCE_INTERVAL_MS, 100 * demo.scores.length); // often at first
+        if (performance.now() - glanced < interval) continue;
+        await measure(glances);
+        glanced = performance.now();
+      } else {
+        emit("epoch", { epoch: event.epoch + 1, ...await measure(glances) });
+      }
+      if (stopping) break;
     }
-    const score = await measure(split.test.count);
-    showScore(score);
-    return score;
+    return await measure(tests);
   } finally {
     setState("ready");
   }
 }
 
-/**
- * One pass over the training set in random order; now and then a glance at the test set.
- * @param {number} batchSize
- * @param {(step: number, loss: number) => void} report
- * @param {ReturnType<typeof speedMeter>} meter
- */
-async function trainEpoch(batchSize, report, meter) {
-  const { trainer, split: { train } } = parts();
-  const order = shuffled(train.count);
-  /** @type {Promise<void>[]} */
-  const flight = [];
-  let glanced = performance.now();
-  for (let first = 0; first < order.length && !stopping; first += batchSize) {
-    const { x, y } = gather(train, order.subarray(first, first + batchSize));
-    const running = trainer.trainBatch(x, y).then(({ loss, step }) => { report(step, loss); });
-    running.catch(() => {}); // the first failure ends the loop below; the others follow it
-    flight.push(running);
-    if (flight.length >= STEPS_IN_FLIGHT) await flight.shift();
-    const interval = Math.min(GLANCE_INTERVAL_MS, 100 * demo.scores.length); // often at first
-    if (performance.now() - glanced > interval) {
-      await Promise.all(flight.splice(0));
-      const pause = performance.now();
-      await glance();
-      glanced = performance.now();
-      meter.skip(glanced - pause);
-    }
-  }
-  await Promise.all(flight);
-}
-
-/** Measures on a part of the test set, for the curve. */
-async function glance() {
-  const score = await measure(GLANCE_SAMPLES);
-  showScore(score);
-  return score;
+/** @param {import("../runtime/src/index.ts").StepReport} step */
+function report({ step, loss, ms }) {
+  demo.losses.push([step, loss]);
+  stepTimes.push(ms);
+  emit("step", { step, loss });
+  redraw();
 }
 
 function stop() {
@@ -148,36 +129,25 @@ function stop() {
 
 /** @returns {Promise<Score>} */
 async function evaluate() {
-  const { split } = begin("evaluating");
+  begin("evaluating");
   try {
-    const score = await measure(split.test.count);
-    showScore(score);
-    return score;
+    return await measure(tests);
   } finally {
     setState("ready");
   }
 }
 
 /**
- * Loss and accuracy on the first samples of the test set, weighted by batch size.
- * @param {number} samples
+ * Loss and accuracy on the test set or a part of it, for the curve.
+ * @param {Batches | undefined} batches
  * @returns {Promise<Score>}
  */
-async function measure(samples) {
-  const { trainer, split: { test } } = parts();
-  const count = Math.min(samples, test.count);
-  const order = Uint32Array.from({ length: count }, (_, i) => i);
-  let [loss, accuracy] = [0, 0];
-  let known = true;
-  for (let first = 0; first < count; first += EVALUATION_BATCH) {
-    const indices = order.subarray(first, first + EVALUATION_BATCH);
-    const { x, y } = gather(test, indices);
-    const result = await trainer.evaluateBatch(x, y);
-    loss += result.loss * indices.length;
-    known &&= "accuracy" in result.metrics;
-    accuracy += (result.metrics["accuracy"] ?? 0) * indices.length;
-  }
-  return known ? { loss: loss / count, accuracy: accuracy / count } : { loss: loss / count };
+async function measure(batches) {
+  const { loss, metrics } = await parts().trainer.evaluate(batches ?? []);
+  const { accuracy } = metrics;
+  const score = accuracy === undefined ? { loss } : { loss, accuracy };
+  showScore(score);
+  return score;
 }
 
 /** @param {"safetensors" | "json"} format */
@@ -241,8 +211,8 @@ function begin(state) {
 
 function parts() {
   const { trainer } = demo;
-  if (!trainer || !data) throw new Error("the model is not loaded yet");
-  return { trainer, split: data };
+  if (!trainer || !data || !module) throw new Error("the model is not loaded yet");
+  return { trainer, hearth: module, split: data };
 }
 
 /** @param {State} state */
@@ -290,6 +260,7 @@ function redraw() {
     if (step !== undefined && loss !== undefined) {
       text("step", step.toLocaleString("en"));
       text("loss", recentMean(demo.losses).toPrecision(3));
+      const speed = stepsPerSecond();
       text("speed", speed >= 100 ? speed.toFixed(0) : speed.toPrecision(3));
     }
     drawChart(canvas("lossChart"), demo.losses, {
@@ -326,19 +297,12 @@ function showError(error) {
 
 // --- small things ----------------------------------------------------------------------------
 
-/** Steps per second over the last two seconds; `skip` leaves out time of another kind. */
-function speedMeter() {
-  /** @type {number[]} */
-  let times = [performance.now()];
-  const meter = () => {
-    const now = performance.now();
-    times.push(now);
-    times = times.filter((time) => now - time < 2000).slice(-2000);
-    const span = now - (times[0] ?? now);
-    return span > 0 ? (1000 * (times.length - 1)) / span : 0;
-  };
-  meter.skip = (/** @type {number} */ ms) => { times = times.map((time) => time + ms); };
-  return meter;
+/** Steps per second over the last steps that took two seconds together. */
+function stepsPerSecond() {
+  let [ms, steps] = [0, 0];
+  while (steps < stepTimes.length && ms < 2000) ms += stepTimes.at(-1 - steps++) ?? 0;
+  stepTimes.splice(0, stepTimes.length - steps);
+  return (1000 * steps) / ms;
 }
 
 /** @param {readonly (readonly [number, number])[]} points */

@@ -11,14 +11,15 @@ import { Contest, type Comparison } from "./contest.ts";
 import type { DeviceInfo } from "./device.ts";
 import type { Values } from "./elements.ts";
 import { InvalidInputError, NumericalInstabilityError } from "./errors.ts";
-import { scalarOf, type Executor, type Result } from "./executor.ts";
+import { scalarOf, type Executor, type Result, type Running } from "./executor.ts";
 import {
   namedArguments, positionalArguments, type Argument, type InputArray, type Inputs,
 } from "./inputs.ts";
 import { isWeight, type Manifest, type OutputRole } from "./manifest.ts";
 import { openExecutor, type EngineOptions } from "./open.ts";
 import type { Bytes } from "./safetensors.ts";
-import { spanOf } from "./state.ts";
+import { Slices, type ScheduledBatch, type SliceResult } from "./slice.ts";
+import { completedSteps, spanOf } from "./state.ts";
 import {
   readWeights, writeJson, writeSafetensors, writeWeights, type NameMap, type WeightLayout,
 } from "./weights.ts";
@@ -46,11 +47,22 @@ export interface RunResult {
 
 export type WeightFormat = "safetensors" | "json";
 
+/** A program that has been started, after `step` completed training steps, itself included. */
+interface Launched {
+  running: Running;
+  step: number;
+}
+
 const SCALARS: readonly OutputRole[] = ["loss", "metric", "norm"];
 
 /** A bundle on a device, on this very thread: what a `Trainer` has in its worker. */
 export class Engine {
   private tail: Promise<unknown> = Promise.resolve();
+  private readonly slices = new Slices(async ({ x, y, rates }) => {
+    if (rates) await this.setLearningRates(rates);
+    const { running, step } = await this.launchStep(x, y);
+    return { result: running.results.then((results) => trainResult(results, step)) };
+  });
 
   private constructor(
     private executor: Executor,
@@ -67,7 +79,8 @@ export class Engine {
     const warn = (message: string): void => { notify({ kind: "warning", message }); };
     const { executor, challenger, layout } = await openExecutor(source, options, warn);
     const contest = challenger && new Contest(challenger, warn);
-    return new Engine(executor, contest, layout, await completedSteps(executor), notify);
+    const completed = await completedSteps(executor.manifest, executor.device);
+    return new Engine(executor, contest, layout, completed, notify);
   }
 
   get manifest(): Manifest {
@@ -89,11 +102,13 @@ export class Engine {
 
   /** One training step. */
   async train(x: Inputs, y?: Inputs): Promise<TrainResult> {
-    const program = "train";
-    const { results, step } = await this.start(program, SCALARS, () => this.batch(program, x, y));
-    const { loss, metrics } = scalars(results);
-    if (!Number.isFinite(loss)) throw instability(loss, step);
-    return { loss, metrics, step };
+    const { running, step } = await this.launchStep(x, y);
+    return trainResult(await running.results, step);
+  }
+
+  /** Several steps in one call; a run that has failed takes no more. */
+  trainSlice(run: number, batches: readonly ScheduledBatch[]): Promise<SliceResult> {
+    return this.slices.take(run, batches);
   }
 
   async evaluate(x: Inputs, y?: Inputs): Promise<EvaluateResult> {
@@ -200,10 +215,22 @@ export class Engine {
     return [...inputs, ...positionalArguments(entries, "target", y, "y")];
   }
 
+  private launchStep(x: Inputs, y: Inputs | undefined): Promise<Launched> {
+    return this.launch("train", SCALARS, () => this.batch("train", x, y));
+  }
+
   private async start(
     program: string, roles: readonly OutputRole[] | undefined, given: () => Argument[],
   ): Promise<{ results: Result[]; step: number }> {
-    const { running, step } = await this.inOrder(async () => {
+    const { running, step } = await this.launch(program, roles, given);
+    return { results: await running.results, step };
+  }
+
+  /** Starts a program when its turn comes. */
+  private launch(
+    program: string, roles: readonly OutputRole[] | undefined, given: () => Argument[],
+  ): Promise<Launched> {
+    return this.inOrder(async () => {
       const arguments_ = given();
       await this.settle(program, arguments_, roles);
       const { batchSize } = this.device;
@@ -214,7 +241,6 @@ export class Engine {
       if (program === "train") this.completed++;
       return { running, step: this.completed };
     });
-    return { results: await running.results, step };
   }
 
   /** Moves the state to the GPU if that has become the faster device for this call. */
@@ -245,12 +271,10 @@ export class Engine {
   }
 }
 
-/** What the state counts as completed: a bundle may continue a run of PyTorch's. */
-async function completedSteps({ manifest, device }: Executor): Promise<number> {
-  const counter = manifest.state.find(({ role }) => role === "step");
-  if (!counter) return 0;
-  const { buffer, byteOffset } = await device.readState(spanOf([counter]));
-  return new DataView(buffer, byteOffset).getInt32(0, true);
+function trainResult(results: readonly Result[], step: number): TrainResult {
+  const { loss, metrics } = scalars(results);
+  if (!Number.isFinite(loss)) throw instability(loss, step);
+  return { loss, metrics, step };
 }
 
 function scalars(results: readonly Result[]): EvaluateResult {

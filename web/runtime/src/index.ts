@@ -19,10 +19,18 @@ export type { EngineOptions } from "./open.ts";
 export type { BackendChoice } from "./backends.ts";
 export { fetchSource, type BundleSource } from "./bundle.ts";
 export type { Comparison } from "./contest.ts";
+export {
+  ArrayDataset, DataLoader, Subset, type Batches, type DataLoaderOptions, type Dataset, type Loader,
+} from "./data-loader.ts";
 export type { Backend, DeviceInfo } from "./device.ts";
+export { earlyStopping, type EarlyStoppingOptions } from "./early-stopping.ts";
 export type { Values } from "./elements.ts";
+export { Fit, type Callback, type FitEvent, type FitOptions, type StepReport } from "./fit.ts";
 export type { InputArray, Inputs } from "./inputs.ts";
+export type { Schedule } from "./learning-rate.ts";
 export type { Manifest } from "./manifest.ts";
+export { classWeights, permutation, split } from "./permutation.ts";
+export type { Batch } from "./slice.ts";
 export type { NameMap } from "./weights.ts";
 export {
   BackendError, BundleFormatError, DeviceLostError, HearthError, InternalError, InvalidInputError,

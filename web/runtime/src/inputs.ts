@@ -120,6 +120,16 @@ export function checkBatch(given: readonly Argument[], finite = true): CheckedBa
   return { batch, feeds };
 }
 
+/** How many samples the inputs of a batch hold; 0 where their lengths do not say. */
+export function sampleCount(program: Program | undefined, x: Inputs): number {
+  const inputs = program?.inputs.filter(({ role }) => role === "input") ?? [];
+  const counts = asList(x, "x").map((data, i) => {
+    const entry = inputs[i];
+    return entry ? batchOf(entry, "x", data.length) : 0;
+  });
+  return Math.max(0, ...counts);
+}
+
 /** The batch size that the length of an array means; 0 where the shape does not depend on it. */
 function batchOf(entry: Input, label: string, length: number): number {
   const { shape } = entry;

@@ -15,6 +15,7 @@ import type { ErrorData } from "./errors.ts";
 import type { InputArray, Inputs } from "./inputs.ts";
 import type { Manifest } from "./manifest.ts";
 import type { EngineOptions } from "./open.ts";
+import type { Batch, ScheduledBatch, SliceResult } from "./slice.ts";
 import type { NameMap } from "./weights.ts";
 
 export const WORKER_NAME = "hearth-worker";
@@ -26,11 +27,6 @@ export interface Loaded {
   step: number;
 }
 
-export interface Batch {
-  x: Inputs;
-  y?: Inputs | undefined;
-}
-
 /** The call needs no argument. */
 export type Nothing = Readonly<Record<string, never>>;
 
@@ -39,6 +35,9 @@ export interface Calls {
   /** A source with functions never crosses: it is for engines without a worker. */
   load: { takes: { source: string | BundleSource; options: EngineOptions }; gives: Loaded };
   train: { takes: Batch; gives: TrainResult };
+  trainSlice: {
+    takes: { run: number; batches: readonly ScheduledBatch[] }; gives: SliceResult;
+  };
   evaluate: { takes: Batch; gives: EvaluateResult };
   predict: { takes: { x: Inputs }; gives: Float32Array };
   gradients: { takes: Batch; gives: Record<string, Values> };

@@ -20,6 +20,7 @@ export class Server {
     const engine = this.requireEngine();
     switch (call.kind) {
       case "train": return engine.train(call.x, call.y);
+      case "trainSlice": return engine.trainSlice(call.run, call.batches);
       case "evaluate": return engine.evaluate(call.x, call.y);
       case "predict": return engine.predict(call.x);
       case "gradients": return engine.gradients(call.x, call.y);

@@ -97,3 +97,13 @@ export function checkedTensor(entry: State, tensor: Tensor, source: string): Ten
   }
   return tensor;
 }
+
+/** What the state counts as completed: a bundle may continue a run of PyTorch's. */
+export async function completedSteps(
+  manifest: Manifest, device: { readState(span: Span): Promise<Uint8Array> },
+): Promise<number> {
+  const counter = manifest.state.find(({ role }) => role === "step");
+  if (!counter) return 0;
+  const { buffer, byteOffset } = await device.readState(spanOf([counter]));
+  return new DataView(buffer, byteOffset).getInt32(0, true);
+}

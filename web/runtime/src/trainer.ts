@@ -8,6 +8,7 @@
 import type { BundleSource } from "./bundle.ts";
 import { LocalChannel, WorkerChannel, type Channel } from "./channel.ts";
 import type { Comparison } from "./contest.ts";
+import type { Batches } from "./data-loader.ts";
 import type { DeviceInfo } from "./device.ts";
 import type { Values } from "./elements.ts";
 import type {
@@ -15,9 +16,13 @@ import type {
 } from "./engine.ts";
 import type { EngineOptions } from "./open.ts";
 import { BackendError, HearthError, InvalidInputError } from "./errors.ts";
+import { evaluate } from "./evaluate.ts";
+import { Fit, type FitOptions } from "./fit.ts";
 import { asList, type InputArray, type Inputs } from "./inputs.ts";
+import { checkedRates } from "./learning-rate.ts";
 import type { Manifest } from "./manifest.ts";
 import type { CallKind, Calls, Loaded } from "./protocol.ts";
+import type { ScheduledBatch, SliceResult } from "./slice.ts";
 import type { NameMap } from "./weights.ts";
 
 export interface TrainerOptions extends EngineOptions {
@@ -116,21 +121,9 @@ export class Trainer {
   /** A number sets all groups, a list one each; it holds from the next step on. */
   set learningRate(value: number | readonly number[]) {
     this.requireUse();
-    if (this.rates.length === 0) {
-      throw new InvalidInputError("this bundle has no optimizer, so no learning rate");
-    }
-    const rates = typeof value === "number" ? this.rates.map(() => value) : [...value];
-    if (rates.length !== this.rates.length) {
-      throw new InvalidInputError(`${String(rates.length)} learning rates given, the optimizer \
-has ${String(this.rates.length)} parameter groups`);
-    }
-    const bad = rates.find((rate) => !(Number.isFinite(rate) && rate >= 0));
-    if (bad !== undefined) {
-      throw new InvalidInputError(`the learning rate is ${String(bad)}, expected 0 or more`);
-    }
-    this.rates = rates;
+    this.rates = checkedRates(value, this.rates.length);
     // It fails only with the worker, and then the next step says so.
-    this.channel.call("setLearningRates", { rates }).catch(() => undefined);
+    this.channel.call("setLearningRates", { rates: this.rates }).catch(() => undefined);
   }
 
   /**
@@ -148,6 +141,31 @@ has ${String(this.rates.length)} parameter groups`);
       if (error instanceof HearthError) this.advance(error.step);
       throw error;
     }
+  }
+
+  /**
+   * Trains epoch by epoch: `for await (const event of trainer.fit(loader, { epochs: 5 })) …`.
+   *
+   * Leaving the loop ends the run after the steps that are under way.  Raises what `trainBatch`
+   * raises, from the loop; every step before has been reported and counts.
+   */
+  fit(batches: Batches, options: FitOptions = {}): Fit {
+    return new Fit(this, batches, options);
+  }
+
+  /** Loss and metrics over all batches in evaluation mode, weighted by their samples. */
+  async evaluate(batches: Batches): Promise<EvaluateResult> {
+    return evaluate(this, batches);
+  }
+
+  /** Several steps in one message, for `fit`; a run ends with its first failure. */
+  async trainSlice(batches: readonly ScheduledBatch[], run: number): Promise<SliceResult> {
+    const copies = batches.map(({ x, y, rates }) => ({ ...copyBatch(x, y), rates }));
+    const result = await this.call("trainSlice", { run, batches: copies });
+    this.advance(result.steps.at(-1)?.step);
+    this.advance(result.failure?.step);
+    this.rates = batches[result.steps.length - 1]?.rates ?? this.rates;
+    return result;
   }
 
   /** Loss and metrics of a batch in evaluation mode; nothing changes. */

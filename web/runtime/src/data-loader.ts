@@ -1,0 +1,172 @@
+/**
+ * Batches out of a data set: in order or shuffled, the same for the same seed and epoch.
+ *
+ * A data set only knows its length and how to gather samples by index, so that it may hold typed
+ * arrays, file handles or a function.  The order of an epoch is computed, not stored: a run
+ * can continue in the middle of any epoch.
+ */
+
+import { InvalidInputError } from "./errors.ts";
+import type { InputArray, Inputs } from "./inputs.ts";
+import { asList } from "./inputs.ts";
+import { permutation } from "./permutation.ts";
+import type { Batch } from "./slice.ts";
+
+/** Samples by index. */
+export interface Dataset {
+  readonly length: number;
+  /** The samples at these indices, one after another, as one batch. */
+  batch(indices: Uint32Array): Batch | Promise<Batch>;
+}
+
+/** What `fit` takes its batches from. */
+export interface Loader {
+  /** Batches of one epoch. */
+  readonly length: number;
+  /** The batches of an epoch (the first is 0), leaving out the first `skip` of them. */
+  epoch(epoch: number, skip?: number): AsyncIterable<Batch>;
+}
+
+/** Anything that gives the batches of an epoch, again for every epoch. */
+export type Batches = Loader | Iterable<Batch> | AsyncIterable<Batch>;
+
+/** The batches of an epoch, the first is 0. */
+export function batchesOf(batches: Batches, epoch: number): Iterable<Batch> | AsyncIterable<Batch> {
+  return "epoch" in batches ? batches.epoch(epoch) : batches;
+}
+
+/** Whether these are the batches of one epoch only: an iterator cannot begin again. */
+export function isReadOnce(batches: Batches): boolean {
+  return "next" in batches;
+}
+
+export interface DataLoaderOptions {
+  batchSize?: number;
+  /** A new random order in every epoch. */
+  shuffle?: boolean;
+  /** Of the order; equal seeds give equal batches. */
+  seed?: number;
+  /** Leaves out the last batch of an epoch where it is smaller than the others. */
+  dropLast?: boolean;
+}
+
+/** Batches of a data set, epoch by epoch; the next one is gathered while the last one trains. */
+export class DataLoader implements Loader {
+  readonly batchSize: number;
+  readonly shuffle: boolean;
+  readonly seed: number;
+  readonly dropLast: boolean;
+
+  constructor(readonly dataset: Dataset, options: DataLoaderOptions = {}) {
+    const { batchSize = 32, shuffle = false, seed = 0, dropLast = false } = options;
+    requireWhole(dataset.length, "the length of the data set", 1);
+    requireWhole(batchSize, "batchSize", 1);
+    requireWhole(seed, "seed", 0);
+    if (dropLast && dataset.length < batchSize) {
+      throw new InvalidInputError(`dropLast leaves no batch: the data set has \
+${String(dataset.length)} samples, a batch ${String(batchSize)}`);
+    }
+    this.batchSize = batchSize;
+    this.shuffle = shuffle;
+    this.seed = seed;
+    this.dropLast = dropLast;
+  }
+
+  get length(): number {
+    const batches = this.dataset.length / this.batchSize;
+    return this.dropLast ? Math.floor(batches) : Math.ceil(batches);
+  }
+
+  /** The indices of an epoch's samples, in their order. */
+  order(epoch: number): Uint32Array {
+    const { length } = this.dataset;
+    return this.shuffle ? permutation(length, this.seed, epoch) : Uint32Array.from(
+      { length }, (_, i) => i);
+  }
+
+  async *epoch(epoch: number, skip = 0): AsyncGenerator<Batch> {
+    const order = this.order(epoch);
+    const gather = (i: number): Promise<Batch> | undefined => {
+      const indices = order.subarray(i * this.batchSize, (i + 1) * this.batchSize);
+      if (i >= this.length) return undefined;
+      const batch = Promise.resolve(this.dataset.batch(indices));
+      batch.catch(() => undefined); // heard when its turn comes
+      return batch;
+    };
+    let next = gather(skip);
+    for (let i = skip; next; i++) {
+      const batch = await next;
+      next = gather(i + 1);
+      yield batch;
+    }
+  }
+}
+
+/** Samples in memory: flat arrays, one sample after another. */
+export class ArrayDataset implements Dataset {
+  readonly length: number;
+  private readonly x: readonly InputArray[];
+  private readonly y: readonly InputArray[];
+
+  /** A model with several inputs takes a list of arrays; `samples` is how many samples all hold. */
+  constructor({ x, y, samples }: { x: Inputs; y?: Inputs; samples: number }) {
+    requireWhole(samples, "samples", 1);
+    this.length = samples;
+    this.x = asList(x, "x");
+    this.y = y === undefined ? [] : asList(y, "y");
+    for (const [label, arrays] of [["x", this.x], ["y", this.y]] as const) {
+      arrays.forEach((array, i) => {
+        if (array.length % samples === 0 && array.length > 0) return;
+        const name = arrays.length > 1 ? `${label}[${String(i)}]` : label;
+        throw new InvalidInputError(`${name} has ${String(array.length)} values, which is no \
+multiple of the ${String(samples)} samples`);
+      });
+    }
+  }
+
+  batch(indices: Uint32Array): Batch {
+    const [x, y] = [this.x, this.y].map((arrays) => {
+      const parts = arrays.map((array) => gather(array, array.length / this.length, indices));
+      const [only] = parts;
+      return parts.length === 1 && only ? only : parts;
+    });
+    return this.y.length > 0 ? { x: x ?? [], y } : { x: x ?? [] };
+  }
+}
+
+/** Some samples of a data set, such as one side of a split. */
+export class Subset implements Dataset {
+  constructor(readonly dataset: Dataset, readonly indices: Uint32Array) {
+    const bad = indices.find((index) => index >= dataset.length);
+    if (bad === undefined) return;
+    throw new InvalidInputError(
+      `the subset names sample ${String(bad)} of ${String(dataset.length)}`);
+  }
+
+  get length(): number {
+    return this.indices.length;
+  }
+
+  batch(indices: Uint32Array): Batch | Promise<Batch> {
+    return this.dataset.batch(indices.map((index) => this.indices[index] ?? 0));
+  }
+}
+
+function gather(array: InputArray, size: number, indices: Uint32Array): InputArray {
+  if (!ArrayBuffer.isView(array)) {
+    const rows = Array.from(indices, (index) => array.slice(index * size, (index + 1) * size));
+    return rows.flat() as number[] | boolean[];
+  }
+  const Values = array.constructor as new (length: number) => Float32Array; // or whichever it is
+  const made = new Values(size * indices.length);
+  indices.forEach((index, i) => {
+    made.set((array as Float32Array).subarray(index * size, (index + 1) * size), i * size);
+  });
+  return made;
+}
+
+function requireWhole(value: number, name: string, least: number): void {
+  if (Number.isInteger(value) && value >= least) return;
+  throw new InvalidInputError(
+    `${name} is ${String(value)}, expected a whole number from ${String(least)}`);
+}

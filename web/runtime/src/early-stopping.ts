@@ -1,0 +1,54 @@
+/** Ends a run that no longer gets better, and gives back its best weights. */
+
+import { InvalidInputError } from "./errors.ts";
+import type { Callback, FitEvent } from "./fit.ts";
+import type { Trainer } from "./trainer.ts";
+
+export interface EarlyStoppingOptions {
+  /** "loss", or a metric of the validation. */
+  monitor?: string;
+  /** Whether less is better; by default so for "loss" and nothing else. */
+  mode?: "min" | "max";
+  /** Validations without a better value before the run ends. */
+  patience?: number;
+  /** What counts as better at least. */
+  minDelta?: number;
+  /** Whether the run leaves the weights of its best validation; so by default. */
+  restoreBest?: boolean;
+}
+
+/**
+ * A callback for `fit` with `validate`.
+ *
+ * The weights of the best validation are kept, 4 bytes each, and loaded when the run ends, by
+ * itself or otherwise.  Raises InvalidInputError where the validation has no such metric.
+ */
+export function earlyStopping(options: EarlyStoppingOptions = {}): Callback {
+  const { monitor = "loss", patience = 3, minDelta = 0, restoreBest = true } = options;
+  const sign = (options.mode ?? (monitor === "loss" ? "min" : "max")) === "min" ? 1 : -1;
+  let best = Infinity;
+  let waited = 0;
+  let weights: Uint8Array | undefined;
+  return {
+    async on(event, trainer) {
+      if (event.kind !== "validation") return undefined;
+      const value = sign * monitored(event, monitor);
+      if (value < best - minDelta) {
+        [best, waited] = [value, 0];
+        if (restoreBest) weights = await trainer.exportWeights();
+        return undefined;
+      }
+      return ++waited >= patience ? "stop" : undefined;
+    },
+    async end(trainer: Trainer) {
+      if (weights) await trainer.loadWeights(weights);
+    },
+  };
+}
+
+function monitored(event: Extract<FitEvent, { kind: "validation" }>, name: string): number {
+  const value = name === "loss" ? event.loss : event.metrics[name];
+  if (value !== undefined) return value;
+  const known = ["loss", ...Object.keys(event.metrics)].join(", ");
+  throw new InvalidInputError(`the validation has no "${name}"; it has ${known}`);
+}

@@ -1,0 +1,34 @@
+/** Loss and metrics over a whole data set. */
+
+import { batchesOf, type Batches } from "./data-loader.ts";
+import type { EvaluateResult } from "./engine.ts";
+import { InvalidInputError } from "./errors.ts";
+import { sampleCount } from "./inputs.ts";
+import type { Trainer } from "./trainer.ts";
+
+/** Means over all batches, each weighted by its samples; two batches are under way at any time. */
+export async function evaluate(
+  trainer: Trainer, batches: Batches, signal?: AbortSignal,
+): Promise<EvaluateResult> {
+  const totals = { loss: 0, metrics: {} as Record<string, number>, samples: 0 };
+  let last: Promise<void> | undefined;
+  for await (const { x, y } of batchesOf(batches, 0)) {
+    signal?.throwIfAborted();
+    const count = sampleCount(trainer.manifest.programs["evaluate"], x);
+    const running = trainer.evaluateBatch(x, y).then(({ loss, metrics }) => {
+      totals.samples += count;
+      totals.loss += count * loss;
+      for (const [name, value] of Object.entries(metrics)) {
+        totals.metrics[name] = (totals.metrics[name] ?? 0) + count * value;
+      }
+    });
+    running.catch(() => undefined); // heard when it is awaited
+    await last;
+    last = running;
+  }
+  await last;
+  const { loss, metrics, samples } = totals;
+  if (samples === 0) throw new InvalidInputError("there is no batch to evaluate");
+  const means = Object.entries(metrics).map(([name, total]) => [name, total / samples] as const);
+  return { loss: loss / samples, metrics: Object.fromEntries(means) };
+}
