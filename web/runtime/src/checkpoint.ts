@@ -19,8 +19,9 @@ const FORMAT = "hearth-checkpoint";
 const VERSION = 1;
 const SOURCE = "the checkpoint";
 const OPTIMIZER = "optimizer/";
-const STEP = "hearth/step";
-const SEED = "hearth/seed";
+const RUN = "hearth/"; // what belongs to the run, not to the model; run-record.ts adds to it
+const STEP = `${RUN}step`;
+const SEED = `${RUN}seed`;
 
 /** What of a checkpoint is not in the state image. */
 export interface Progress {
@@ -123,8 +124,9 @@ function description({ metadata }: TensorFile): Optimizer {
 }
 
 function checkNames(file: TensorFile, entries: readonly State[]): void {
-  const known = new Set([...entries.map(fileName), STEP, SEED]);
-  const surplus = [...file.tensors.keys()].filter((name) => !known.has(name));
+  const known = new Set(entries.map(fileName));
+  const surplus = [...file.tensors.keys()].filter((name) =>
+    !known.has(name) && !name.startsWith(RUN));
   if (surplus.length === 0) return;
   throw new BundleFormatError(`${SOURCE} has ${surplus.join(", ")}, unknown to the model`, {
     remedy: "load a checkpoint of the model that this bundle was compiled from",

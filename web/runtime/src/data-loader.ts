@@ -30,9 +30,16 @@ export interface Loader {
 /** Anything that gives the batches of an epoch, again for every epoch. */
 export type Batches = Loader | Iterable<Batch> | AsyncIterable<Batch>;
 
-/** The batches of an epoch, the first is 0. */
-export function batchesOf(batches: Batches, epoch: number): Iterable<Batch> | AsyncIterable<Batch> {
-  return "epoch" in batches ? batches.epoch(epoch) : batches;
+/** The batches of an epoch (the first is 0), leaving out the first `skip` of them. */
+export async function* batchesOf(
+  batches: Batches, epoch: number, skip = 0,
+): AsyncGenerator<Batch> {
+  if ("epoch" in batches) {
+    yield* batches.epoch(epoch, skip);
+    return;
+  }
+  let left = skip;
+  for await (const batch of batches) if (left-- <= 0) yield batch;
 }
 
 /** Whether these are the batches of one epoch only: an iterator cannot begin again. */

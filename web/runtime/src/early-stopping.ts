@@ -46,7 +46,8 @@ export function earlyStopping(options: EarlyStoppingOptions = {}): Callback {
   };
 }
 
-function monitored(event: Extract<FitEvent, { kind: "validation" }>, name: string): number {
+/** A value of a validation by name; InvalidInputError where there is none. */
+export function monitored(event: Extract<FitEvent, { kind: "validation" }>, name: string): number {
   const value = name === "loss" ? event.loss : event.metrics[name];
   if (value !== undefined) return value;
   const known = ["loss", ...Object.keys(event.metrics)].join(", ");

@@ -177,13 +177,12 @@ export class Engine {
     });
   }
 
-  exportCheckpoint(): Promise<Bytes> {
+  /** The checkpoint of now, and the steps that it has completed. */
+  exportCheckpoint(): Promise<{ bytes: Bytes; step: number }> {
     return this.inOrder(async () => {
       const image = await this.executor.device.readState(this.wholeState());
-      const { learningRates } = this.executor;
-      return writeCheckpoint(this.manifest, image, {
-        step: this.completed, learningRates: [...learningRates],
-      });
+      const progress = { step: this.completed, learningRates: [...this.executor.learningRates] };
+      return { bytes: writeCheckpoint(this.manifest, image, progress), step: progress.step };
     });
   }
 

@@ -10,12 +10,15 @@ import { batchesOf, isReadOnce, type Batches } from "./data-loader.ts";
 import { errorFromData, InvalidInputError } from "./errors.ts";
 import { evaluate } from "./evaluate.ts";
 import { checkedRates, type Schedule } from "./learning-rate.ts";
+import type { Cursor } from "./run-record.ts";
 import { Pace, type ScheduledBatch, type SliceResult } from "./slice.ts";
 import type { Trainer } from "./trainer.ts";
 
 export interface FitOptions {
-  /** Passes over the data; 1 by default. */
+  /** Passes over the data, 1 by default; those before `from` count. */
   epochs?: number;
+  /** Where in the data to begin: `trainer.cursor` goes on with a run that was resumed. */
+  from?: Cursor;
   /** Evaluated after every epoch. */
   validate?: Batches;
   /** Asked before every step; without it the rate is `trainer.learningRate`, live. */
@@ -58,6 +61,7 @@ interface Launched {
   rates: readonly number[];
 }
 
+const START: Cursor = { epoch: 0, batch: 0 };
 let lastRun = 0;
 
 /** A training run: iterating over it trains. */
@@ -72,7 +76,12 @@ export class Fit implements AsyncIterable<FitEvent> {
     private readonly trainer: Trainer, private readonly batches: Batches,
     private readonly options: FitOptions = {},
   ) {
-    const { epochs = 1 } = options;
+    const { epochs = 1, from = START } = options;
+    for (const [name, value] of Object.entries(from)) {
+      if (Number.isInteger(value) && value >= 0) continue;
+      throw new InvalidInputError(
+        `from.${name} is ${String(value)}, expected a whole number from 0`);
+    }
     if (!(Number.isInteger(epochs) && epochs >= 0)) {
       throw new InvalidInputError(`epochs is ${String(epochs)}, expected a whole number from 0`);
     }
@@ -102,10 +111,11 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
   async *[Symbol.asyncIterator](): AsyncGenerator<FitEvent, void> {
     if (this.begun) throw new InvalidInputError("a run trains once; call fit again");
     this.begun = true;
-    const { epochs = 1, validate, callbacks = [] } = this.options;
+    const { epochs = 1, from = START, validate, callbacks = [] } = this.options;
     try {
-      for (let epoch = 0; epoch < epochs && this.goesOn(); epoch++) {
-        yield* this.heard(this.trainEpoch(epoch));
+      for (let { epoch, batch } = from; epoch < epochs && this.goesOn(); epoch++, batch = 0) {
+        this.trainer.beginEpoch(epoch, batch);
+        yield* this.heard(this.trainEpoch(epoch, batch));
         if (validate && this.goesOn()) yield* this.heard(this.validation(validate, epoch));
       }
     } finally {
@@ -127,10 +137,10 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
     }
   }
 
-  private async *trainEpoch(epoch: number): AsyncGenerator<FitEvent> {
+  private async *trainEpoch(epoch: number, skip: number): AsyncGenerator<FitEvent> {
     const begin = performance.now();
     const flight: Launched[] = [];
-    const slices = this.slices(epoch);
+    const slices = this.slices(epoch, skip);
     let [loss, steps] = [0, 0];
     try {
       for (let more = true; more || flight.length > 0;) {
@@ -150,18 +160,21 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
       await Promise.allSettled(flight.map(({ result }) => result));
       await slices.return(undefined);
     }
-    if (steps === 0) throw new InvalidInputError(`epoch ${String(epoch)} has no batch`);
+    if (steps + skip === 0) throw new InvalidInputError(`epoch ${String(epoch)} has no batch`);
+    if (this.goesOn()) this.trainer.beginEpoch(epoch + 1);
     const ms = performance.now() - begin;
     yield { kind: "epoch", epoch, step: this.trainer.step, loss: loss / steps, ms };
   }
 
   /** The batches of an epoch, as many at once as make a slice now. */
-  private async *slices(epoch: number): AsyncGenerator<ScheduledBatch[], undefined> {
+  private async *slices(
+    epoch: number, skip: number,
+  ): AsyncGenerator<ScheduledBatch[], undefined> {
     const groups = this.trainer.manifest.optimizer?.groups.length ?? 0;
     const { schedule } = this.options;
     let { step } = this.trainer;
     let slice: ScheduledBatch[] = [];
-    for await (const { x, y } of batchesOf(this.batches, epoch)) {
+    for await (const { x, y } of batchesOf(this.batches, epoch, skip)) {
       slice.push({ x, y, rates: schedule && checkedRates(schedule(step++, epoch), groups) });
       if (slice.length < this.pace.steps) continue;
       if (this.stopped) return;
@@ -192,6 +205,8 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
 
   private async *validation(batches: Batches, epoch: number): AsyncGenerator<FitEvent> {
     const { loss, metrics } = await evaluate(this.trainer, batches, this.options.signal);
-    yield { kind: "validation", epoch, step: this.trainer.step, loss, metrics };
+    const { step } = this.trainer;
+    this.trainer.history.validations.push({ step, loss, metrics });
+    yield { kind: "validation", epoch, step, loss, metrics };
   }
 }

@@ -30,6 +30,11 @@ export type { InputArray, Inputs } from "./inputs.ts";
 export type { Schedule } from "./learning-rate.ts";
 export type { Manifest } from "./manifest.ts";
 export { classWeights, permutation, split } from "./permutation.ts";
+export type { Cursor, RunRecord, Validation } from "./run-record.ts";
+export type { ResumeOptions } from "./resume.ts";
+export type { KeepOptions, Saved, SaveOptions } from "./saved-runs.ts";
+export { saving, type SavingOptions } from "./saving.ts";
+export { openStore, type Store } from "./store.ts";
 export type { Batch } from "./slice.ts";
 export type { NameMap } from "./weights.ts";
 export {

@@ -15,6 +15,7 @@ import type { ErrorData } from "./errors.ts";
 import type { InputArray, Inputs } from "./inputs.ts";
 import type { Manifest } from "./manifest.ts";
 import type { EngineOptions } from "./open.ts";
+import type { Bytes } from "./safetensors.ts";
 import type { Batch, ScheduledBatch, SliceResult } from "./slice.ts";
 import type { NameMap } from "./weights.ts";
 
@@ -48,7 +49,7 @@ export interface Calls {
   setLearningRates: { takes: { rates: readonly number[] }; gives: undefined };
   exportWeights: { takes: { format: WeightFormat }; gives: Uint8Array };
   loadWeights: { takes: { bytes: Uint8Array; names: NameMap | undefined }; gives: undefined };
-  exportCheckpoint: { takes: Nothing; gives: Uint8Array };
+  exportCheckpoint: { takes: Nothing; gives: { bytes: Bytes; step: number } };
   loadCheckpoint: {
     takes: { bytes: Uint8Array }; gives: { step: number; learningRates: number[] };
   };

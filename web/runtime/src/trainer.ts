@@ -16,13 +16,23 @@ import type {
 } from "./engine.ts";
 import type { EngineOptions } from "./open.ts";
 import { BackendError, HearthError, InvalidInputError } from "./errors.ts";
+import { copyBatch, copyBytes, copyInputs } from "./copies.ts";
 import { evaluate } from "./evaluate.ts";
 import { Fit, type FitOptions } from "./fit.ts";
-import { asList, type InputArray, type Inputs } from "./inputs.ts";
+import type { InputArray, Inputs } from "./inputs.ts";
 import { checkedRates } from "./learning-rate.ts";
 import type { Manifest } from "./manifest.ts";
 import type { CallKind, Calls, Loaded } from "./protocol.ts";
+import { resume, type ResumeOptions } from "./resume.ts";
+import {
+  addRecord, newRecord, noteLosses, readRecord, type Cursor, type RunRecord,
+} from "./run-record.ts";
+import { looksLikeSafetensors, type Bytes } from "./safetensors.ts";
+import {
+  listSaved, removeSaved, save, saveBest, type KeepOptions, type Saved, type SaveOptions,
+} from "./saved-runs.ts";
 import type { ScheduledBatch, SliceResult } from "./slice.ts";
+import { openStore } from "./store.ts";
 import type { NameMap } from "./weights.ts";
 
 export interface TrainerOptions extends EngineOptions {
@@ -46,15 +56,19 @@ export class Trainer {
   private completed: number;
   private readonly underWay = new Set<Promise<unknown>>();
   private disposal: Promise<void> | undefined;
+  private record: RunRecord;
 
   private constructor(
     private readonly channel: Channel, loaded: Loaded,
     private readonly messages: readonly string[],
+    /** Where the bundle came from; undefined if it is not under a URL. */
+    private readonly address: string | undefined,
   ) {
     this.manifest = loaded.manifest;
     this.currentDevice = loaded.device;
     this.rates = loaded.learningRates;
     this.completed = loaded.step;
+    this.record = newRecord(loaded.step);
   }
 
   /**
@@ -85,11 +99,34 @@ export class Trainer {
     const address = remote ? absoluteUrl(source) : source;
     try {
       const loaded = await channel.call("load", { source: address, options: engineOptions });
-      return (trainer = new Trainer(channel, loaded, messages));
+      const url = typeof address === "string" ? address : undefined;
+      return (trainer = new Trainer(channel, loaded, messages, url));
     } catch (error) {
       channel.close();
       throw error;
     }
+  }
+
+  /**
+   * Continues a saved run where its newest readable checkpoint left it, on the bundle that it was
+   * trained with, or on `source`.
+   *
+   * `fit(loader, { epochs, from: trainer.cursor })` then takes the same steps as if nothing had
+   * happened, bit for bit on the same backend.  Raises StorageError where nothing is saved under
+   * the name, and what `load` and `loadCheckpoint` raise.
+   */
+  static async resume(name: string, options: ResumeOptions = {}): Promise<Trainer> {
+    return resume(name, options, (origin, rest) => Trainer.load(origin, rest));
+  }
+
+  /** All saved checkpoints of this site, the newest of each name first. */
+  static async checkpoints({ store }: SaveOptions = {}): Promise<Saved[]> {
+    return listSaved(store ?? await openStore());
+  }
+
+  /** Removes all checkpoints of a name. */
+  static async removeCheckpoints(name: string, { store }: SaveOptions = {}): Promise<void> {
+    return removeSaved(store ?? await openStore(), name);
   }
 
   /** What computes. */
@@ -110,6 +147,17 @@ export class Trainer {
   /** Completed training steps. */
   get step(): number {
     return this.completed;
+  }
+
+  /** The epoch of `fit` and the batch in it that come next. */
+  get cursor(): Cursor {
+    const { epoch, epochStep } = this.record;
+    return { epoch, batch: this.completed - epochStep };
+  }
+
+  /** The losses and validations of `fit`, also of before a resume. */
+  get history(): Pick<RunRecord, "losses" | "lossStep" | "validations"> {
+    return this.record;
   }
 
   /** The learning rate; a list where the optimizer has several parameter groups. */
@@ -164,6 +212,7 @@ export class Trainer {
     const result = await this.call("trainSlice", { run, batches: copies });
     this.advance(result.steps.at(-1)?.step);
     this.advance(result.failure?.step);
+    noteLosses(this.record, result.steps);
     this.rates = batches[result.steps.length - 1]?.rates ?? this.rates;
     return result;
   }
@@ -206,16 +255,45 @@ export class Trainer {
     return this.call("loadWeights", { bytes: copyBytes(bytes), names });
   }
 
-  /** The whole run in one file: weights, optimizer state, step, seed and learning rates. */
+  /** For `fit`: the next step is of this epoch, after so many batches of it. */
+  beginEpoch(epoch: number, batch = 0): void {
+    this.record.epoch = epoch;
+    this.record.epochStep = this.completed - batch;
+  }
+
+  /** The whole run in one file: weights, optimizer state, step, seed, rates, cursor, history. */
   async exportCheckpoint(): Promise<Uint8Array> {
-    return this.call("exportCheckpoint", {});
+    const before = [...this.underWay];
+    const { bytes, step } = await this.call("exportCheckpoint", {});
+    await Promise.allSettled(before); // so that their losses are in the record
+    return addRecord(bytes, this.record, step, this.address);
   }
 
   /** Continues the run of a checkpoint, also of one that PyTorch's side wrote. */
   async loadCheckpoint(bytes: Uint8Array | ArrayBuffer): Promise<void> {
-    const { step, learningRates } = await this.call("loadCheckpoint", { bytes: copyBytes(bytes) });
+    const copy = copyBytes(bytes);
+    const known = looksLikeSafetensors(copy) ? readRecord(copy)?.record : undefined;
+    const { step, learningRates } = await this.call("loadCheckpoint", { bytes: copy });
     this.completed = step;
     this.rates = learningRates;
+    this.record = known ?? newRecord(step);
+  }
+
+  /**
+   * Saves the run in this browser under a name, and keeps the newest `keep` checkpoints of it.
+   *
+   * Killing the tab meanwhile loses the newest at most.  Raises StorageError; what was saved before
+   * is still there.
+   */
+  async saveCheckpoint(
+    name: string, { keep = 2, best = false, store }: KeepOptions = {},
+  ): Promise<void> {
+    if (!(Number.isInteger(keep) && keep >= 1)) {
+      throw new InvalidInputError(`keep is ${String(keep)}, expected a whole number from 1`);
+    }
+    const files = store ?? await openStore();
+    const bytes = await this.exportCheckpoint() as Bytes;
+    await (best ? saveBest(files, name, bytes) : save(files, name, bytes, keep));
   }
 
   /** Waits for the calls made before, then ends the worker and frees its memory. */
@@ -258,21 +336,4 @@ function absoluteUrl(url: string | URL): string {
   } catch {
     throw new InvalidInputError(`${JSON.stringify(url)} is not the address of a bundle`);
   }
-}
-
-function copyBatch(x: Inputs, y: Inputs | undefined): { x: Inputs; y: Inputs | undefined } {
-  return { x: copyInputs(x, "x"), y: y === undefined ? y : copyInputs(y, "y") };
-}
-
-/** A copy that can be given away; the user's arrays stay the user's. */
-function copyInputs(given: Inputs, label: string): Inputs {
-  const copies = asList(given, label).map((array) => array.slice() as InputArray);
-  return copies.length === 1 && copies[0] ? copies[0] : copies;
-}
-
-function copyBytes(given: Uint8Array | ArrayBuffer | string): Uint8Array {
-  if (typeof given === "string") return new TextEncoder().encode(given);
-  if (given instanceof ArrayBuffer) return new Uint8Array(given.slice());
-  if (given instanceof Uint8Array) return given.slice();
-  throw new InvalidInputError("the file is not given as a Uint8Array, ArrayBuffer or string");
 }

@@ -4,6 +4,7 @@ import {
   ArrayDataset, DataLoader, earlyStopping, InvalidInputError, Trainer, type Batch,
   type Fit, type FitEvent, type FitOptions,
 } from "../src/index.ts";
+import { decodeSafetensors } from "../src/safetensors.ts";
 import { fixtureSource, rejects } from "./fixture.ts";
 
 const SAMPLES = 50;
@@ -19,6 +20,13 @@ async function events(trainer: Trainer, options: FitOptions = {}): Promise<FitEv
   const found: FitEvent[] = [];
   for await (const event of trainer.fit(loader, options)) found.push(event);
   return found;
+}
+
+/** The state of the run without its history. */
+async function stateOf(trainer: Trainer): Promise<[string, Uint8Array][]> {
+  const { tensors } = decodeSafetensors(await trainer.exportCheckpoint(), "a checkpoint");
+  return [...tensors].filter(([name]) => name !== "hearth/losses")
+    .map(([name, { data }]) => [name, data]);
 }
 
 async function drain(run: Fit): Promise<void> {
@@ -48,7 +56,7 @@ test("takes the same steps as trainBatch, bit for bit", async () => {
   }
   assert.deepEqual(steps(found).map(({ loss }) => loss), losses);
   assert.deepEqual(steps(found).map(({ step }) => step), losses.map((_, i) => i + 1));
-  assert.deepEqual(await one.exportCheckpoint(), await other.exportCheckpoint());
+  assert.deepEqual(await stateOf(one), await stateOf(other));
   assert.equal(one.step, 21);
   const ends = found.filter(({ kind }) => kind === "epoch");
   assert.deepEqual(ends.map(({ epoch }) => epoch), [0, 1, 2]);
@@ -69,7 +77,7 @@ test("many slices keep the order of their steps", async () => {
     await other.trainBatch(x, y);
   }
   assert.ok(slices < 500, `${String(slices)} slices`);
-  assert.deepEqual(await one.exportCheckpoint(), await other.exportCheckpoint());
+  assert.deepEqual(await stateOf(one), await stateOf(other));
 });
 
 test("a schedule sets the rate of every step", async () => {

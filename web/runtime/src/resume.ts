@@ -1,0 +1,37 @@
+/** Opens the trainer of a saved run. */
+
+import type { BundleSource } from "./bundle.ts";
+import { BundleFormatError } from "./errors.ts";
+import { readRecord } from "./run-record.ts";
+import { readNewest, type SaveOptions } from "./saved-runs.ts";
+import { openStore } from "./store.ts";
+import type { Trainer, TrainerOptions } from "./trainer.ts";
+
+export interface ResumeOptions extends TrainerOptions, SaveOptions {
+  /** The bundle, where it is not under the URL any more that the run was begun with. */
+  source?: string | URL | BundleSource;
+}
+
+/** The trainer of the newest checkpoint that it can continue. */
+export async function resume(
+  name: string, { source, store, ...options }: ResumeOptions,
+  load: (source: string | URL | BundleSource, options: TrainerOptions) => Promise<Trainer>,
+): Promise<Trainer> {
+  const files = store ?? await openStore();
+  return readNewest(files, name, async (bytes) => {
+    const origin = source ?? readRecord(bytes)?.bundle;
+    if (origin === undefined) {
+      throw new BundleFormatError("the checkpoint does not say which bundle it belongs to", {
+        remedy: "give the bundle as `source`",
+      });
+    }
+    const trainer = await load(origin, options);
+    try {
+      await trainer.loadCheckpoint(bytes);
+    } catch (error) {
+      await trainer.dispose();
+      throw error;
+    }
+    return trainer;
+  }, options.onWarning ?? (() => undefined));
+}

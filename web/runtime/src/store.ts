@@ -1,0 +1,167 @@
+/**
+ * Named files that outlive the page: in the origin's private file system, else in IndexedDB, else,
+ * a few megabytes, in localStorage.
+ *
+ * Writing is atomic in all three: a file has its old content or its new content, whatever happens
+ * to the tab meanwhile.
+ */
+
+import { StorageError, reasonOf } from "./errors.ts";
+import type { Bytes } from "./safetensors.ts";
+
+/** Where files are kept.  A method rejects with StorageError. */
+export interface Store {
+  /** What it is, in words. */
+  readonly kind: string;
+  names(): Promise<string[]>;
+  /** The file; undefined if there is none. */
+  read(name: string): Promise<Bytes | undefined>;
+  write(name: string, bytes: Uint8Array): Promise<void>;
+  remove(name: string): Promise<void>;
+}
+
+const FOLDER = "hearth";
+
+/** The best store of this browser; StorageError where it keeps nothing. */
+export async function openStore(): Promise<Store> {
+  const reasons: string[] = [];
+  for (const open of [openFiles, openDatabase, openLocalStorage]) {
+    try {
+      return safely(await open());
+    } catch (error) {
+      reasons.push(reasonOf(error));
+    }
+  }
+  throw new StorageError("this page cannot keep files", {
+    why: reasons.join("; "), remedy: "leave private browsing, or save to a file: exportCheckpoint",
+  });
+}
+
+/** The same store, with every failure as a StorageError. */
+function safely(store: Store): Store {
+  const guard = async <T>(what: string, work: Promise<T>): Promise<T> => {
+    try {
+      return await work;
+    } catch (error) {
+      const name = error instanceof Error ? error.name : "";
+      const full = name === "QuotaExceededError" || name === "NS_ERROR_DOM_QUOTA_REACHED";
+      throw new StorageError(full ? `there is no room: ${what}` : `storage failed: ${what}`, {
+        why: `${store.kind}: ${reasonOf(error)}`,
+        remedy: full ? "keep fewer checkpoints, or free space; what was saved before is still there"
+          : "save to a file instead: exportCheckpoint",
+      });
+    }
+  };
+  return {
+    kind: store.kind,
+    names: () => guard("listing files", store.names()),
+    read: (name) => guard(`reading ${name}`, store.read(name)),
+    write: (name, bytes) =>
+      guard(`writing ${name}, ${String(bytes.length)} bytes`, store.write(name, bytes)),
+    remove: (name) => guard(`removing ${name}`, store.remove(name)),
+  };
+}
+
+/** The origin private file system: a writable replaces its file when it is closed, at once. */
+async function openFiles(): Promise<Store> {
+  const root = await navigator.storage.getDirectory();
+  const folder = await root.getDirectoryHandle(FOLDER, { create: true });
+  if (!("createWritable" in FileSystemFileHandle.prototype)) {
+    throw new Error("files cannot be replaced atomically");
+  }
+  const store: Store = {
+    kind: "the origin's private files",
+    async names() {
+      const found: string[] = [];
+      // The typings of TypeScript 5.9 lack the iterator that every browser has.
+      const entries = folder as unknown as AsyncIterable<[string, FileSystemHandle]>;
+      for await (const [name, { kind }] of entries) {
+        if (kind === "file" && !name.endsWith(".crswap")) found.push(name); // Chromium's own copy
+      }
+      return found;
+    },
+    async read(name) {
+      if (!(await store.names()).includes(name)) return undefined;
+      const file = await (await folder.getFileHandle(name)).getFile();
+      return new Uint8Array(await file.arrayBuffer());
+    },
+    async write(name, bytes) {
+      const isNew = !(await store.names()).includes(name);
+      const handle = await folder.getFileHandle(name, { create: true });
+      const writable = await handle.createWritable();
+      try {
+        await writable.write(bytes as Bytes);
+        await writable.close();
+      } catch (error) {
+        await writable.abort().catch(() => undefined); // it may have failed in closing
+        if (isNew) await folder.removeEntry(name).catch(() => undefined); // it is empty
+        throw error;
+      }
+    },
+    async remove(name) {
+      if ((await store.names()).includes(name)) await folder.removeEntry(name);
+    },
+  };
+  return store;
+}
+
+async function openDatabase(): Promise<Store> {
+  const opening = indexedDB.open(FOLDER, 1);
+  opening.onupgradeneeded = () => { opening.result.createObjectStore(FOLDER); };
+  const database = await answered(opening);
+  const use = async <T>(
+    mode: IDBTransactionMode, ask: (files: IDBObjectStore) => IDBRequest<T>,
+  ): Promise<T> => {
+    const transaction = database.transaction(FOLDER, mode);
+    const committed = new Promise<void>((resolve, reject) => {
+      transaction.oncomplete = () => { resolve(); };
+      transaction.onabort = () => { reject(transaction.error ?? new Error("aborted")); };
+    });
+    const [value] = await Promise.all([answered(ask(transaction.objectStore(FOLDER))), committed]);
+    return value;
+  };
+  return {
+    kind: "IndexedDB",
+    names: async () => (await use("readonly", (files) => files.getAllKeys())).map(String),
+    read: (name) => use("readonly", (files) => files.get(name) as IDBRequest<Bytes | undefined>),
+    write: async (name, bytes) => { await use("readwrite", (files) => files.put(bytes, name)); },
+    remove: (name) => use("readwrite", (files) => files.delete(name)),
+  };
+}
+
+function answered<T>(request: IDBRequest<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => { resolve(request.result); };
+    request.onerror = () => { reject(request.error ?? new Error("the request failed")); };
+  });
+}
+
+/** A few megabytes in base64: for tiny models where there is nothing else. */
+function openLocalStorage(): Promise<Store> {
+  const prefix = `${FOLDER}/`;
+  localStorage.removeItem(prefix); // throws where storage is forbidden
+  return Promise.resolve({
+    kind: "localStorage",
+    names: () => Promise.resolve(
+      Object.keys(localStorage).filter((key) => key.startsWith(prefix))
+        .map((key) => key.slice(prefix.length))),
+    async read(name) {
+      const text = localStorage.getItem(prefix + name);
+      if (text === null) return undefined;
+      const response = await fetch(`data:application/octet-stream;base64,${text}`);
+      return new Uint8Array(await response.arrayBuffer());
+    },
+    write(name, bytes) {
+      let text = "";
+      for (let i = 0; i < bytes.length; i += 0x8000) {
+        text += String.fromCharCode(...bytes.subarray(i, i + 0x8000));
+      }
+      localStorage.setItem(prefix + name, btoa(text));
+      return Promise.resolve();
+    },
+    remove(name) {
+      localStorage.removeItem(prefix + name);
+      return Promise.resolve();
+    },
+  });
+}
