@@ -9,7 +9,7 @@ Threads divide the batch, the rows, or, where rows are few, the columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,7 +18,8 @@ from hearth.codegen.wasm.canonical import Canonical
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of, flatten_leading, plain_output
 from hearth.codegen.wasm.kernels import KernelFunction, Target, new_function, parameters, split
 from hearth.codegen.wasm.levels import Levels
-from hearth.codegen.wasm.microkernels import PANEL, pack_panels
+from hearth.codegen.wasm.microkernels import PANEL
+from hearth.codegen.wasm.packing import ROW_BYTES, pack_panels
 from hearth.codegen.wasm.tiles import dot_block, pack_rows, splat_block
 from hearth.codegen.wasm.vectorize import TYPICAL_BATCH
 from hearth.ir.dim import Dim
@@ -32,7 +33,8 @@ DOT_FROM_K = 32  # shorter rows spend their time in the final sums
 BLOCK_K, BLOCK_DOT_K = 256, 1024
 WHOLE_N, BLOCK_N = 1024, 512
 BLOCK_ELEMENTS, BLOCK_ROWS = 1 << 16, 30  # rows: a multiple of both tile heights
-PACKED_B_BYTES, PACKED_B_ROWS = 600_000, 48
+TALL, NARROW = 48, 16
+AHEAD_ELEMENTS = 1 << 19
 SERIAL_PRODUCTS = 1 << 16
 
 
@@ -49,6 +51,7 @@ class GemmPlan:
     is_dot: bool  # rows times rows, else columns of B at a time
     packs_a: bool
     packs_b: bool
+    packs_b_ahead: bool  # before the loop over rows, else each panel when it is needed
     block_m: int
     block_n: int
     block_k: int
@@ -62,19 +65,20 @@ class GemmPlan:
         # A matrix of one row or column is its own transpose.
         transpose_a = t.transpose_a and t.m != Dim.of(1)
         transpose_b = t.transpose_b or t.n == Dim.of(1)
-        is_dot = transpose_b and not transpose_a and t.k.is_static and k >= DOT_FROM_K
+        is_tall = m >= TALL and n >= NARROW
+        is_dot = transpose_b and not (transpose_a or is_tall) and t.k.is_static and k >= DOT_FROM_K
         most = BLOCK_DOT_K if is_dot else BLOCK_K
         block_k = equal_block(k, most) if t.k.is_static else most
         has_single_n = t.n.is_static and n <= WHOLE_N
-        is_large = n * k * ELEMENT_BYTES > PACKED_B_BYTES and m >= PACKED_B_ROWS
-        is_far = transpose_a and k >= 256 and m >= 512
         block_n = -(-n // PANEL) * PANEL if has_single_n else BLOCK_N
         rows = BLOCK_ELEMENTS // block_n // BLOCK_ROWS * BLOCK_ROWS
+        can_pack_ahead = t.k.is_static and block_n * k <= AHEAD_ELEMENTS
         is_whole = is_dot or all(c % PANEL == 0 for c in t.n.coefficients)
         return GemmPlan(
             t.m, t.n, t.k, t.batch, transpose_a, transpose_b, is_dot,
-            packs_a=not is_dot and (is_far or (not transpose_a and not t.k.is_static)),
-            packs_b=not is_dot and (transpose_b or is_large or is_far),
+            packs_a=(transpose_a and n >= TALL) or (not transpose_a and not t.k.is_static),
+            packs_b=not is_dot and (transpose_b or (is_tall and can_pack_ahead)),
+            packs_b_ahead=not is_dot and (transpose_b or is_tall) and can_pack_ahead,
             block_m=max(BLOCK_ROWS, min(8 * BLOCK_ROWS, rows)),
             block_n=block_n,
             block_k=block_k,
@@ -88,7 +92,9 @@ class GemmPlan:
         """Of the block of sums, of packed A and of packed B."""
         sums = 0 if self.output is not None else self.block_m * self.block_n
         a = self.block_m * self.block_k if self.packs_a else 0
-        b = 0 if self.is_dot else self.block_k * (self.block_n if self.packs_b else PANEL)
+        if self.packs_b_ahead:
+            return sums, a, self.k.static * self.block_n
+        b = 0 if self.is_dot else self.block_k * PANEL
         return sums, a, b
 
 
@@ -149,17 +155,23 @@ class _Emitter:
         with blocks(f, items, 1, is_single=p.batch == Dim.of(1)) as (item, _):
             a = f.local(self.a + item * self._bytes(p.m * p.k))
             b = f.local(self.b + item * self._bytes(p.k * p.n))
-            with (
-                blocks(f, columns, p.block_n, is_single=p.has_single_n) as column_block,
-                blocks(f, rows, p.block_m, is_single=_fits(p.m, p.block_m)) as row_block,
-            ):
-                c, c_step = self._result(item, row_block, column_block)
-                whole = (i32(0), self.levels.dim(p.k))
-                with blocks(f, whole, p.block_k, is_single=p.has_single_k) as k_block:
-                    adds = op("i32.ne", k_block[0], 0) if not p.has_single_k else i32(0)
-                    emit = self._dot if p.is_dot else self._splat
-                    emit(a, b, c, c_step, row_block, column_block, k_block, f.local(adds))
-                self._store(item, row_block, column_block)
+            with blocks(f, columns, p.block_n, is_single=p.has_single_n) as column_block:
+                if p.packs_b_ahead:
+                    self._pack_b(b, column_block, (i32(0), i32(p.k.static)))
+                with blocks(f, rows, p.block_m, is_single=_fits(p.m, p.block_m)) as row_block:
+                    self._block(item, a, b, row_block, column_block)
+                    self._store(item, row_block, column_block)
+
+    def _block(self, item: Operand, a: Operand, b: Operand, rows: Block, columns: Block) -> None:
+        p, f = self.plan, self.f
+        c, c_step = self._result(item, rows, columns)
+        whole = (i32(0), self.levels.dim(p.k))
+        with blocks(f, whole, p.block_k, is_single=p.has_single_k) as ks:
+            adds = f.local(op("i32.ne", ks[0], 0) if not p.has_single_k else i32(0))
+            if p.is_dot:
+                self._dot(a, b, c, c_step, rows, columns, ks, adds)
+            else:
+                self._splat(a, b, c, c_step, rows, columns, ks, adds)
 
     def _result(self, item: Operand, rows: Block, columns: Block) -> tuple[Local, Operand]:
         p, f = self.plan, self.f
@@ -206,23 +218,46 @@ class _Emitter:
             f.perform(f.call(block, left, right, target, rows[1], panels, ks[1], row_step, a_step,
                              panel_step, b_step, c_step, adds))  # fmt: skip
 
+        self._panels(b, c, columns, ks, multiply)
+
+    def _panels(self, b: Operand, c: Operand, columns: Block, ks: Block,
+                multiply: Callable[..., None]) -> None:  # fmt: skip
+        """All panels of B: packed ahead, as they lie, or packed one by one."""
+        p, f, row = self.plan, self.f, i32(ROW_BYTES)
+        if p.packs_b_ahead:
+            panels = op("i32.div_u", columns[1] + (PANEL - 1), PANEL)
+            right = f.local(self.packed_b + ks[0] * ROW_BYTES)
+            multiply(right, c, panels, i32(p.k.static * ROW_BYTES), row)
+            return
+        at, target, left = f.local(columns[0]), f.local(c), f.local(columns[1])
+        if not p.packs_b:
+            panels = f.local(op("i32.div_u", left, PANEL))
+            step = self._bytes(p.n)
+            right = f.local(b + ks[0] * step + at * ELEMENT_BYTES)
+            multiply(right, target, panels, row, step)
+            if all(x % PANEL == 0 for x in p.n.coefficients):
+                return
+            f.increment(at, panels * PANEL)
+            f.increment(target, panels * ROW_BYTES)
+            f.increment(left, panels * -PANEL)
+        with f.if_(op("i32.gt_s", left, 0)), f.loop():
+            width = select(op("i32.lt_s", left, PANEL), left, i32(PANEL))
+            self._pack_b(b, (at, width), ks)
+            multiply(self.packed_b, target, i32(1), row, row)
+            f.increment(at, PANEL)
+            f.increment(target, ROW_BYTES)
+            f.increment(left, -PANEL)
+            f.repeat_if(op("i32.gt_s", left, 0))
+
+    def _pack_b(self, b: Operand, columns: Block, ks: Block) -> None:
+        p = self.plan
         k_step, column_step = self._bytes(p.n), i32(ELEMENT_BYTES)
         if p.transpose_b:
             k_step, column_step = i32(ELEMENT_BYTES), self._bytes(p.k)
-        right = f.local(b + ks[0] * k_step + columns[0] * column_step)
-        whole = f.local(i32(0) if p.packs_b else op("i32.div_u", columns[1], PANEL))
-        if not p.packs_b:
-            multiply(right, c, whole, i32(PANEL * ELEMENT_BYTES), k_step)
-        if not p.packs_b and all(x % PANEL == 0 for x in p.n.coefficients):
-            return
-        rest = f.local(columns[1] - whole * PANEL)
-        with f.if_(rest):
-            moved = right + whole * PANEL * column_step
-            pack = pack_panels(self.maths)
-            f.perform(f.call(pack, moved, self.packed_b, ks[1], rest, k_step, column_step))
-            panels = op("i32.div_u", rest + (PANEL - 1), PANEL)
-            width = PANEL * ELEMENT_BYTES
-            multiply(self.packed_b, c + whole * width, panels, ks[1] * width, i32(width))
+        first = b + ks[0] * k_step + columns[0] * column_step
+        pack = pack_panels(self.maths)
+        arguments = (first, self.packed_b, ks[1], columns[1], k_step, column_step)
+        self.f.perform(self.f.call(pack, *arguments))
 
     def _bytes(self, size: Dim) -> Operand:
         return self.levels.dim(size * ELEMENT_BYTES)

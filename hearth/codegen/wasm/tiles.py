@@ -16,11 +16,11 @@ from hearth.codegen.wasm.microkernels import (
     DOT_ROWS,
     PANEL,
     dot_kernel,
-    pack_tiles,
     splat_kernel,
     tile_rows,
 )
 from hearth.codegen.wasm.opcodes import I32
+from hearth.codegen.wasm.packing import pack_tiles
 
 ADDRESS_BYTES = 4
 
