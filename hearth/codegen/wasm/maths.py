@@ -1,11 +1,12 @@
 """Transcendental functions on four float lanes.
 
 Largest errors over all floats, against float64 (tests/codegen/wasm/test_scalar_ops.py): exp, log 1
-ulp; tanh, sin, cos 2 (|x| < 1e6, beyond that the argument reduction loses digits); erf 2.  NaN,
+ulp; erf, sin, cos 2 (|x| < 1e6, beyond that the argument reduction loses digits); tanh 2.5.  NaN,
 infinities, denormals and overflow give what PyTorch gives.
 
-Polynomials: S. Moshier, Cephes mathematical library, single precision (expf, logf, tanhf, sinf,
-cosf); erf: N. Juffa, https://stackoverflow.com/q/35148198.
+Polynomials: S. Moshier, Cephes mathematical library, single precision (expf, logf, sinf, cosf).
+tanh and erf are both made of exp(y) - 1 for y <= 0, which needs no second formula near 0; the
+polynomial of erf is a minimax fit, see there.
 """
 
 from __future__ import annotations
@@ -33,14 +34,13 @@ _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.66
         5.0000001201e-1)  # fmt: skip
 _LOG = (7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
         -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1)  # fmt: skip
-_TANH = (-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1,
-         -3.33332819422e-1)  # fmt: skip
 _SIN = (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
 _COS = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
-_ERF_NEAR = (-5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1,
-             1.28379166e-1)  # fmt: skip
-_ERF_FAR = (-1.72853470e-5, 3.83197126e-4, -3.88396438e-3, 2.42546219e-2, -1.06777877e-1,
-            -6.34846687e-1, -1.28717512e-1)  # fmt: skip
+# log(erfc(a)) = -a + a * polynomial for a in [0, 3.95], to 4e-9 of erf(a).
+_LOG_ERFC = (9.255462828150485e-6, -1.1763377551687881e-4, 6.3280877657234720e-4,
+             -1.6669731121510267e-3, 1.6033789142966270e-4, 1.9153097644448280e-2,
+             -1.0277783870697021e-1, -6.3661938905715940e-1, -1.2837922573089600e-1)  # fmt: skip
+ERF_IS_ONE, TANH_IS_ONE = 3.95, 9.5  # from here on, to float32
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,17 @@ class Maths:
         return op("v128.load32_splat", i32(0), immediate=address)
 
     def polynomial(self, f: Function, x: Operand, coefficients: Sequence[float]) -> Operand:
-        """Horner's rule, highest power first."""
-        total = f.local(self.constant(coefficients[0]))
-        for c in coefficients[1:]:
-            f.set(total, self.multiply_add(total, x, self.constant(c)))
+        """By pairs of powers, highest first: half as long a chain of operations as Horner's rule.
+
+        Measured with the chains of Horner's rule: erf takes 27 cycles, tanh 17, exp 15.
+        """
+        count = len(coefficients)
+        square = f.local(op("f32x4.mul", x, x)) if count > 2 else x
+        c = [self.constant(value) for value in coefficients]
+        total = f.local(c[0] if count % 2 else self.multiply_add(c[0], x, c[1]))
+        for i in range(2 - count % 2, count, 2):
+            pair = self.multiply_add(c[i], x, c[i + 1])
+            f.set(total, self.multiply_add(total, square, pair))
         return total
 
 
@@ -173,20 +180,23 @@ def _eq(x: Operand, value: float) -> Operand:
     return op("f32x4.eq", x, f32x4(value))
 
 
+def _exp_minus_one(m: Maths, f: Function, y: Operand) -> Operand:
+    """exp(y) - 1 for y in [-80, 0], with a small relative error near 0, too."""
+    # exp(y) = 2**n * (1 + q): the product of 2**n and q and the difference 2**n - 1 are exact.
+    shifted = f.local(m.multiply_add(y, m.constant(LOG2_E), m.constant(ROUNDER)))
+    n = f.local(op("f32x4.sub", shifted, m.constant(ROUNDER)))
+    r = f.local(m.negated_multiply_add(n, m.constant(LN2_HIGH), y))
+    f.set(r, m.negated_multiply_add(n, m.constant(LN2_LOW), r))
+    q = m.multiply_add(m.polynomial(f, r, _EXP), op("f32x4.mul", r, r), r)
+    scale = f.local(op("i32x4.add", op("i32x4.shl", shifted, 23), m.constant(1.0)))
+    return m.multiply_add(q, scale, op("f32x4.sub", scale, m.constant(1.0)))
+
+
 def _tanh(m: Maths, f: Function, x: Operand) -> Operand:
-    a = f.local(op("f32x4.abs", x))
-    square = f.local(op("f32x4.mul", x, x))
-    p = m.polynomial(f, square, _TANH)
-    near = f.local(m.multiply_add(op("f32x4.mul", p, square), x, x))
-    doubled = op("f32x4.pmin", op("f32x4.add", a, a), m.constant(40.0))
-    e = Operand(V128, f.call(m.function("exp"), doubled).code)
-    far = op(
-        "f32x4.sub",
-        m.constant(1.0),
-        op("f32x4.div", m.constant(2.0), op("f32x4.add", e, m.constant(1.0))),
-    )
-    signed = op("v128.or", far, _sign(x))
-    return op("v128.bitselect", near, signed, op("f32x4.lt", a, m.constant(0.625)))
+    a = op("f32x4.pmin", op("f32x4.abs", x), m.constant(TANH_IS_ONE))
+    e = f.local(_exp_minus_one(m, f, f.local(op("f32x4.mul", a, m.constant(-2.0)))))
+    value = op("f32x4.div", e, op("f32x4.sub", m.constant(-2.0), e))
+    return op("v128.or", value, _sign(x))
 
 
 def _sign(x: Operand) -> Operand:
@@ -194,20 +204,11 @@ def _sign(x: Operand) -> Operand:
 
 
 def _erf(m: Maths, f: Function, x: Operand) -> Operand:
-    # N. Juffa: near 0 an odd polynomial, beyond 1 - exp(p(|x|)); 1.0 and 1.1 ulp.
-    a = f.local(op("f32x4.pmin", op("f32x4.abs", x), m.constant(10.0)))
-    square = f.local(op("f32x4.mul", a, a))
-    near = f.local(m.multiply_add(m.polynomial(f, square, _ERF_NEAR), x, x))
-    c = [m.constant(value) for value in _ERF_FAR]
-    odd, even = m.multiply_add(c[0], a, c[1]), m.multiply_add(c[2], a, c[3])
-    far = f.local(m.multiply_add(odd, square, even))
-    for coefficient in c[4:]:
-        f.set(far, m.multiply_add(far, a, coefficient))
-    f.set(far, m.multiply_add(far, a, op("f32x4.neg", a)))
-    tail = op("f32x4.sub", m.constant(1.0), Operand(V128, f.call(m.function("exp"), far).code))
-    large = op("v128.or", tail, _sign(x))
-    value = op("v128.bitselect", near, large, op("f32x4.lt", a, m.constant(0.927734375)))
-    return op("v128.bitselect", value, x, op("f32x4.eq", x, x))
+    a = f.local(op("f32x4.pmin", op("f32x4.abs", x), m.constant(ERF_IS_ONE)))
+    p = m.polynomial(f, a, _LOG_ERFC)
+    y = f.local(m.multiply_add(p, a, op("f32x4.neg", a)))
+    value = op("f32x4.neg", _exp_minus_one(m, f, y))
+    return op("v128.or", value, _sign(x))
 
 
 def _sin(m: Maths, f: Function, x: Operand) -> Operand:
