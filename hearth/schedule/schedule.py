@@ -1,6 +1,6 @@
 """Graph -> kernels, buffers and slots: the whole schedule of one program.
 
-choose_roots   what is stored            (roots.py)
+choose_roots   what is stored            (roots.py, hoist.py)
 fuse           who shares a kernel       (fuse.py)
 place_update   who overwrites its state  (order.py)
 order_groups   when each kernel runs     (order.py)
@@ -24,6 +24,7 @@ from hearth.schedule.allocate import Allocation, Lifetime, allocate
 from hearth.schedule.choose import choose_elements
 from hearth.schedule.emit import COMPUTED, MAX_DEPTH, Body, Emitter, base_of, frame_of
 from hearth.schedule.fuse import MAX_PARAMS, Fusion, Group, fuse, input_name
+from hearth.schedule.hoist import hoist_derivatives
 from hearth.schedule.order import order_groups, overlaps, place_update
 from hearth.schedule.roots import choose_roots, limit_depth, limit_operands
 
@@ -125,7 +126,8 @@ class _Scheduler:
     ) -> None:
         self.graph, self.inputs, self.state = graph, list(inputs), state
         # Views between the nodes, and fused members, may double the depth.
-        roots = limit_depth(graph, choose_roots(graph), MAX_DEPTH // 2)
+        roots = hoist_derivatives(graph, choose_roots(graph))
+        roots = limit_depth(graph, roots, MAX_DEPTH // 2)
         self.roots = limit_operands(graph, roots, MAX_PARAMS)
         self.fusion: Fusion = fuse(graph, self.roots, updates_in_place)
         self.groups = list(self.fusion.groups)

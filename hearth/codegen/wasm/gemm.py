@@ -32,7 +32,7 @@ DOT_FROM_K = 32  # shorter rows spend their time in the final sums
 # Sums of sums: the rounding error of one long sum grows with its length, and PyTorch's do not.
 BLOCK_K, BLOCK_DOT_K = 256, 1024
 WHOLE_N, BLOCK_N = 1024, 512
-BLOCK_ELEMENTS, BLOCK_ROWS = 1 << 16, 30  # rows: a multiple of both tile heights
+BLOCK_ELEMENTS, BLOCK_ROWS = 1 << 15, 30  # rows: a multiple of both tile heights
 TALL, NARROW = 48, 16
 AHEAD_ELEMENTS = 1 << 19
 SERIAL_PRODUCTS = 1 << 16

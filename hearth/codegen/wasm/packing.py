@@ -33,7 +33,7 @@ def pack_panels(maths: Maths) -> Function:
                     first = source + column_step * (LANES * half)
                     _transpose_columns(f, first, target + 16 * half, count, column_step)
                 f.else_()
-                _copy_some_columns(f, source, target, count, columns, k_step, column_step)
+                _copy_columns(f, source, target, count, columns, k_step, column_step)
         f.increment(source, column_step * PANEL)
         f.increment(target, count * ROW_BYTES)
         f.increment(columns, -PANEL)
@@ -72,8 +72,8 @@ def _transpose_columns(f: Function, source: Operand, target: Operand, count: Ope
         f.increment(to, ROW_BYTES)
 
 
-def _copy_some_columns(f: Function, source: Operand, target: Operand, count: Operand,
-                       columns: Operand, k_step: Operand, column_step: Operand) -> None:  # fmt: skip
+def _copy_columns(f: Function, source: Operand, target: Operand, count: Operand,
+                  columns: Operand, k_step: Operand, column_step: Operand) -> None:  # fmt: skip
     """Fewer columns than a panel has, or none that are neighbours along an axis."""
     row, to_row, width = f.local(source), f.local(target), f.local(columns)
     with f.if_(op("i32.gt_s", width, PANEL)):

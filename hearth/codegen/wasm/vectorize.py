@@ -14,6 +14,7 @@ from hearth.ir.index import Index
 from hearth.ir.kernel import Accumulate, Kernel, Load, Stage, Store
 
 TYPICAL_BATCH = 32
+FAR = 1024  # elements: lanes on different pages, which share the few places of the cache
 _INNER = None
 
 
@@ -71,6 +72,8 @@ def _stage_cost(stage: Stage, canonical: Canonical, axis: int, extent: Dim) -> f
 def _access_cost(stride: Dim | None) -> float:
     if stride == Dim():
         return 0.3
+    if stride is not None and abs(stride.at(TYPICAL_BATCH)) >= FAR:
+        return 12.0
     return 1.0 if stride == Dim.of(1) else 6.0
 
 

@@ -23,7 +23,7 @@ BOOLS = [False, True, True, False]
 VALUES = {FLOAT32: FLOATS, INT32: INTS, UINT32: UINTS, BOOL: BOOLS}
 
 # Largest error in units in the last place of the float32 result; the default is one rounding.
-ULPS = {"exp": 1.0, "log": 1.0, "tanh": 2.5, "erf": 2.0, "sin": 2.0, "cos": 2.0, "sigmoid": 3.0,
+ULPS = {"exp": 1.1, "log": 1.0, "tanh": 2.5, "erf": 2.5, "sin": 2.0, "cos": 2.0, "sigmoid": 3.0,
         "expm1": 4.0, "log1p": 4.0, "gelu": 8.0, "rsqrt": 1.5}  # fmt: skip
 INTEGER = ("bit_and", "bit_or", "bit_xor", "shift_left", "shift_right")
 
