@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hearth.codegen.wasm.assembler import Function, Local, Operand, i32, op, select
-from hearth.codegen.wasm.conv_emitter import ConvEmitter
+from hearth.codegen.wasm.conv_emitter import ConvEmitter, weights_epilogue
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of
 from hearth.codegen.wasm.gemm import BLOCK_K, Block, blocks, equal_block
 from hearth.codegen.wasm.geometry import BLOCK_SUMS, ImageProduct, Shape2d, weight_planes
@@ -177,13 +177,7 @@ class Weights(ConvEmitter):
             self.k, self.block * self.gradient.size,
         ))  # fmt: skip
         self.sums, self.copies, self.table, self.errors = self.region
-        inner = Index()
-        stride = 1
-        for axis in reversed(range(len(kernel.axes))):
-            inner = inner + axis_of(kernel, axis) * stride
-            stride *= kernel.axes[axis].static
-        size = Dim.of(self.block * self.k)
-        self.epilogue = Epilogue.of(self.maths, kernel, inner, size, (0,))
+        self.epilogue = weights_epilogue(self.maths, kernel, self.block * self.k)
 
     def emit(self) -> None:
         f, s = self.f, self.s

@@ -6,10 +6,14 @@ from collections.abc import Sequence
 
 from hearth.codegen.wasm.assembler import Operand, f32x4
 from hearth.codegen.wasm.canonical import Canonical
+from hearth.codegen.wasm.epilogue import Epilogue, axis_of
 from hearth.codegen.wasm.gemm import Block, no_values
 from hearth.codegen.wasm.kernels import KernelFunction, Target, new_function, parameters, split
 from hearth.codegen.wasm.levels import Levels
+from hearth.codegen.wasm.maths import Maths
+from hearth.ir.dim import Dim
 from hearth.ir.dtype import ELEMENT_BYTES
+from hearth.ir.index import Index
 from hearth.ir.kernel import ConvTemplate, Kernel
 
 
@@ -45,3 +49,12 @@ class ConvEmitter:
         self.emit()
         scratch = ELEMENT_BYTES * sum(self.regions)
         return KernelFunction(self.target.module.add(self.f), scratch, is_serial=False)
+
+
+def weights_epilogue(maths: Maths, kernel: Kernel, elements: int) -> Epilogue:
+    """Stores gradients of weights, some rows of output channels, from a block of all of a row."""
+    where, stride = Index(), 1
+    for axis in reversed(range(len(kernel.axes))):
+        where = where + axis_of(kernel, axis) * stride
+        stride *= kernel.axes[axis].static
+    return Epilogue.of(maths, kernel, where, Dim.of(elements), (0,))

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from hearth.codegen.wasm import conv, winograd
 from hearth.codegen.wasm.conv_emitter import ConvEmitter
-from hearth.codegen.wasm.cook_toom import filtering
+from hearth.codegen.wasm.cook_toom import Filtering, filtering, gradient_filtering, outputs_of
 from hearth.codegen.wasm.geometry import Shape2d
 from hearth.codegen.wasm.kernels import ConvMethod, ConvMethods, KernelFunction, Target
 from hearth.codegen.wasm.vectorize import TYPICAL_BATCH
-from hearth.codegen.wasm.winograd_transforms import WINDOW
+from hearth.codegen.wasm.winograd_tiling import tile_counts
 from hearth.ir.kernel import ConvTemplate, Kernel
 
 TRANSFORM_WORK = 8  # of one element of a tile, in multiply-adds
@@ -26,9 +26,10 @@ def conv_function(target: Target, kernel: Kernel, template: ConvTemplate) -> Ker
     if method == ConvMethod.DIRECT:
         emitter = (conv.Weights if is_weights else conv.Images)(target, kernel, template, shape)
     else:
-        tiles = filtering(method.value)
+        filterings = filterings_of(shape, template.kind, method)
+        assert filterings is not None
         of = winograd.Weights if is_weights else winograd.Images
-        emitter = of(target, kernel, template, shape, tiles)
+        emitter = of(target, kernel, template, shape, filterings)
     return emitter.finished()
 
 
@@ -62,10 +63,24 @@ def work(s: Shape2d, kind: str, method: ConvMethod) -> float:
     if method == ConvMethod.DIRECT:
         gaps = s.taps[-1][1]  # the positions between two rows of a plane
         return len(s.taps) * TYPICAL_BATCH * rows * (columns + gaps) * pairs
-    if (s.kernel, s.stride, s.dilation, s.groups) != ((WINDOW, WINDOW), (1, 1), (1, 1), 1):
+    filterings = filterings_of(s, kind, method)
+    if filterings is None:
         return math.inf
-    m: int = method.value
-    tiles = TYPICAL_BATCH * -(-rows // m) * -(-columns // m)
+    y, x = filterings
+    counts = tile_counts((y.outputs, x.outputs), (rows, columns))
+    tiles = TYPICAL_BATCH * counts[0] * counts[1]
     transformed = tiles * (s.in_channels + s.out_channels) + pairs
-    points = filtering(m).size ** 2
-    return points * (tiles * pairs + TRANSFORM_WORK * transformed)
+    return y.size * x.size * (tiles * pairs + TRANSFORM_WORK * transformed)
+
+
+def filterings_of(s: Shape2d, kind: str, method: ConvMethod) -> tuple[Filtering, Filtering] | None:
+    """The minimal filtering of a method along y and x, where it can compute a convolution."""
+    of = gradient_filtering if kind == "input_grad" else filtering
+    axes = []
+    for taps, stride, padding in zip(s.kernel, s.stride, s.padding, strict=True):
+        outputs = 1 if (taps, stride) == (1, 1) else outputs_of(method.value, taps, stride)
+        if outputs < min(taps, 2):
+            return None
+        axes.append(of(outputs, taps, stride, padding))
+    is_plain = s.dilation == (1, 1) and s.groups == 1 and s.kernel != (1, 1)
+    return (axes[0], axes[1]) if is_plain else None

@@ -32,8 +32,8 @@ class ConvMethod(Enum):
     """How a convolution is computed; the values of the others are the outputs of a tile's side."""
 
     DIRECT = 0  # as a matrix product over planes
-    WINOGRAD_2 = 2  # F(2x2, 3x3)
-    WINOGRAD_4 = 4  # F(4x4, 3x3)
+    WINOGRAD_2 = 2  # F(2x2, 3x3), and what errs as little: for strides, up to 3 taps of each phase
+    WINOGRAD_4 = 4  # F(4x4, 3x3), F(3x3, 4x4), F(2x2, 5x5)
 
 
 @dataclass(frozen=True)

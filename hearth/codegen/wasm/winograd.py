@@ -1,4 +1,4 @@
-"""Convolutions of 3x3 filters, stride 1, by minimal filtering (Winograd), and their gradients.
+"""Convolutions by minimal filtering (Winograd), and their gradients.
 
     forward, input_grad    M[p] = V[p] · U[p]            V tiles of the source, U filters
     weight_grad            P[p] += Z[p]^T · V[p]         Z tiles of g, V tiles of x
@@ -10,6 +10,7 @@ nothing is padded but the last tiles of an image.  Source: `cook_toom.py`.
 from __future__ import annotations
 
 from hearth.codegen.wasm.assembler import Operand, i32, op, select
+from hearth.codegen.wasm.conv_emitter import weights_epilogue
 from hearth.codegen.wasm.cook_toom import Filtering, transposed
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of
 from hearth.codegen.wasm.gemm import BLOCK_K, Block, blocks, equal_block
@@ -29,7 +30,6 @@ from hearth.codegen.wasm.winograd_tiling import (
     round_up,
 )
 from hearth.codegen.wasm.winograd_transforms import (
-    WINDOW,
     finish_tile,
     finish_weights,
     transform_weights,
@@ -46,26 +46,28 @@ class Images(WinogradEmitter):
     """Forward and input gradient."""
 
     def __init__(self, target: Target, kernel: Kernel, t: ConvTemplate, s: Shape2d,
-                 filtering: Filtering) -> None:  # fmt: skip
+                 filtering: tuple[Filtering, Filtering]) -> None:  # fmt: skip
         self.filtering, self.is_forward = filtering, t.kind == "forward"
+        self.axes, self.window = s.axes, s.kernel[0] * s.kernel[1]
         channels, extents = (s.in_channels, s.out_channels), (s.image, s.result)
-        padding = s.padding
         if not self.is_forward:
             channels, extents = channels[::-1], extents[::-1]
-            padding = (WINDOW - 1 - padding[0], WINDOW - 1 - padding[1])
         (self.sources, self.targets), (self.source, self.result) = channels, extents
         per_target = self.points * self.sources * ELEMENT_BYTES
         most = max(PANEL, STATIONARY_BYTES // per_target // PANEL * PANEL)
         self.block = round_up(equal_part(self.targets, most), PANEL)
         self.pitch = round_up(self.sources, LANES)  # of a tile in V; in M it is `block`
         per_tile = self.points * (self.pitch + self.block) * ELEMENT_BYTES
-        self.tiling = Tiling.of(filtering.outputs, self.result, per_tile)
-        planes = self.tiling.planes(self.source, padding, WINDOW)
-        tiles = self.tiling.tiles
-        self.data = TransformedTiles(planes, filtering.data, self.sources, self.pitch, tiles)
+        y, x = filtering
+        self.tiling = Tiling.of((y.outputs, x.outputs), self.result, per_tile)
+        step, inputs, padding = (y.step, x.step), (y.inputs, x.inputs), (y.padding, x.padding)
+        planes = self.tiling.planes(self.source, padding, step, inputs)
+        self.data = TransformedTiles(
+            planes, step, (y.data, x.data), self.sources, self.pitch, self.tiling.tiles
+        )
         self.plane = self.tiling.positions[0] * self.tiling.positions[1]  # of results
         self.u_bytes = self.block * self.sources * ELEMENT_BYTES + LINE_BYTES
-        self.m_bytes = tiles * self.block * ELEMENT_BYTES + LINE_BYTES
+        self.m_bytes = self.tiling.tiles * self.block * ELEMENT_BYTES + LINE_BYTES
         u, m = (self.points * size // ELEMENT_BYTES for size in (self.u_bytes, self.m_bytes))
         super().__init__(target, kernel, t, (
             self.tiling.images * self.block * self.plane, u, self.data.elements, m,
@@ -78,10 +80,12 @@ class Images(WinogradEmitter):
         self.blocked = [0]
         if self.targets > self.block or self._splits_channels:
             self.blocked.append(1)
-        if self.tiling.rows < self.tiling.counts[0]:
-            self.blocked.append(2)
+        if self.tiling.rows < self.tiling.counts[0] and self.axes[0] is not None:
+            self.blocked.append(self.axes[0])
         steps = (self.block * self.plane, self.plane, self.tiling.positions[1], 1)
-        where = sum((axis_of(kernel, i) * step for i, step in enumerate(steps)), Index())
+        axes = (0, 1, *self.axes)
+        where = sum((axis_of(kernel, a) * step for a, step in zip(axes, steps, strict=True)
+                     if a is not None), Index())  # fmt: skip
         size = Dim.of(self.tiling.images * self.block * self.plane)
         return Epilogue.of(self.maths, kernel, where, size, self.blocked)
 
@@ -105,12 +109,14 @@ class Images(WinogradEmitter):
                 self._block(block, channels)
 
     def _filters(self, channels: Block) -> None:
-        window = WINDOW * WINDOW * ELEMENT_BYTES
+        window = self.window * ELEMENT_BYTES
         steps = (window, self.sources * window)
         if not self.is_forward:
             steps = (self.targets * window, window)
-        transform = transform_weights(self.maths, self.filtering.filter, self.sources, *steps,
-                                      self.u_bytes, is_turned=not self.is_forward)  # fmt: skip
+        y, x = self.filtering
+        transform = transform_weights(
+            self.maths, (y.filter, x.filter), self.sources, *steps, self.u_bytes
+        )
         at = self.b + channels[0] * steps[1]
         self.f.perform(self.f.call(transform, at, self.u, channels[1]))
 
@@ -143,25 +149,25 @@ class Images(WinogradEmitter):
 
     def _finish(self, block: Blocks, channels: Block) -> None:
         f, (images, rows) = self.f, block
-        pitch = self.tiling.positions[1]
+        pitch, (y, x) = self.tiling.positions[1], self.filtering
         tile = finish_tile(
-            self.maths, self.filtering.result, pitch, self.plane * ELEMENT_BYTES, self.m_bytes
+            self.maths, (y.result, x.result), pitch, self.plane * ELEMENT_BYTES, self.m_bytes
         )
         groups = f.local(op("i32.shr_u", channels[1] + (LANES - 1), 2))
         source, image = f.local(self.m), f.local(self.sums)
         with f.counted(images[1]):
-            with self.tiles_of_image(image, rows[1], pitch) as at:
+            with self.tiles_of_image(image, rows[1], pitch, self.tiling.outputs) as at:
                 f.perform(f.call(tile, source, at, groups))
                 f.increment(source, self.block * ELEMENT_BYTES)
             f.increment(image, self.block * self.plane * ELEMENT_BYTES)
 
     def _store(self, block: Blocks, channels: Block) -> None:
-        f, m = self.f, self.tiling.outputs
+        f, m = self.f, self.tiling.outputs[0]
         (image, images), (row, rows) = block
         end = f.local((row + rows) * m)
         end = f.local(select(op("i32.lt_s", end, self.result[0]), end, i32(self.result[0])))
         ranges = {0: (image, image + images), 1: (channels[0], channels[0] + channels[1]),
-                  2: (row * m, end)}  # fmt: skip
+                  self.axes[0]: (row * m, end)}  # fmt: skip
         before = image * (self.block * self.plane) + row * (m * self.tiling.positions[1])
         if 1 in self.blocked:
             before = before + channels[0] * self.plane
@@ -174,32 +180,32 @@ class Weights(WinogradEmitter):
     """Weight gradient: transformed sums over all images of a block of output channels."""
 
     def __init__(self, target: Target, kernel: Kernel, t: ConvTemplate, s: Shape2d,
-                 filtering: Filtering) -> None:  # fmt: skip
-        self.s, self.filtering = s, filtering
+                 filtering: tuple[Filtering, Filtering]) -> None:  # fmt: skip
+        self.s, self.filtering, (y, x) = s, filtering, filtering
         self.pitch = round_up(s.in_channels, PANEL)  # of a tile in V and of a row of P
         most = max(PANEL, STATIONARY_BYTES // (self.points * self.pitch * ELEMENT_BYTES))
         self.block = round_up(equal_part(s.out_channels, most), LANES)
         per_tile = self.points * (self.pitch + self.block) * ELEMENT_BYTES
-        self.tiling = Tiling.of(filtering.outputs, s.result, per_tile)
-        planes, errors = (self.tiling.planes(s.image, s.padding, WINDOW),
-                          self.tiling.planes(s.result, (0, 0), 1))  # fmt: skip
+        outputs, step = (y.outputs, x.outputs), (y.step, x.step)
+        self.tiling = Tiling.of(outputs, s.result, per_tile)
+        planes, errors = (self.tiling.planes(s.image, s.padding, step, (y.inputs, x.inputs)),
+                          self.tiling.planes(s.result, (0, 0), outputs, outputs))  # fmt: skip
         tiles = self.tiling.tiles
-        self.data = TransformedTiles(planes, filtering.data, s.in_channels, self.pitch, tiles)
-        self.errors = TransformedTiles(
-            errors, transposed(filtering.result), self.block, self.block, tiles
+        self.data = TransformedTiles(
+            planes, step, (y.data, x.data), s.in_channels, self.pitch, tiles
         )
+        spread = (transposed(y.result), transposed(x.result))
+        self.errors = TransformedTiles(errors, outputs, spread, self.block, self.block, tiles)
         self.p_bytes = self.block * self.pitch * ELEMENT_BYTES + LINE_BYTES
-        self.row = s.in_channels * WINDOW * WINDOW
+        self.window = y.taps * x.taps
+        self.row = s.in_channels * self.window
         super().__init__(target, kernel, t, (
-            self.block * self.row + LANES * WINDOW * WINDOW,
+            self.block * self.row + LANES * self.window,
             self.data.elements, self.errors.elements, self.points * self.p_bytes // ELEMENT_BYTES,
             self.pitch * planes.size, self.block * errors.size,
         ))  # fmt: skip
         self.sums, self.v, self.z, self.p, self.x, self.g = self.region
-        steps = (self.row, WINDOW * WINDOW, WINDOW, 1)
-        where = sum((axis_of(kernel, i) * step for i, step in enumerate(steps)), Index())
-        size = Dim.of(self.block * self.row)
-        self.epilogue = Epilogue.of(self.maths, kernel, where, size, (0,))
+        self.epilogue = weights_epilogue(self.maths, kernel, self.block * self.row)
 
     def emit(self) -> None:
         f, s = self.f, self.s
@@ -211,9 +217,10 @@ class Weights(WinogradEmitter):
                 self._multiply(self.count(block), channels, adds)
                 f.set(adds, i32(1))
             groups = -(-s.in_channels // LANES)
+            y, x = self.filtering
             finish = finish_weights(
-                self.maths, transposed(self.filtering.filter), groups, self.pitch * ELEMENT_BYTES,
-                s.in_channels, self.p_bytes,
+                self.maths, (transposed(y.filter), transposed(x.filter)), groups,
+                self.pitch * ELEMENT_BYTES, s.in_channels, self.p_bytes,
             )  # fmt: skip
             f.perform(f.call(finish, self.p, self.sums, channels[1]))
             origin = self.sums - channels[0] * (self.row * ELEMENT_BYTES)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from hearth.codegen.wasm.assembler import Local, Operand, i32, op
 from hearth.codegen.wasm.conv_emitter import ConvEmitter
-from hearth.codegen.wasm.cook_toom import Filtering, Matrix
+from hearth.codegen.wasm.cook_toom import Filtering
 from hearth.codegen.wasm.gemm import Block, blocks
 from hearth.codegen.wasm.planes import Pair, Planes, copy_planes
 from hearth.codegen.wasm.strands import LANES
-from hearth.codegen.wasm.winograd_transforms import transform_tile
+from hearth.codegen.wasm.winograd_transforms import Matrices, transform_tile
 from hearth.ir.dtype import ELEMENT_BYTES
 
 BLOCK_BYTES = 1 << 20  # of both transformed operands of a product
@@ -31,15 +31,15 @@ Blocks = tuple[Block, Block]  # some images; some rows of tiles
 class Tiling:
     """How an image falls into tiles, and tiles into blocks."""
 
-    outputs: int  # along each side of a tile
+    outputs: Pair  # of a tile
     extents: Pair
     images: int  # of a block
     rows: int  # of tiles of a block; all of them where it has several images
 
     @staticmethod
-    def of(outputs: int, extents: Pair, bytes_per_tile: int) -> Tiling:
+    def of(outputs: Pair, extents: Pair, bytes_per_tile: int) -> Tiling:
         most = max(LEAST_TILES, BLOCK_BYTES // bytes_per_tile)
-        rows, columns = (-(-extent // outputs) for extent in extents)
+        rows, columns = tile_counts(outputs, extents)
         images = most // (rows * columns)
         if images:
             return Tiling(outputs, extents, images, rows)
@@ -48,8 +48,7 @@ class Tiling:
     @property
     def counts(self) -> Pair:
         """Rows and columns of tiles."""
-        rows, columns = (-(-extent // self.outputs) for extent in self.extents)
-        return rows, columns
+        return tile_counts(self.outputs, self.extents)
 
     @property
     def tiles(self) -> int:
@@ -59,12 +58,13 @@ class Tiling:
     @property
     def positions(self) -> Pair:
         """Rows and columns of results that the tiles of a block of one image cover."""
-        return self.rows * self.outputs, self.counts[1] * self.outputs
+        return self.rows * self.outputs[0], self.counts[1] * self.outputs[1]
 
-    def planes(self, source: Pair, padding: Pair, window: int) -> Planes:
+    def planes(self, source: Pair, padding: Pair, step: Pair, inputs: Pair) -> Planes:
         """A source image so that no tile of a block crosses a border."""
-        taps = tuple((y, x) for y in range(window) for x in range(window))
-        return Planes(source, self.positions, taps, padding, (1, 1), self.positions[0])
+        positions = (self.rows * step[0], self.counts[1] * step[1])
+        last = (inputs[0] - step[0], inputs[1] - step[1])
+        return Planes(source, positions, (last,), padding, (1, 1), positions[0])
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class TransformedTiles:
     """The tiles of a block in the transformed domain: rows of channels, value by value."""
 
     planes: Planes
-    matrix: Matrix
+    step: Pair  # from tile to tile in the planes
+    matrices: Matrices
     channels: int
     pitch: int  # from tile to tile, in elements
     tiles: int
@@ -84,13 +85,14 @@ class TransformedTiles:
 
     @property
     def elements(self) -> int:
-        return len(self.matrix) ** 2 * self.point_bytes // ELEMENT_BYTES
+        rows, columns = self.matrices
+        return len(rows) * len(columns) * self.point_bytes // ELEMENT_BYTES
 
 
 class WinogradEmitter(ConvEmitter):
     """What the passes share: walking the blocks and the tiles in them."""
 
-    filtering: Filtering
+    filtering: tuple[Filtering, Filtering]  # along y and along x
     tiling: Tiling
 
     @contextmanager
@@ -106,15 +108,16 @@ class WinogradEmitter(ConvEmitter):
             yield some, tiles
 
     @contextmanager
-    def tiles_of_image(self, planes: Operand, rows: Operand, pitch: int) -> Iterator[Local]:
+    def tiles_of_image(self, planes: Operand, rows: Operand, pitch: int,
+                       step: Pair) -> Iterator[Local]:  # fmt: skip
         """Where each tile of a block begins in planes with rows of `pitch` elements."""
-        f, m, columns = self.f, self.tiling.outputs, self.tiling.counts[1]
+        f, columns = self.f, self.tiling.counts[1]
         at = f.local(planes)
         with f.counted(rows):
             with f.counted(i32(columns)):
                 yield at
-                f.increment(at, m * ELEMENT_BYTES)
-            f.increment(at, m * (pitch - columns) * ELEMENT_BYTES)
+                f.increment(at, step[1] * ELEMENT_BYTES)
+            f.increment(at, (step[0] * pitch - step[1] * columns) * ELEMENT_BYTES)
 
     def transform(self, t: TransformedTiles, channels: Operand, source: Operand,
                   source_bytes: int, block: Blocks, copies: Operand,
@@ -122,14 +125,14 @@ class WinogradEmitter(ConvEmitter):
         """All tiles of a block, from images `source_bytes` apart, through copies in planes."""
         f, (images, rows), planes = self.f, block, t.planes
         tile = transform_tile(
-            self.maths, t.matrix, -(-t.channels // LANES), planes.width,
+            self.maths, t.matrices, -(-t.channels // LANES), planes.width,
             planes.size * ELEMENT_BYTES, t.point_bytes,
         )  # fmt: skip
         image, to = f.local(source + images[0] * source_bytes), f.local(target)
         with f.counted(images[1]):
-            first_row = rows[0] * self.tiling.outputs
+            first_row = rows[0] * t.step[0]
             f.perform(f.call(copy_planes(self.maths, planes), copies, image, channels, first_row))
-            with self.tiles_of_image(copies, rows[1], planes.width) as at:
+            with self.tiles_of_image(copies, rows[1], planes.width, t.step) as at:
                 f.perform(f.call(tile, at, to))
                 f.increment(to, t.pitch * ELEMENT_BYTES)
             f.increment(image, source_bytes)
@@ -141,7 +144,12 @@ class WinogradEmitter(ConvEmitter):
 
     @property
     def points(self) -> int:
-        return self.filtering.size**2
+        return self.filtering[0].size * self.filtering[1].size
+
+
+def tile_counts(outputs: Pair, extents: Pair) -> Pair:
+    """Rows and columns of tiles that cover an image."""
+    return -(-extents[0] // outputs[0]), -(-extents[1] // outputs[1])
 
 
 def round_up(size: int, unit: int) -> int:

@@ -1,7 +1,7 @@
 """The transforms of Winograd convolutions on four channels at a time.
 
-Each takes tiles apart or puts them together with one of the matrices of `cook_toom.py`, along rows
-and along columns.  In the transformed domain, value p of a tile (of a pair of channels, for
+Each takes tiles apart or puts them together with matrices of `cook_toom.py`, one along columns (y)
+and one along rows (x).  In the transformed domain, value p of a tile (of a pair of channels, for
 weights) lies `p * point_bytes` from value 0, and channels are neighbours.
 """
 
@@ -19,17 +19,16 @@ from hearth.codegen.wasm.strands import LANES, Run, four_runs, gather, scatter
 from hearth.ir.dtype import ELEMENT_BYTES
 
 VECTOR_BYTES = LANES * ELEMENT_BYTES
-WINDOW = 3  # the side of the filters
-WINDOW_BYTES = WINDOW * WINDOW * ELEMENT_BYTES
+Matrices = tuple[Matrix, Matrix]  # along y and along x
 
 
 @with_twin
-def transform_tile(maths: Maths, matrix: Matrix, groups: int, row_elements: int, plane_bytes: int,
-                   point_bytes: int) -> Function:  # fmt: skip
+def transform_tile(maths: Maths, matrices: Matrices, groups: int, row_elements: int,
+                   plane_bytes: int, point_bytes: int) -> Function:  # fmt: skip
     """One tile of four times `groups` planes into the transformed domain.  Parameters: from, to."""
     f = Function("transform_tile", (I32, I32))
     source, target = f.param(0), f.param(1)
-    size, count = len(matrix), len(matrix[0])
+    size, count = len(matrices[1]), len(matrices[1][0])
     with f.counted(i32(groups)):
         runs = four_runs(source, plane_bytes)
 
@@ -40,14 +39,14 @@ def transform_tile(maths: Maths, matrix: Matrix, groups: int, row_elements: int,
             for y, value in enumerate(values):
                 f.store("v128.store", target, value, (y * size + x) * point_bytes)
 
-        _both_ways(f, maths, matrix, row, column)
+        _both_ways(f, maths, matrices[::-1], row, column)
         f.increment(source, LANES * plane_bytes)
         f.increment(target, VECTOR_BYTES)
     return maths.module.add(f)
 
 
 @with_twin
-def finish_tile(maths: Maths, matrix: Matrix, row_elements: int, plane_bytes: int,
+def finish_tile(maths: Maths, matrices: Matrices, row_elements: int, plane_bytes: int,
                 point_bytes: int) -> Function:  # fmt: skip
     """One tile of results back into planes.  Parameters: from, to, how many times four planes."""
     f = Function("finish_tile", (I32, I32, I32))
@@ -59,20 +58,16 @@ def finish_tile(maths: Maths, matrix: Matrix, row_elements: int, plane_bytes: in
             own = [run.moved(y * row_elements) for run in runs]
             scatter(f, own, [f.local(value) for value in values])
 
-        _both_ways(f, maths, matrix, _column_of(f, source, len(matrix[0]), point_bytes), row)
+        _both_ways(f, maths, matrices, _column_of(f, source, matrices, point_bytes), row)
         f.increment(source, VECTOR_BYTES)
         f.increment(target, LANES * plane_bytes)
     return maths.module.add(f)
 
 
 @with_twin
-def transform_weights(maths: Maths, matrix: Matrix, sources: int, source_bytes: int,
-                      target_bytes: int, point_bytes: int, *,
-                      is_turned: bool) -> Function:  # fmt: skip
-    """Filters into panels of eight targets.  Parameters: from, to, how many targets.
-
-    `is_turned` turns every filter by 180 degrees, for the input gradient.
-    """
+def transform_weights(maths: Maths, matrices: Matrices, sources: int, source_bytes: int,
+                      target_bytes: int, point_bytes: int) -> Function:  # fmt: skip
+    """Filters into panels of eight targets.  Parameters: from, to, how many targets."""
     f = Function("transform_weights", (I32, I32, I32))
     first, target, targets = (f.param(i) for i in range(3))
     number, last = f.local(i32(0)), f.local(targets - 1)
@@ -86,7 +81,7 @@ def transform_weights(maths: Maths, matrix: Matrix, sources: int, source_bytes: 
         at = f.local(target + panel + op("i32.and", number, LANES) * ELEMENT_BYTES)
         with f.counted(i32(sources)):
             with f.scope():
-                _transform_filter(f, maths, matrix, lanes, at, point_bytes, is_turned)
+                _transform_filter(f, maths, matrices, lanes, at, point_bytes)
             for pointer in lanes:
                 f.increment(pointer, source_bytes)
             f.increment(at, PANEL * ELEMENT_BYTES)
@@ -94,21 +89,20 @@ def transform_weights(maths: Maths, matrix: Matrix, sources: int, source_bytes: 
     return maths.module.add(f)
 
 
-def _transform_filter(f: Function, maths: Maths, matrix: Matrix, lanes: Sequence[Local],
-                      target: Operand, point_bytes: int, is_turned: bool) -> None:  # fmt: skip
-    taps = gather(f, [Run(pointer, 0) for pointer in lanes], WINDOW * WINDOW)
-    if is_turned:
-        taps.reverse()
+def _transform_filter(f: Function, maths: Maths, matrices: Matrices, lanes: Sequence[Local],
+                      target: Operand, point_bytes: int) -> None:  # fmt: skip
+    rows, width = (len(matrix[0]) for matrix in matrices)
+    taps = gather(f, [Run(pointer, 0) for pointer in lanes], rows * width)
 
     def column(x: int, values: Sequence[Operand]) -> None:
         for y, value in enumerate(values):
-            f.store("v128.store", target, value, (y * len(matrix) + x) * point_bytes)
+            f.store("v128.store", target, value, (y * len(matrices[1]) + x) * point_bytes)
 
-    _both_ways(f, maths, matrix, lambda y: taps[WINDOW * y : WINDOW * (y + 1)], column)
+    _both_ways(f, maths, matrices[::-1], lambda y: taps[width * y : width * (y + 1)], column)
 
 
 @with_twin
-def finish_weights(maths: Maths, matrix: Matrix, groups: int, row_bytes: int, channels: int,
+def finish_weights(maths: Maths, matrices: Matrices, groups: int, row_bytes: int, channels: int,
                    point_bytes: int) -> Function:  # fmt: skip
     """Gradients of filters back.  Parameters: from, to, how many targets.
 
@@ -116,6 +110,7 @@ def finish_weights(maths: Maths, matrix: Matrix, groups: int, row_bytes: int, ch
     """
     f = Function("finish_weights", (I32, I32, I32))
     source, target, targets = (f.param(i) for i in range(3))
+    filter_bytes = len(matrices[0]) * len(matrices[1]) * ELEMENT_BYTES
     with f.counted(targets):
         at, to = f.local(source), f.local(target)
         with f.counted(i32(groups)):
@@ -124,19 +119,21 @@ def finish_weights(maths: Maths, matrix: Matrix, groups: int, row_bytes: int, ch
             def row(_y: int, values: Sequence[Operand], taps: list[Local] = taps) -> None:
                 taps += [f.local(value, scope=f.scopes[-2]) for value in values]
 
-            _both_ways(f, maths, matrix, _column_of(f, at, len(matrix[0]), point_bytes), row)
-            scatter(f, four_runs(to, WINDOW_BYTES), taps)
+            _both_ways(f, maths, matrices, _column_of(f, at, matrices, point_bytes), row)
+            scatter(f, four_runs(to, filter_bytes), taps)
             f.increment(at, VECTOR_BYTES)
-            f.increment(to, LANES * WINDOW_BYTES)
+            f.increment(to, LANES * filter_bytes)
         f.increment(source, row_bytes)
-        f.increment(target, channels * WINDOW_BYTES)
+        f.increment(target, channels * filter_bytes)
     return maths.module.add(f)
 
 
-def _column_of(f: Function, source: Operand, size: int,
+def _column_of(f: Function, source: Operand, matrices: Matrices,
                point_bytes: int) -> Callable[[int], list[Local]]:  # fmt: skip
+    rows, width = (len(matrix[0]) for matrix in matrices)
+
     def column(x: int) -> list[Local]:
-        offsets = [(y * size + x) * point_bytes for y in range(size)]
+        offsets = [(y * width + x) * point_bytes for y in range(rows)]
         return [f.local(op("v128.load", source, immediate=offset)) for offset in offsets]
 
     return column
@@ -145,16 +142,17 @@ def _column_of(f: Function, source: Operand, size: int,
 def _both_ways(
     f: Function,
     maths: Maths,
-    matrix: Matrix,
+    matrices: Matrices,
     load: Callable[[int], Sequence[Local]],
     finish: Callable[[int, Sequence[Operand]], None],
 ) -> None:
-    """Matrix · tile · matrix^T; `load` gives one line of the tile, `finish` takes a line across."""
-    lines = [[f.local(V128) for _ in matrix] for _ in matrix[0]]
+    """The first matrix on each line that `load` gives, the second across; `finish` takes these."""
+    first, second = matrices
+    lines = [[f.local(V128) for _ in first] for _ in second[0]]
     for i, line in enumerate(lines):
         with f.scope():
-            for local, value in zip(line, linear(f, maths, matrix, load(i)), strict=True):
+            for local, value in zip(line, linear(f, maths, first, load(i)), strict=True):
                 f.set(local, value)
-    for i in range(len(matrix)):
+    for i in range(len(first)):
         with f.scope():
-            finish(i, linear(f, maths, matrix, [line[i] for line in lines]))
+            finish(i, linear(f, maths, second, [line[i] for line in lines]))
