@@ -1,6 +1,6 @@
 """Convolutions on WebAssembly in Chromium next to PyTorch, one thread each, in one run.
 
-python -m bench.wasm_convolutions [--simd] [NAME ...]     only those whose names begin so
+python -m bench.wasm_convolutions [--simd] [--batch B] [NAME ...]     those whose names begin so
 
 Every method that can compute it, and its largest error over the largest result (of two images);
 `*` marks the method that `hearth/codegen/wasm/conv_methods.py` chooses.
@@ -25,7 +25,6 @@ from hearth.ir.kernel import ConvTemplate, Kernel
 from tests.codegen.wasm.contractions import conv_kernel
 from tests.codegen.wasm.machine import Machine
 
-BATCH = 32
 KINDS = ("forward", "input_grad", "weight_grad")
 
 
@@ -81,25 +80,28 @@ CONVOLUTIONS = (
     Convolution(3, 64, 32), Convolution(64, 64, 32), Convolution(128, 128, 16),
     Convolution(256, 256, 8), Convolution(512, 512, 4), Convolution(16, 16, 28),
     Convolution(8, 16, 14), Convolution(64, 64, 7), Convolution(64, 64, 2),
-    Convolution(64, 128, 32, stride=2), Convolution(256, 512, 8, stride=2),
+    Convolution(64, 128, 32, stride=2), Convolution(128, 256, 16, stride=2),
+    Convolution(256, 512, 8, stride=2), Convolution(3, 32, 64, stride=2),
     Convolution(64, 64, 28, groups=64), Convolution(128, 128, 14, stride=2, groups=128),
     Convolution(64, 128, 14, window=1), Convolution(256, 64, 7, window=1),
     Convolution(1, 6, 28, window=5), Convolution(6, 16, 14, window=5),
+    Convolution(32, 64, 14, window=5), Convolution(3, 64, 32, window=7, stride=2),
+    Convolution(64, 64, 14, window=7, groups=64),
 )  # fmt: skip
 
 
-def measure(browser: Browser, own: Convolution, relaxed: bool) -> None:
+def measure(browser: Browser, own: Convolution, batch: int, relaxed: bool) -> None:
     kernels = {kind: own.kernel(kind) for kind in KINDS}
     methods = [m for m in ConvMethod if is_possible(kernels["forward"], m)]
     times = {
         m: browser.times_ms(
-            Workload(kernels, BATCH, ConvMethods.only(m)), relaxed=relaxed, rounds=5
+            Workload(kernels, batch, ConvMethods.only(m)), relaxed=relaxed, rounds=5
         )
         for m in methods
     }
     for kind, kernel in kernels.items():
-        torch_ms = best_ms(own.in_torch(kind, *own.operands(BATCH, torch.float32)), rounds=5)
-        chosen = method_of(kernel, METHODS["fast"])
+        torch_ms = best_ms(own.in_torch(kind, *own.operands(batch, torch.float32)), rounds=5)
+        chosen = method_of(kernel, METHODS["fast"], batch)
         assert chosen is not None
         columns = "  ".join(
             f"{m.name.lower():>10s} {times[m][kind]:7.3f}{'*' if m == chosen else ' '}"
@@ -129,13 +131,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", default=[""])
     parser.add_argument("--simd", action="store_true", help="without relaxed SIMD")
+    parser.add_argument("--batch", type=int, default=32)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"B={BATCH}: best ms, and the largest error")
+    print(f"B={given.batch}: best ms, and the largest error")
     with Browser() as browser:
         for own in CONVOLUTIONS:
             if str(own).startswith(tuple(given.names)):
-                measure(browser, own, not given.simd)
+                measure(browser, own, given.batch, not given.simd)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ reductions.py   accumulators
 loops.py        any kernel as loops
 microkernels.py, tiles.py, gemm.py               the template of matrix products
 conv_methods.py which of these a convolution takes; geometry.py and conv_emitter.py serve both
-planes.py, conv.py                               convolutions as matrix products
+planes.py, windows.py, conv.py, conv_weights.py  convolutions as matrix products
 cook_toom.py, linear.py, strands.py, winograd_*.py, winograd.py   by minimal filtering
 scatter.py      sums by index: the gradient of a table
 epilogue.py     what a template does with its sums

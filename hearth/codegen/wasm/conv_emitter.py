@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hearth.codegen.wasm.assembler import Operand, f32x4
+from hearth.codegen.wasm.assembler import Function, Operand, f32x4, i32, op, select
 from hearth.codegen.wasm.canonical import Canonical
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of
 from hearth.codegen.wasm.gemm import Block, no_values
@@ -15,6 +15,8 @@ from hearth.ir.dim import Dim
 from hearth.ir.dtype import ELEMENT_BYTES
 from hearth.ir.index import Index
 from hearth.ir.kernel import ConvTemplate, Kernel
+
+EVEN_IMAGES = 4  # per thread: with as many or more, one that is left over is not waited for
 
 
 class ConvEmitter:
@@ -27,7 +29,7 @@ class ConvEmitter:
         self.f = new_function(kernel)
         self.batch, self.thread, self.threads, scratch, *self.pointers = parameters(self.f)
         self.a, self.b = self.pointers[t.a], self.pointers[t.b]
-        self.images = Levels(self.f, Canonical(), no_values).dim(t.batch)
+        self.images = images_of(self.f, t)
         starts = [sum(self.regions[:i]) for i in range(len(regions))]
         self.region = [self.f.local(scratch + start * ELEMENT_BYTES) for start in starts]
 
@@ -41,6 +43,25 @@ class ConvEmitter:
     def split(self, extent: Operand) -> Block:
         return split(self.f, extent, 1, self.thread, self.threads)
 
+    def divide(self, parts: int, prefers_parts: Operand | None = None) -> tuple[Block, Block]:
+        """This thread's images, and of as many parts of each image.
+
+        Threads divide the images; or the parts, where a few images would leave a thread waiting.
+        """
+        f = self.f
+        is_few = op("i32.lt_u", self.images, self.threads * EVEN_IMAGES)
+        is_uneven = op("i32.ne", op("i32.rem_u", self.images, self.threads), 0)
+        by_parts = op("i32.and", is_few, is_uneven)
+        if prefers_parts is not None:
+            by_parts = op("i32.or", by_parts, prefers_parts)
+        by_parts = f.local(by_parts)
+
+        def own(extent: Operand, is_whole: Operand) -> Block:
+            thread = f.local(select(is_whole, i32(0), self.thread))
+            return split(f, extent, 1, thread, f.local(select(is_whole, i32(1), self.threads)))
+
+        return own(self.images, by_parts), own(i32(parts), op("i32.eqz", by_parts))
+
     def emit(self) -> None:
         """Writes the whole kernel."""
         raise NotImplementedError
@@ -49,6 +70,11 @@ class ConvEmitter:
         self.emit()
         scratch = ELEMENT_BYTES * sum(self.regions)
         return KernelFunction(self.target.module.add(self.f), scratch, is_serial=False)
+
+
+def images_of(f: Function, t: ConvTemplate) -> Operand:
+    """How many images a kernel function gets."""
+    return Levels(f, Canonical(), no_values).dim(t.batch)
 
 
 def weights_epilogue(maths: Maths, kernel: Kernel, elements: int) -> Epilogue:

@@ -46,7 +46,7 @@ class ConvMethods:
     @staticmethod
     def only(method: ConvMethod) -> ConvMethods:
         """This method wherever it can be used."""
-        return ConvMethods((ConvMethod.DIRECT, method), (ConvMethod.DIRECT, method))
+        return ConvMethods((method,), (method,))
 
     def of(self, kind: str) -> tuple[ConvMethod, ...]:
         """Those for a kind of `ConvTemplate`."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hearth.codegen.wasm.assembler import Function, Local, Operand, f32x4, i32, op, shuffle
-from hearth.codegen.wasm.maths import Maths, with_twin
+from hearth.codegen.wasm.maths import Maths
 from hearth.codegen.wasm.opcodes import I32, V128
 from hearth.ir.dtype import ELEMENT_BYTES
 
@@ -68,35 +68,6 @@ def splat_kernel(maths: Maths, rows: int, row_stride: int | None, *,
     return maths.module.add(f)
 
 
-@with_twin
-def window_kernel(maths: Maths, offsets: Sequence[int]) -> Function:
-    """C[8 · panels] = sum of A[tap] B[offset of the tap + ·]: A stays in registers.
-
-    Parameters: a, b, c, panels.  Offsets are in bytes; a row of more than about nine taps spills.
-    """
-    f = Function(f"window_{len(offsets)}", (I32,) * 4)
-    a, b, c, panels = (f.param(i) for i in range(4))
-    weights = [
-        f.local(op("v128.load32_splat", a, immediate=ELEMENT_BYTES * i))
-        for i in range(len(offsets))
-    ]
-    totals = [f.local(V128) for _ in range(2)]
-    with f.loop():
-        for i, (weight, offset) in enumerate(zip(weights, offsets, strict=True)):
-            for j, total in enumerate(totals):
-                value = op("v128.load", b, immediate=offset + 16 * j)
-                is_first = i == 0
-                f.set(total, op("f32x4.mul", weight, value) if is_first
-                      else maths.multiply_add(weight, value, total))  # fmt: skip
-        for j, total in enumerate(totals):
-            f.store("v128.store", c, total, 16 * j)
-        f.increment(b, PANEL * ELEMENT_BYTES)
-        f.increment(c, PANEL * ELEMENT_BYTES)
-        f.increment(panels, -1)
-        f.repeat_if(panels)
-    return maths.module.add(f)
-
-
 def _write_tile(f: Function, tile: Sequence[Sequence[Local]], c: Local, c_step: Operand,
                 adds: Operand) -> None:  # fmt: skip
     with f.if_(adds):
@@ -145,12 +116,12 @@ def dot_kernel(maths: Maths, rows: int, columns: int, a_stride: int, b_stride: i
         with f.counted(rest):
             step("v128.load32_zero", 4)
     for row in totals:
-        _write_dots(f, row, c, adds)
+        write_dots(f, row, c, adds)
         f.increment(c, c_step)
     return maths.module.add(f)
 
 
-def _write_dots(f: Function, row: Sequence[Local], c: Operand, adds: Operand) -> None:
+def write_dots(f: Function, row: Sequence[Local], c: Operand, adds: Operand) -> None:
     if len(row) == DOT_COLUMNS:
         total = f.local(sum_of_four(f, row))
         with f.if_(adds):

@@ -19,7 +19,6 @@ from hearth.codegen.wasm.kernels import Target
 from hearth.codegen.wasm.microkernels import PANEL
 from hearth.codegen.wasm.strands import LANES
 from hearth.codegen.wasm.tiles import splat_block
-from hearth.codegen.wasm.vectorize import TYPICAL_BATCH
 from hearth.codegen.wasm.winograd_tiling import (
     LINE_BYTES,
     Blocks,
@@ -77,9 +76,7 @@ class Images(WinogradEmitter):
         self.epilogue = self._epilogue(kernel)
 
     def _epilogue(self, kernel: Kernel) -> Epilogue:
-        self.blocked = [0]
-        if self.targets > self.block or self._splits_channels:
-            self.blocked.append(1)
+        self.blocked = [0, 1]
         if self.tiling.rows < self.tiling.counts[0] and self.axes[0] is not None:
             self.blocked.append(self.axes[0])
         steps = (self.block * self.plane, self.plane, self.tiling.positions[1], 1)
@@ -89,20 +86,11 @@ class Images(WinogradEmitter):
         size = Dim.of(self.tiling.images * self.block * self.plane)
         return Epilogue.of(self.maths, kernel, where, size, self.blocked)
 
-    @property
-    def _splits_channels(self) -> bool:
-        """Whether threads divide the target channels: the filters are more work than the tiles."""
-        tiles = TYPICAL_BATCH * self.tiling.counts[0] * self.tiling.counts[1]
-        return self.targets > tiles
-
     def emit(self) -> None:
-        images: Block = (i32(0), self.images)
-        targets: Block = (i32(0), i32(self.targets))
-        if self._splits_channels:
-            targets = self.split(targets[1])
-        else:
-            images = self.split(images[1])
-        is_single = self.targets <= self.block and not self._splits_channels
+        tiles = self.images * (self.tiling.counts[0] * self.tiling.counts[1])
+        has_more_filters = op("i32.lt_u", tiles, self.targets)  # to transform than tiles
+        images, targets = self.divide(self.targets, has_more_filters)
+        is_single = self.targets <= self.block
         with blocks(self.f, targets, self.block, is_single=is_single) as channels:
             self._filters(channels)
             with self.blocks_of_tiles(images) as block:
@@ -169,8 +157,7 @@ class Images(WinogradEmitter):
         ranges = {0: (image, image + images), 1: (channels[0], channels[0] + channels[1]),
                   self.axes[0]: (row * m, end)}  # fmt: skip
         before = image * (self.block * self.plane) + row * (m * self.tiling.positions[1])
-        if 1 in self.blocked:
-            before = before + channels[0] * self.plane
+        before = before + channels[0] * self.plane
         origin = self.sums - before * ELEMENT_BYTES
         own = [ranges[axis] for axis in self.blocked]
         self.epilogue.call(f, self.batch, own, self.pointers, origin)

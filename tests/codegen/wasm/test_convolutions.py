@@ -49,6 +49,8 @@ GEOMETRIES = {
     "padding beyond the kernel": ((2, 3), (4, 4), (1, 1), 1, 2, 1, 1),
     "groups": ((6, 9), (7, 7), (3, 3), 1, 1, 1, 3),
     "depthwise": ((10, 10), (9, 9), (3, 3), 1, 1, 1, 10),
+    "depthwise stride 2": ((10, 10), (9, 8), (3, 3), 2, 1, 1, 10),
+    "depthwise 5x5": ((6, 6), (9, 9), (5, 5), 1, 2, 1, 6),
     "depthwise times 2": ((4, 8), (9, 9), (5, 5), 2, 2, 1, 4),
     "one pixel": ((3, 5), (1, 1), (3, 3), 1, 1, 1, 1),
     "mixed": ((3, 4), (9, 12), (3, 1), (2, 1), (1, 0), (1, 1), 1),
@@ -90,6 +92,9 @@ def test_a_convolution_agrees_with_pytorch(name: str, kind: str) -> None:
         (store,) = (s for s in kernel.stages if isinstance(s, Store))
         machine = Machine([kernel], relaxed=relaxed, methods=ConvMethods.only(ConvMethod.DIRECT))
         got = machine.run(0, buffers, batch)[store.param]
+        for threads in (2, 3):  # one image: its channels are divided
+            same = machine.run(0, buffers, batch, threads)[store.param]
+            assert np.array_equal(same, got), threads
         terms = x.numel() * w.numel() / max(exact.numel(), 1) ** 0.5
         bound = 2.0**-24 * (8 + terms**0.25 * 4) * (size.numpy() + 1)
         error = np.abs(got.reshape(exact.shape) - exact.numpy())

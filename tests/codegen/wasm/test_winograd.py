@@ -170,7 +170,11 @@ def check(channels: tuple[int, int], image: tuple[int, ...], window: tuple[int, 
         buffers[param] = operand.numpy().astype(np.float32).reshape(-1)
     (store,) = (s for s in kernel.stages if isinstance(s, Store))
     machine = Machine([kernel], relaxed=relaxed, methods=allowed)
-    got = machine.run(0, buffers, batch, threads)[store.param].reshape(exact.shape)
+    got, other = (
+        machine.run(0, buffers, batch, n)[store.param].reshape(exact.shape)
+        for n in (threads, threads % 2 + 1)
+    )
+    assert np.array_equal(got, other)
     error = np.abs(got - exact.numpy())
     worst = np.unravel_index(np.argmax(error), error.shape)
     assert error.max() <= bound, f"{worst}: {got[worst]}, exactly {exact.numpy()[worst]}"
@@ -237,3 +241,22 @@ def test_dilations_and_groups_are_direct() -> None:
         spec = ConvSpec((1, 1), (1, 1), (dilation, dilation), groups)
         kernel = conv_kernel("forward", (32, 64), (28, 28), (3, 3), spec, with_epilogue=False)
         assert method_of(kernel, METHODS["fast"]) == ConvMethod.DIRECT
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kernel_may_hold_two_methods_and_takes_the_one_for_its_batch(kind: str) -> None:
+    spec = ConvSpec((1, 1), (1, 1), (1, 1), 1)
+    kernel = conv_kernel(kind, (40, 40), (4, 4), (3, 3), spec, with_epilogue=False)
+    methods = {batch: method_of(kernel, METHODS["fast"], batch) for batch in (1, 5, 6, 9)}
+    assert (methods[1], methods[9]) == (ConvMethod.WINOGRAD_2, ConvMethod.WINOGRAD_4)
+    machine = Machine([kernel])
+    for batch, method in methods.items():
+        assert method is not None
+        buffers = [
+            draw((p.size.at(batch),), seed).numpy().astype(np.float32)
+            for seed, p in enumerate(kernel.params)
+        ]
+        alone = Machine([kernel], methods=ConvMethods.only(method)).run(0, buffers, batch)
+        for threads in (1, 2):
+            for got, exact in zip(machine.run(0, buffers, batch, threads), alone, strict=True):
+                assert np.array_equal(got, exact)
