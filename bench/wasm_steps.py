@@ -89,7 +89,7 @@ def steps(browser: Browser, p: Prepared) -> None:
         times = {"eager": best_ms(p.eager, 0.5)}
         for threads in (1, 2):
             times[f"{threads}"] = browser.step_ms(
-                p.bundle, p.arrays, p.batch, threads=threads, seconds=0.05, rounds=4
+                p.bundle, p.arrays, p.batch, threads=threads, seconds=0.05, rounds=8
             )
         best = {key: min(ms, best.get(key, ms)) for key, ms in times.items()}
     one, two, eager = best["1"], best["2"], best["eager"]

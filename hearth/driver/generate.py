@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from hearth.bundle.manifest import Accuracy, Wasm, WasmFeature, WasmVariant, Wgsl, Workgroups
 from hearth.codegen.wasm import METHODS, Features, emit_modules
-from hearth.codegen.wasm.conv_methods import method_of
+from hearth.codegen.wasm.conv_methods import choice_of
 from hearth.codegen.wgsl import emit_kernel
 from hearth.driver.assemble import Assembly
 from hearth.errors import InvalidInputError
@@ -70,7 +70,7 @@ def generate(
 def _kept(assembly: Assembly, backends: Sequence[str], accuracy: Accuracy) -> Accuracy | None:
     """What may trade accuracy for speed does so only where the shapes gain by it."""
     fast, strict = (
-        [method_of(kernel, METHODS[a]) for kernel in assembly.kernels] for a in (accuracy, "strict")
+        [choice_of(kernel, METHODS[a]) for kernel in assembly.kernels] for a in (accuracy, "strict")
     )
     return accuracy if "wasm" in backends and fast != strict else None
 

@@ -94,10 +94,16 @@ def _emitter(target: Target, kernel: Kernel, t: ConvTemplate, method: ConvMethod
 def method_of(kernel: Kernel, allowed: ConvMethods,
               batch: int = TYPICAL_BATCH) -> ConvMethod | None:  # fmt: skip
     """What a kernel takes for a batch, if it is a convolution of rank 1 or 2."""
+    t, choice = kernel.template, choice_of(kernel, allowed)
+    return choice.of(t.batch.at(batch)) if choice and isinstance(t, ConvTemplate) else None
+
+
+def choice_of(kernel: Kernel, allowed: ConvMethods) -> Choice | None:
+    """What a kernel holds, if it is a convolution of rank 1 or 2."""
     t = kernel.template
     if not isinstance(t, ConvTemplate) or t.spec.rank > 2:
         return None
-    return choose(t, allowed).of(t.batch.at(batch))
+    return choose(t, allowed)
 
 
 def is_possible(kernel: Kernel, method: ConvMethod) -> bool:

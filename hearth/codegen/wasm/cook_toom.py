@@ -103,8 +103,14 @@ def gradient_filtering(outputs: int, taps: int, stride: int = 1, padding: int = 
 
 
 def outputs_of(most: int, taps: int, stride: int) -> int:
-    """How many outputs, up to `most`, the points of F(most, 3) give a filter; 1 gains nothing."""
-    return min(most, most + 3 - -(-taps // stride)) if taps >= stride else 0
+    """How many outputs, up to `most`, the points of F(most, 3) give a filter; 1 gains nothing.
+
+    Of each part of a strided filter 2: measured, 4 gain 15 % or lose 8 %, and triple the code.
+    """
+    if taps < stride:
+        return 0
+    most = most if stride == 1 else min(most, 2)
+    return min(most, most + 3 - -(-taps // stride))
 
 
 def transposed(matrix: Matrix) -> Matrix:
