@@ -28,6 +28,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Function": "hearth.steps.function",
+    "Schedule": "hearth.steps.schedule",
     "TrainStep": "hearth.steps.train_step",
     "check": "hearth.driver.check",
     "compile": "hearth.driver.compile",
@@ -54,6 +55,7 @@ __all__ = [
     "InvalidInputError",
     "NumericalInstabilityError",
     "OutOfMemoryError",
+    "Schedule",
     "StorageError",
     "TrainStep",
     "UnsupportableError",

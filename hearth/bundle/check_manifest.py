@@ -30,6 +30,8 @@ def _files(manifest: Manifest) -> Iterator[Breach]:
         if not name or name.startswith(".") or "/" in name or "\\" in name:
             yield f"files[{name!r}]", "a bundle is one folder; this name leaves it or is hidden"
     named = {"golden.file": manifest.golden.file} if manifest.golden else {}
+    if manifest.schedule:
+        named["schedule.file"] = manifest.schedule.file
     if manifest.wgsl:
         named["wgsl.file"] = manifest.wgsl.file
     for i, variant in enumerate(manifest.wasm.variants if manifest.wasm else ()):

@@ -138,6 +138,14 @@ class Optimizer:
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """Learning rates: the tensor `rates` of a file, float64 [intervals, groups]."""
+
+    file: str
+    interval: Literal["epoch", "step"]
+
+
+@dataclass(frozen=True, slots=True)
 class WasmVariant:
     file: str
     features: tuple[WasmFeature, ...]
@@ -178,6 +186,7 @@ class Manifest:
     random: int
     files: dict[str, FileEntry] = field(default_factory=dict)
     optimizer: Optimizer | None = None
+    schedule: Schedule | None = None
     wasm: Wasm | None = None
     wgsl: Wgsl | None = None
     golden: Golden | None = None

@@ -45,8 +45,10 @@ from hearth.schedule.schedule import StatePlace, schedule
 from hearth.steps.function import Batched, Function, capture_function
 from hearth.steps.optimizer_state import describe_optimizer
 from hearth.steps.programs import capture_programs
+from hearth.steps.schedule import learning_rates
 from hearth.steps.train_step import TrainStep
 
+SCHEDULE_FILE = "schedule.safetensors"
 Tensors = torch.Tensor | Sequence[torch.Tensor]
 
 
@@ -91,8 +93,12 @@ def compile_step(
     described_manifest = _manifest(
         type(step.model).__name__, layout, assembly, data, generated, graphs,
         optimizer=described, golden=golden[0] if golden else None,
+        schedule=m.Schedule(SCHEDULE_FILE, step.schedule.interval) if step.schedule else None,
     )  # fmt: skip
     files = {**generated.files, **_state_files(layout)}
+    if step.schedule:
+        rates = learning_rates(step.schedule)
+        files[SCHEDULE_FILE] = encode_safetensors({"rates": rates})
     if golden:
         files[golden[0].file] = golden[1]
     return Compiled(described_manifest, files, tuple(assembly.kernels), graphs, step)

@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from hearth.errors import CaptureError, InvalidInputError, UnsupportedOpError
+from hearth.steps.schedule import Schedule, check_schedule
 
 Loss = Callable[..., torch.Tensor]
 Metric = Callable[..., torch.Tensor]
@@ -28,7 +30,8 @@ class TrainStep:
     `loss` is called as `loss(outputs, *targets)` and returns a scalar.  Parameters that the
     optimizer does not hold, or that do not require gradients, stay as they are.  `metrics` maps a
     name to a callable like the loss, evaluated in the evaluate program.  Modules that are in eval
-    mode inside a model in training mode stay so (frozen BatchNorm).
+    mode inside a model in training mode stay so (frozen BatchNorm).  `scheduler` gives the learning
+    rates of `trainer.fit`; a bare one steps after every epoch, as a `Schedule` says how often.
 
     Raises `InvalidInputError`, `CaptureError` or `UnsupportedOpError` for what cannot be compiled.
     """
@@ -39,14 +42,17 @@ class TrainStep:
     clip_grad_norm: float | None = None
     precision: str = "float32"
     metrics: Mapping[str, Metric] | None = None
+    scheduler: Schedule | LRScheduler | None = None
     parameters: Mapping[str, nn.Parameter] = field(init=False, repr=False)
     buffers: Mapping[str, torch.Tensor] = field(init=False, repr=False)
     groups: tuple[tuple[str, ...], ...] = field(init=False)
+    schedule: Schedule | None = field(init=False)
 
     def __post_init__(self) -> None:
         _check_kinds(self)
         parameters = dict(self.model.named_parameters())
         object.__setattr__(self, "parameters", parameters)
+        object.__setattr__(self, "schedule", _schedule(self))
         object.__setattr__(self, "buffers", dict(self.model.named_buffers()))
         object.__setattr__(self, "groups", _group_names(self.optimizer, parameters))
         check_stored({**self.parameters, **self.buffers})
@@ -150,6 +156,15 @@ def _check_kinds(step: TrainStep) -> None:
         raise InvalidInputError(
             f"clip_grad_norm is {norm!r}", remedy="pass a positive number, or None for no clipping"
         )
+
+
+def _schedule(step: TrainStep) -> Schedule | None:
+    given = step.scheduler
+    if given is None:
+        return None
+    schedule = given if isinstance(given, Schedule) else Schedule(given)
+    check_schedule(schedule, step.optimizer)
+    return schedule
 
 
 def check_stored(tensors: Mapping[str, torch.Tensor]) -> None:

@@ -101,11 +101,12 @@ function checkSlotOwners({ buffers, programs }: Manifest): void {
   }
 }
 
-function checkFiles({ files, wasm, wgsl, golden }: Manifest): void {
+function checkFiles({ files, wasm, wgsl, golden, schedule }: Manifest): void {
   const named: [string, string][] = (wasm?.variants ?? []).map(
     ({ file }, i) => [`wasm.variants[${String(i)}].file`, file],
   );
   if (wgsl) named.push(["wgsl.file", wgsl.file]);
+  if (schedule) named.push(["schedule.file", schedule.file]);
   if (golden) named.push(["golden.file", golden.file]);
   for (const [path, file] of named) {
     check(Object.hasOwn(files, file), path, `"${file}" is not listed in files`);

@@ -1,7 +1,8 @@
 /** Ends a run that no longer gets better, and gives back its best weights. */
 
 import { InvalidInputError } from "./errors.ts";
-import type { Callback, FitEvent } from "./fit.ts";
+import type { EvaluateResult } from "./engine.ts";
+import type { Callback } from "./fit.ts";
 import type { Trainer } from "./trainer.ts";
 
 export interface EarlyStoppingOptions {
@@ -47,7 +48,7 @@ export function earlyStopping(options: EarlyStoppingOptions = {}): Callback {
 }
 
 /** A value of a validation by name; InvalidInputError where there is none. */
-export function monitored(event: Extract<FitEvent, { kind: "validation" }>, name: string): number {
+export function monitored(event: EvaluateResult, name: string): number {
   const value = name === "loss" ? event.loss : event.metrics[name];
   if (value !== undefined) return value;
   const known = ["loss", ...Object.keys(event.metrics)].join(", ");

@@ -15,6 +15,7 @@ import { scalarOf, type Executor, type Result, type Running } from "./executor.t
 import {
   namedArguments, positionalArguments, type Argument, type InputArray, type Inputs,
 } from "./inputs.ts";
+import type { RateTable } from "./learning-rate.ts";
 import { isWeight, type Manifest, type OutputRole } from "./manifest.ts";
 import { openExecutor, type EngineOptions } from "./open.ts";
 import type { Bytes } from "./safetensors.ts";
@@ -68,6 +69,7 @@ export class Engine {
     private executor: Executor,
     private readonly contest: Contest | undefined,
     private readonly layout: WeightLayout,
+    readonly schedule: RateTable | undefined,
     private completed: number,
     private readonly notify: (event: EngineEvent) => void,
   ) {}
@@ -77,10 +79,10 @@ export class Engine {
     source: BundleSource, options: EngineOptions, notify: (event: EngineEvent) => void,
   ): Promise<Engine> {
     const warn = (message: string): void => { notify({ kind: "warning", message }); };
-    const { executor, challenger, layout } = await openExecutor(source, options, warn);
+    const { executor, challenger, layout, schedule } = await openExecutor(source, options, warn);
     const contest = challenger && new Contest(challenger, warn);
     const completed = await completedSteps(executor.manifest, executor.device);
-    return new Engine(executor, contest, layout, completed, notify);
+    return new Engine(executor, contest, layout, schedule, completed, notify);
   }
 
   get manifest(): Manifest {

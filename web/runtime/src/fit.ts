@@ -21,8 +21,11 @@ export interface FitOptions {
   from?: Cursor;
   /** Evaluated after every epoch. */
   validate?: Batches;
-  /** Asked before every step; without it the rate is `trainer.learningRate`, live. */
-  schedule?: Schedule;
+  /**
+   * Asked before every step; by default the PyTorch scheduler of the bundle.  Without either, or
+   * with `null`, the rate is `trainer.learningRate`, live.
+   */
+  schedule?: Schedule | null;
   callbacks?: readonly Callback[];
   /** Ends the run after the steps that are under way; the loop then throws the signal's reason. */
   signal?: AbortSignal;
@@ -171,11 +174,12 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
     epoch: number, skip: number,
   ): AsyncGenerator<ScheduledBatch[], undefined> {
     const groups = this.trainer.manifest.optimizer?.groups.length ?? 0;
-    const { schedule } = this.options;
+    const { schedule = this.trainer.schedule } = this.options;
     let { step } = this.trainer;
     let slice: ScheduledBatch[] = [];
     for await (const { x, y } of batchesOf(this.batches, epoch, skip)) {
-      slice.push({ x, y, rates: schedule && checkedRates(schedule(step++, epoch), groups) });
+      const rates = schedule ? checkedRates(schedule(step++, epoch), groups) : undefined;
+      slice.push({ x, y, rates });
       if (slice.length < this.pace.steps) continue;
       if (this.stopped) return;
       yield slice;

@@ -28,6 +28,8 @@ export type { Values } from "./elements.ts";
 export { Fit, type Callback, type FitEvent, type FitOptions, type StepReport } from "./fit.ts";
 export type { InputArray, Inputs } from "./inputs.ts";
 export type { Schedule } from "./learning-rate.ts";
+export { reduceOnPlateau, type PlateauOptions } from "./plateau.ts";
+export { schedules, type OneCycleOptions, type Rate } from "./schedules.ts";
 export type { Manifest } from "./manifest.ts";
 export { classWeights, permutation, split } from "./permutation.ts";
 export type { Cursor, RunRecord, Validation } from "./run-record.ts";

@@ -1,6 +1,8 @@
 /** The learning rates of the optimizer's parameter groups, as a person gives them. */
 
-import { InvalidInputError } from "./errors.ts";
+import { BundleFormatError, InvalidInputError } from "./errors.ts";
+import type { Manifest, ScheduleEntry } from "./manifest.ts";
+import type { TensorFile } from "./safetensors.ts";
 
 /** The learning rate of a step, `step` steps and `epoch` epochs of its run done before it. */
 export type Schedule = (step: number, epoch: number) => number | readonly number[];
@@ -20,4 +22,35 @@ has ${String(groups)} parameter groups`);
     throw new InvalidInputError(`the learning rate is ${String(bad)}, expected 0 or more`);
   }
   return rates;
+}
+
+/** Rates of the groups by epoch or step; the last row holds for ever. */
+export interface RateTable {
+  readonly interval: ScheduleEntry["interval"];
+  readonly rows: readonly (readonly number[])[];
+}
+
+/** The table in a bundle's schedule file; BundleFormatError where it does not fit the optimizer. */
+export function readSchedule(
+  { schedule, optimizer }: Manifest, file: TensorFile | undefined,
+): RateTable | undefined {
+  if (!schedule) return undefined;
+  const groups = optimizer?.groups.length ?? 0;
+  const tensor = file?.tensors.get("rates");
+  const [length = 0, width] = tensor?.shape ?? [];
+  if (tensor?.dtype !== "F64" || width !== groups || length < 1 || groups < 1) {
+    throw new BundleFormatError(
+      `${schedule.file}: "rates" must be float64 [intervals, ${String(groups)}]`);
+  }
+  const values = [...new Float64Array(tensor.data.slice().buffer)];
+  const rows = Array.from({ length }, (_, i) => values.slice(i * groups, (i + 1) * groups));
+  return { interval: schedule.interval, rows };
+}
+
+/** The schedule of a table; its first row is for the state after `start` steps. */
+export function tableSchedule({ interval, rows }: RateTable, start: number): Schedule {
+  return (step, epoch) => {
+    const time = interval === "epoch" ? epoch : step - start;
+    return rows[Math.min(Math.max(time, 0), rows.length - 1)] ?? [];
+  };
 }

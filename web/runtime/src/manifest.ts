@@ -108,6 +108,14 @@ export interface Optimizer {
   groups: readonly OptimizerGroup[];
 }
 
+export const INTERVALS = ["epoch", "step"] as const;
+
+/** Learning rates: the tensor `rates` of a file, float64 [intervals, groups]. */
+export interface ScheduleEntry {
+  file: string;
+  interval: (typeof INTERVALS)[number];
+}
+
 export interface WasmVariant {
   file: string;
   features: readonly WasmFeature[];
@@ -139,6 +147,7 @@ export interface Manifest {
   programs: Readonly<Record<string, Program>>;
   random: number;
   optimizer?: Optimizer;
+  schedule?: ScheduleEntry;
   wasm?: Wasm;
   wgsl?: { file: string };
   golden?: Golden;

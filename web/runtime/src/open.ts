@@ -10,6 +10,7 @@ import {
 } from "./errors.ts";
 import { Executor } from "./executor.ts";
 import { replayGolden } from "./golden.ts";
+import { readSchedule, type RateTable } from "./learning-rate.ts";
 import { CONSTANTS_FILE, isWeight, WEIGHTS_FILE } from "./manifest.ts";
 import { decodeSafetensors, encodeSafetensors, type TensorFile } from "./safetensors.ts";
 import { initialState } from "./state.ts";
@@ -32,6 +33,8 @@ export interface Opened {
   /** Another one that gets ready in the background: WebGPU under `auto`. */
   challenger: Promise<Executor> | undefined;
   layout: WeightLayout;
+  /** The learning rates that the bundle was compiled with. */
+  schedule: RateTable | undefined;
 }
 
 /** Loads a bundle on the best device that repeats the recorded step correctly. */
@@ -48,6 +51,7 @@ export async function openExecutor(
     executor,
     challenger: challenger && openCandidate(bundle, parts, options, challenger),
     layout: layoutOf(bundle.manifest, parts.weights),
+    schedule: readSchedule(bundle.manifest, parts.schedule),
   };
 }
 
@@ -55,6 +59,7 @@ interface Parts {
   weights: TensorFile;
   constants: TensorFile | undefined;
   golden: TensorFile | undefined;
+  schedule: TensorFile | undefined;
 }
 
 async function readParts(bundle: Bundle): Promise<Parts> {
@@ -62,12 +67,12 @@ async function readParts(bundle: Bundle): Promise<Parts> {
   const read = (file: string | undefined): Promise<TensorFile | undefined> =>
     file !== undefined && bundle.has(file) ? bundle.readTensors(file) : Promise.resolve(undefined);
   const needed = manifest.state.some(isWeight);
-  const [weights, constants, golden] = await Promise.all([
+  const [weights, constants, golden, schedule] = await Promise.all([
     needed ? bundle.readTensors(WEIGHTS_FILE) : read(WEIGHTS_FILE), read(CONSTANTS_FILE),
-    read(manifest.golden?.file),
+    read(manifest.golden?.file), read(manifest.schedule?.file),
   ]);
   const none = (): TensorFile => decodeSafetensors(encodeSafetensors(new Map()), WEIGHTS_FILE);
-  return { weights: weights ?? none(), constants, golden };
+  return { weights: weights ?? none(), constants, golden, schedule };
 }
 
 /** Tries the devices in order; the first that agrees with the recorded step is taken. */

@@ -8,8 +8,8 @@
 import type { Extent } from "./dims.ts";
 import { BundleFormatError } from "./errors.ts";
 import {
-  ACCURACIES, DEVICE_DTYPES, FILE_DTYPES, FORMAT, INPUT_ROLES, OUTPUT_ROLES, STATE_ROLES, VERSION,
-  WASM_FEATURES, type Manifest, type Optimizer,
+  ACCURACIES, DEVICE_DTYPES, FILE_DTYPES, FORMAT, INPUT_ROLES, INTERVALS, OUTPUT_ROLES, STATE_ROLES,
+  VERSION, WASM_FEATURES, type Manifest, type Optimizer,
 } from "./manifest.ts";
 import { checkManifest } from "./check-manifest.ts";
 
@@ -192,7 +192,8 @@ const manifest: Reader<Manifest> = object(
     programs: record(program), random: count,
   },
   {
-    optimizer, wasm, wgsl: object({ file: text }),
+    optimizer, schedule: object({ file: text, interval: oneOf(INTERVALS) }),
+    wasm, wgsl: object({ file: text }),
     golden: object({ file: text, batch: positive, seed: count }),
     accuracy: oneOf(ACCURACIES),
   },

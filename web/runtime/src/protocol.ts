@@ -13,6 +13,7 @@ import type {
 } from "./engine.ts";
 import type { ErrorData } from "./errors.ts";
 import type { InputArray, Inputs } from "./inputs.ts";
+import type { RateTable } from "./learning-rate.ts";
 import type { Manifest } from "./manifest.ts";
 import type { EngineOptions } from "./open.ts";
 import type { Bytes } from "./safetensors.ts";
@@ -25,6 +26,7 @@ export interface Loaded {
   manifest: Manifest;
   device: DeviceInfo;
   learningRates: readonly number[];
+  schedule: RateTable | undefined;
   step: number;
 }
 

@@ -38,8 +38,8 @@ export class Server {
   private async load({ source, options }: Extract<Call, { kind: "load" }>): Promise<Loaded> {
     const files = typeof source === "string" ? fetchSource(source) : source;
     this.engine = await Engine.load(files, options, this.notify);
-    const { manifest, device, learningRates, step } = this.engine;
-    return { manifest, device, learningRates, step };
+    const { manifest, device, learningRates, schedule, step } = this.engine;
+    return { manifest, device, learningRates, schedule, step };
   }
 
   private dispose(): Promise<void> {

@@ -20,7 +20,7 @@ import { copyBatch, copyBytes, copyInputs } from "./copies.ts";
 import { evaluate } from "./evaluate.ts";
 import { Fit, type FitOptions } from "./fit.ts";
 import type { InputArray, Inputs } from "./inputs.ts";
-import { checkedRates } from "./learning-rate.ts";
+import { checkedRates, tableSchedule, type Schedule } from "./learning-rate.ts";
 import type { Manifest } from "./manifest.ts";
 import type { CallKind, Calls, Loaded } from "./protocol.ts";
 import { resume, type ResumeOptions } from "./resume.ts";
@@ -50,6 +50,8 @@ export interface TrainerOptions extends EngineOptions {
 export class Trainer {
   /** Everything the bundle says about its model, inputs and weights. */
   readonly manifest: Manifest;
+  /** The learning rates of the PyTorch scheduler that the bundle was compiled with, for `fit`. */
+  readonly schedule: Schedule | undefined;
   private rates: readonly number[];
   private currentDevice: DeviceInfo;
   private currentComparison: Comparison | undefined;
@@ -65,6 +67,7 @@ export class Trainer {
     private readonly address: string | undefined,
   ) {
     this.manifest = loaded.manifest;
+    this.schedule = loaded.schedule && tableSchedule(loaded.schedule, loaded.step);
     this.currentDevice = loaded.device;
     this.rates = loaded.learningRates;
     this.completed = loaded.step;
