@@ -29,9 +29,10 @@ writes this page from it.
 - Browser peers run in tabs of one headless Chromium, native PyTorch in the process that drives it.
   They take turns in each round; a figure is the median over rounds, and ratios are formed within
   one run only: one workload at one batch size on the CPU, or on WebGPU.
-- **hearth** is the public `Trainer.trainBatch` in its worker, awaited step by step, so that two
-  messages between page and worker are in every step. **hearth inline** is the same on the page's
-  own thread (`worker: false`), as the other frameworks run. **2T** are two threads.
+- **hearth** is the public `trainer.fit` in its worker, which reports the loss of every step.
+  **awaited** waits for each `trainer.trainBatch` before the next, so that two messages between page
+  and worker are in every step; **inline** does so on the page's own thread (`worker: false`), as
+  the other frameworks run. **2T** are two threads.
 - **tfjs** is TensorFlow.js 4.22. Its WASM backend has no gradient kernels for convolutions and
   embeddings; `bench/pages/tfjs-kernels.ts` adds the two, or it could train none of these but the
   MLP. It takes half as many threads as the browser says there are processors, so that for two it

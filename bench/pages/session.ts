@@ -10,6 +10,7 @@ export interface Spec {
   readonly backend: string;
   readonly threads?: number;
   readonly worker?: boolean;
+  readonly fit?: boolean;
 }
 
 export type Values = Float32Array | Int32Array;
@@ -32,6 +33,8 @@ export interface Training {
   step(batch: number): number | Promise<number>;
   /** The logits of the first sample, as numbers of JavaScript. */
   predict?(): Promise<Values>;
+  /** Takes steps for so long, if there is a better way than one by one; the time of each. */
+  train?(seconds: number): Promise<number[]>;
   /** What computes, in words. */
   readonly device: string;
 }
@@ -74,6 +77,7 @@ class Session {
   }
 
   async times(seconds: number): Promise<number[]> {
+    if (this.training.train) return this.training.train(seconds);
     const found: number[] = [];
     const end = performance.now() + seconds * 1000;
     for (let start = performance.now(); ;) {

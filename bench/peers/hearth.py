@@ -1,8 +1,8 @@
 """Hearth itself, through the public runtime in the browser.
 
-`Trainer.trainBatch` is awaited step by step, in its worker: the messages between page and worker
-are part of the time.  `inline` computes on the page's own thread (`worker: false`), as the other
-frameworks do.
+`Trainer.fit` trains in its worker and reports every loss.  `awaited` waits for the loss of each
+`Trainer.trainBatch` before the next: two messages between page and worker are part of the time.
+`inline` awaits, too, but on the page's own thread (`worker: false`), as the other frameworks do.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ def peer(name: str, **options: Any) -> Peer:
 
 
 PEERS = (
-    peer("wasm", backend="wasm", threads=1),
-    peer("wasm 2T", backend="wasm", threads=2),
+    peer("wasm", backend="wasm", threads=1, fit=True),
+    peer("wasm 2T", backend="wasm", threads=2, fit=True),
+    peer("wasm awaited", backend="wasm", threads=1),
     peer("wasm inline", backend="wasm", threads=1, worker=False),
-    peer("webgpu", backend="webgpu"),
+    peer("webgpu", backend="webgpu", fit=True),
 )
