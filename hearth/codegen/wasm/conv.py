@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from hearth.codegen.wasm.assembler import Function, Local, Operand, i32, op, select
 from hearth.codegen.wasm.conv_emitter import ConvEmitter
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of
-from hearth.codegen.wasm.gemm import BLOCK_K, Block, blocks, equal_block
+from hearth.codegen.wasm.gemm import Block, blocks
+from hearth.codegen.wasm.gemm_plan import BLOCK_K, equal_block
 from hearth.codegen.wasm.geometry import ImageProduct, Shape2d
 from hearth.codegen.wasm.kernels import Target
 from hearth.codegen.wasm.maths import Maths

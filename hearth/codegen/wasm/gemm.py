@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from hearth.codegen.wasm.assembler import Function, Local, Operand, i32, op, select
 from hearth.codegen.wasm.canonical import Canonical
-from hearth.codegen.wasm.epilogue import Epilogue, axis_of, flatten_leading, plain_output
+from hearth.codegen.wasm.epilogue import Epilogue, axis_of, flatten_leading
+from hearth.codegen.wasm.gemm_plan import MANY_ROWS, MANY_WEIGHTS, GemmPlan
 from hearth.codegen.wasm.kernels import KernelFunction, Target, new_function, parameters, split
 from hearth.codegen.wasm.levels import Levels
 from hearth.codegen.wasm.microkernels import PANEL
@@ -28,79 +28,30 @@ from hearth.ir.kernel import DotTemplate, Kernel
 
 Block = tuple[Operand, Operand]  # where it begins, how long it is
 
-DOT_FROM_K = 32  # shorter rows spend their time in the final sums
-# Sums of sums: the rounding error of one long sum grows with its length, and PyTorch's do not.
-BLOCK_K, BLOCK_DOT_K = 256, 1024
-WHOLE_N, BLOCK_N = 1024, 512
-BLOCK_ELEMENTS, BLOCK_ROWS = 1 << 15, 30  # rows: a multiple of both tile heights
-TALL, NARROW = 48, 16
-AHEAD_ELEMENTS = 1 << 19
 SERIAL_PRODUCTS = 1 << 16
-
-
-@dataclass(frozen=True)
-class GemmPlan:
-    """How one product is blocked; sizes in elements."""
-
-    m: Dim
-    n: Dim
-    k: Dim
-    batch: Dim
-    transpose_a: bool
-    transpose_b: bool
-    is_dot: bool  # rows times rows, else columns of B at a time
-    packs_a: bool
-    packs_b: bool
-    packs_b_ahead: bool  # before the loop over rows, else each panel when it is needed
-    block_m: int
-    block_n: int
-    block_k: int
-    has_single_k: bool
-    has_single_n: bool
-    output: int | None  # written directly, without an epilogue
-
-    @staticmethod
-    def of(kernel: Kernel, t: DotTemplate) -> GemmPlan:
-        m, n, k = (d.at(TYPICAL_BATCH) for d in (t.m, t.n, t.k))
-        # A matrix of one row or column is its own transpose.
-        transpose_a = t.transpose_a and t.m != Dim.of(1)
-        transpose_b = t.transpose_b or t.n == Dim.of(1)
-        is_tall = m >= TALL and n >= NARROW
-        is_dot = transpose_b and not (transpose_a or is_tall) and t.k.is_static and k >= DOT_FROM_K
-        most = BLOCK_DOT_K if is_dot else BLOCK_K
-        block_k = equal_block(k, most) if t.k.is_static else most
-        has_single_n = t.n.is_static and n <= WHOLE_N
-        block_n = -(-n // PANEL) * PANEL if has_single_n else BLOCK_N
-        rows = BLOCK_ELEMENTS // block_n // BLOCK_ROWS * BLOCK_ROWS
-        can_pack_ahead = t.k.is_static and block_n * k <= AHEAD_ELEMENTS
-        is_whole = is_dot or all(c % PANEL == 0 for c in t.n.coefficients)
-        return GemmPlan(
-            t.m, t.n, t.k, t.batch, transpose_a, transpose_b, is_dot,
-            packs_a=(transpose_a and n >= TALL) or (not transpose_a and not t.k.is_static),
-            packs_b=not is_dot and (transpose_b or (is_tall and can_pack_ahead)),
-            packs_b_ahead=not is_dot and (transpose_b or is_tall) and can_pack_ahead,
-            block_m=max(BLOCK_ROWS, min(8 * BLOCK_ROWS, rows)),
-            block_n=block_n,
-            block_k=block_k,
-            has_single_k=t.k.is_static and k <= block_k,
-            has_single_n=has_single_n,
-            output=plain_output(kernel) if is_whole else None,
-        )  # fmt: skip
-
-    @property
-    def scratch_elements(self) -> tuple[int, int, int]:
-        """Of the block of sums, of packed A and of packed B."""
-        sums = 0 if self.output is not None else self.block_m * self.block_n
-        a = self.block_m * self.block_k if self.packs_a else 0
-        if self.packs_b_ahead:
-            return sums, a, self.k.static * self.block_n
-        b = 0 if self.is_dot else self.block_k * PANEL
-        return sums, a, b
 
 
 def gemm_function(target: Target, kernel: Kernel, template: DotTemplate) -> KernelFunction:
     """The kernel as a blocked product; its stages after the sum become the epilogue."""
     plan = GemmPlan.of(kernel, template)
+    few = _planned(target, kernel, template, plan)
+    weights = template.n * template.k
+    if not plan.is_dot or template.m.is_static or weights.at(TYPICAL_BATCH) < MANY_WEIGHTS:
+        return few
+    many = _planned(target, kernel, template, GemmPlan.of(kernel, template, MANY_ROWS))
+    f = new_function(kernel)
+    arguments = parameters(f)
+    rows = Levels(f, Canonical(), no_values).dim(template.m)
+    with f.if_(op("i32.ge_s", rows, MANY_ROWS)):
+        f.perform(f.call(many.function, *arguments))
+        f.else_()
+        f.perform(f.call(few.function, *arguments))
+    scratch = max(few.scratch_bytes, many.scratch_bytes)
+    return KernelFunction(target.module.add(f), scratch, few.is_serial)
+
+
+def _planned(target: Target, kernel: Kernel, template: DotTemplate,
+             plan: GemmPlan) -> KernelFunction:  # fmt: skip
     emitter = _Emitter(target, kernel, template, plan)
     is_serial = emitter.emit()
     scratch = ELEMENT_BYTES * sum(plan.scratch_elements)
@@ -261,12 +212,6 @@ class _Emitter:
 
     def _bytes(self, size: Dim) -> Operand:
         return self.levels.dim(size * ELEMENT_BYTES)
-
-
-def equal_block(size: int, most: int) -> int:
-    """The size of equal blocks of at most `most`; a multiple of 4 where there are several."""
-    count = -(-size // most)
-    return size if count == 1 else -(-size // (4 * count)) * 4
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from hearth.codegen.wasm.assembler import Operand, i32, op, select
 from hearth.codegen.wasm.conv_emitter import weights_epilogue
 from hearth.codegen.wasm.cook_toom import Filtering, transposed
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of
-from hearth.codegen.wasm.gemm import BLOCK_K, Block, blocks, equal_block
+from hearth.codegen.wasm.gemm import Block, blocks
+from hearth.codegen.wasm.gemm_plan import BLOCK_K, equal_block
 from hearth.codegen.wasm.geometry import Shape2d
 from hearth.codegen.wasm.kernels import Target
 from hearth.codegen.wasm.microkernels import PANEL

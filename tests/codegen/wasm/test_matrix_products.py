@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hearth.codegen.wasm.gemm_plan import MANY_ROWS, MANY_WEIGHTS
 from hearth.ir.dim import B, Dim
 from hearth.ir.kernel import Kernel
 from tests.codegen.wasm.contractions import dot_kernel
@@ -97,3 +98,11 @@ def test_an_extent_may_be_empty_for_one_sample(where: str) -> None:
     machine = Machine([dot_kernel((), m, n, k)])
     for batch in (1, 2, 20):
         check(machine.kernels[0], batch, machine)
+
+
+@pytest.mark.parametrize("batch", [MANY_ROWS - 1, MANY_ROWS, MANY_ROWS + 35])
+@pytest.mark.parametrize("relaxed", [False, True])
+def test_large_batches_pack_large_weights(batch: int, relaxed: bool) -> None:
+    kernel = dot_kernel((), B, 130, 515, transpose_b=True)
+    assert MANY_WEIGHTS <= (130 * 515)
+    check(kernel, batch, Machine([kernel], relaxed=relaxed))
