@@ -53,7 +53,7 @@ class Oracle:
         if not model.training:
             model.train()
         self._loss = loss.to(dtype) if isinstance(loss, torch.nn.Module) else loss
-        self._clip_grad_norm = step.clip_grad_norm
+        self._clip_grad_value, self._clip_grad_norm = step.clip_grad_value, step.clip_grad_norm
         # An optimizer that has stepped already: its state in our type, its count as our start.
         self._optimizer.load_state_dict(self._optimizer.state_dict())
         self._names = {self._model.get_parameter(name): name for name in step.parameters}
@@ -98,8 +98,10 @@ class Oracle:
             for p in self._model.parameters():
                 if p.grad is not None:
                     p.grad.copy_(torch.from_numpy(disturb(p.grad.numpy())))
+        trained = [p for g in self._optimizer.param_groups for p in g["params"]]
+        if self._clip_grad_value is not None:
+            torch.nn.utils.clip_grad_value_(trained, self._clip_grad_value, foreach=False)
         if self._clip_grad_norm is not None:
-            trained = [p for g in self._optimizer.param_groups for p in g["params"]]
             torch.nn.utils.clip_grad_norm_(trained, self._clip_grad_norm, foreach=False)
         self._optimizer.step()
         self.step_count += 1

@@ -68,6 +68,8 @@ def capture_optimizer(step: TrainStep, with_gradient: Sequence[str]) -> Optimize
         active = [k for k, group in enumerate(groups) if group.parameters]
         gradients = {k: t[f"gradient/{k}"] for k in active}
         outputs = []
+        if step.clip_grad_value is not None:
+            gradients = _clipped_values(gradients, step.clip_grad_value)
         if step.clip_grad_norm is not None:
             gradients, norm = _clipped(gradients, step.clip_grad_norm)
             outputs.append(TracedOutput("norm", "norm", norm))
@@ -147,13 +149,28 @@ def _clipped(
     gradients: Mapping[int, torch.Tensor], limit: float
 ) -> tuple[dict[int, torch.Tensor], torch.Tensor]:
     """`torch.nn.utils.clip_grad_norm_` over the flat gradients of all groups."""
-    holders = []
-    for gradient in gradients.values():
-        holder = torch.zeros_like(gradient)
-        holder.grad = gradient.clone()
-        holders.append(holder)
-    norm = torch.nn.utils.clip_grad_norm_(holders, limit, foreach=False)
-    return {k: h.grad for k, h in zip(gradients, holders, strict=True) if h.grad is not None}, norm
+    holders = _holders(gradients)
+    norm = torch.nn.utils.clip_grad_norm_(holders.values(), limit, foreach=False)
+    return _held(holders), norm
+
+
+def _clipped_values(gradients: Mapping[int, torch.Tensor], limit: float) -> dict[int, torch.Tensor]:
+    """`torch.nn.utils.clip_grad_value_` over the flat gradients of all groups."""
+    holders = _holders(gradients)
+    torch.nn.utils.clip_grad_value_(holders.values(), limit, foreach=False)
+    return _held(holders)
+
+
+def _holders(gradients: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+    """Tensors with copies of the gradients as their `grad`: what PyTorch's clipping takes."""
+    holders = {k: torch.zeros_like(gradient) for k, gradient in gradients.items()}
+    for k, gradient in gradients.items():
+        holders[k].grad = gradient.clone()
+    return holders
+
+
+def _held(holders: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+    return {k: holder.grad for k, holder in holders.items() if holder.grad is not None}
 
 
 @contextmanager

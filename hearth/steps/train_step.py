@@ -30,8 +30,10 @@ class TrainStep:
     `loss` is called as `loss(outputs, *targets)` and returns a scalar.  Parameters that the
     optimizer does not hold, or that do not require gradients, stay as they are.  `metrics` maps a
     name to a callable like the loss, evaluated in the evaluate program.  Modules that are in eval
-    mode inside a model in training mode stay so (frozen BatchNorm).  `scheduler` gives the learning
-    rates of `trainer.fit`; a bare one steps after every epoch, as a `Schedule` says how often.
+    mode inside a model in training mode stay so (frozen BatchNorm).  Gradients are clipped by value
+    first (`clip_grad_value_`), then by their norm (`clip_grad_norm_`).  `scheduler` gives the
+    learning rates of `trainer.fit`; a bare one steps after every epoch, a `Schedule` says how
+    often.
 
     Raises `InvalidInputError`, `CaptureError` or `UnsupportedOpError` for what cannot be compiled.
     """
@@ -43,6 +45,7 @@ class TrainStep:
     precision: str = "float32"
     metrics: Mapping[str, Metric] | None = None
     scheduler: Schedule | LRScheduler | None = None
+    clip_grad_value: float | None = None
     parameters: Mapping[str, nn.Parameter] = field(init=False, repr=False)
     buffers: Mapping[str, torch.Tensor] = field(init=False, repr=False)
     groups: tuple[tuple[str, ...], ...] = field(init=False)
@@ -151,11 +154,12 @@ def _check_kinds(step: TrainStep) -> None:
         raise UnsupportedOpError(
             f"precision {step.precision!r} is not supported", remedy='use precision="float32"'
         )
-    norm = step.clip_grad_norm
-    if norm is not None and not (isinstance(norm, (int, float)) and 0 < norm < math.inf):
-        raise InvalidInputError(
-            f"clip_grad_norm is {norm!r}", remedy="pass a positive number, or None for no clipping"
-        )
+    for name in ("clip_grad_value", "clip_grad_norm"):
+        limit = getattr(step, name)
+        if limit is not None and not (isinstance(limit, (int, float)) and 0 < limit < math.inf):
+            raise InvalidInputError(
+                f"{name} is {limit!r}", remedy="pass a positive number, or None for no clipping"
+            )
 
 
 def _schedule(step: TrainStep) -> Schedule | None:

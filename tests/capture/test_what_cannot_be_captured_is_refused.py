@@ -297,6 +297,7 @@ def test_an_optimizer_of_another_model_is_refused() -> None:
         ({"optimizer": "sgd"}, InvalidInputError, "optimizer is a str"),
         ({"precision": "float16"}, UnsupportedOpError, "precision 'float16'"),
         ({"clip_grad_norm": -1.0}, InvalidInputError, "clip_grad_norm is -1.0"),
+        ({"clip_grad_value": 0}, InvalidInputError, "clip_grad_value is 0"),
         ({"clip_grad_norm": float("nan")}, InvalidInputError, "clip_grad_norm is nan"),
         ({"metrics": {"f1": 0.5}}, InvalidInputError, "f1 is a float"),
     ],

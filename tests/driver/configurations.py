@@ -78,7 +78,7 @@ def sgd_nesterov() -> Example:
 def sgd_dampening() -> Example:
     return image_step(
         lambda m: torch.optim.SGD(m.parameters(), 0.05, 0.9, dampening=0.2),
-        nn.CrossEntropyLoss(ignore_index=4), classes(),
+        nn.CrossEntropyLoss(ignore_index=4), classes(), clip_grad_value=0.02,
     )  # fmt: skip
 
 
