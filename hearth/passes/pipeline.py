@@ -9,6 +9,7 @@ from hearth.ir.verify import verify
 from hearth.passes.absorb_transposes import absorb_transposes
 from hearth.passes.drop_empty import drop_empty
 from hearth.passes.eliminate_common import eliminate_common
+from hearth.passes.merge_batches import merge_batches
 from hearth.passes.simplify_views import simplify_views
 
 Pass = Callable[[Graph], Graph]
@@ -16,6 +17,8 @@ Pass = Callable[[Graph], Graph]
 PASSES: tuple[Pass, ...] = (
     drop_empty,  # first: nobody else need think of extents of zero
     simplify_views,  # canonical views, so that equal values look equal
+    merge_batches,  # leaves reshapes for the next
+    simplify_views,
     absorb_transposes,  # needs composed permutations; leaves dots that read stored buffers
     simplify_views,  # an absorbed result may have left a reshape of a reshape
     eliminate_common,  # last: merges whatever the others made equal

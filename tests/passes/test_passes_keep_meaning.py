@@ -15,6 +15,7 @@ from hearth.ir.verify import verify
 from hearth.passes.absorb_transposes import absorb_transposes
 from hearth.passes.drop_empty import drop_empty
 from hearth.passes.eliminate_common import eliminate_common
+from hearth.passes.merge_batches import merge_batches
 from hearth.passes.pipeline import PASSES, Pass, run_passes
 from hearth.passes.simplify_views import simplify_views
 from tests.random_graphs import feeds, graphs
@@ -60,6 +61,22 @@ def test_a_linear_layers_weight_gradient_is_one_product() -> None:
     graph = absorb_transposes(graph_of(weight_gradient))
     assert graph.outputs[0].node.op == Dot(transpose_a=True, transpose_b=False)
     assert graph.outputs[0].node.inputs[0].origin == "g"
+
+
+@pytest.mark.parametrize("transpose_b", [False, True])
+def test_a_product_with_a_broadcast_matrix_copies_it_for_no_item(transpose_b: bool) -> None:
+    x, w = matrix("x", 4, B, 3), matrix("w", *((5, 3) if transpose_b else (3, 5)))
+    graph = graph_of(build.dot(x, build.expand(w, (4, *w.shape)), False, transpose_b))
+    after = simplify_views(merge_batches(graph))
+    assert sorted(kinds(after)) == ["Dot", "Input", "Input", "Reshape", "Reshape"]
+    rng = np.random.default_rng(0)
+    for batch in (1, 3):
+        data = {
+            "x": rng.normal(size=(4, batch, 3)),
+            "w": rng.normal(size=[d.static for d in w.shape]),
+        }
+        before, values = (run(g, data, batch, np.float64) for g in (graph, after))
+        np.testing.assert_allclose(values["y0"], before["y0"], rtol=1e-12)
 
 
 def test_a_product_needed_both_ways_is_computed_once() -> None:
