@@ -34,26 +34,34 @@ class Allocation:
 
 
 def allocate(lifetimes: Sequence[Lifetime]) -> Allocation:
-    """Best fit in order of birth: the free slot whose size is nearest, growing it if need be."""
+    """The smaller of two: in order of birth, or the largest first."""
+    births = sorted(lifetimes, key=lambda v: (v.first, -v.size_bytes.at(TYPICAL_BATCH)))
+    sizes = sorted(lifetimes, key=lambda v: (-v.size_bytes.at(TYPICAL_BATCH), v.first))
+    return min(map(_best_fit, (births, sizes)), key=lambda a: a.bytes_at(TYPICAL_BATCH))
+
+
+def _best_fit(lifetimes: Sequence[Lifetime]) -> Allocation:
+    """Each value into the free slot whose size is nearest, growing it if need be."""
     slot_of: dict[Hashable, int] = {}
-    tenants: list[list[Dim]] = []
-    free_from: list[int] = []  # first step at which a slot is free again
-    for life in sorted(lifetimes, key=lambda v: (v.first, -v.size_bytes.at(TYPICAL_BATCH))):
+    tenants: list[list[Lifetime]] = []
+    for life in lifetimes:
         wanted = life.size_bytes.at(TYPICAL_BATCH)
-        free = [s for s, step in enumerate(free_from) if step <= life.first]
+        free = [s for s, others in enumerate(tenants) if not any(_meet(life, o) for o in others)]
         best = min(free, key=lambda s: _misfit(tenants[s], wanted), default=None)
         if best is None:
             best = len(tenants)
             tenants.append([])
-            free_from.append(0)
         slot_of[life.value] = best
-        free_from[best] = life.last + 1
-        if life.size_bytes not in tenants[best]:
-            tenants[best].append(life.size_bytes)
-    return Allocation(slot_of, tuple(tuple(sizes) for sizes in tenants))
+        tenants[best].append(life)
+    slots = tuple(tuple(dict.fromkeys(t.size_bytes for t in own)) for own in tenants)
+    return Allocation(slot_of, slots)
 
 
-def _misfit(sizes: list[Dim], wanted: int) -> tuple[int, int]:
+def _meet(a: Lifetime, b: Lifetime) -> bool:
+    return a.first <= b.last and b.first <= a.last
+
+
+def _misfit(tenants: Sequence[Lifetime], wanted: int) -> tuple[int, int]:
     """How much a slot would have to grow, then how much of it would stay unused."""
-    size = max(s.at(TYPICAL_BATCH) for s in sizes)
+    size = max(t.size_bytes.at(TYPICAL_BATCH) for t in tenants)
     return max(wanted - size, 0), max(size - wanted, 0)

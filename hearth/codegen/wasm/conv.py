@@ -31,7 +31,7 @@ from hearth.ir.dtype import ELEMENT_BYTES
 from hearth.ir.index import Index, floor_div, mod
 from hearth.ir.kernel import ConvTemplate, Kernel
 
-MAXIMUM_WINDOW = 25  # taps of a depthwise convolution that are written out
+MAXIMUM_WINDOW = 1024  # taps of a depthwise convolution that are written out
 
 
 class Images(ConvEmitter):

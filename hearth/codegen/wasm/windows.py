@@ -17,7 +17,8 @@ MOST_TOTALS = 9  # that stay in registers
 def window_sums(maths: Maths, offsets: Sequence[int]) -> Function:
     """C[8 · panels] = sum of A[tap] B[offset of the tap + ·]: A stays in registers.
 
-    Parameters: a, b, c, panels.  Offsets are in bytes; a row of more than about nine taps spills.
+    Parameters: a, b, c, panels.  Offsets are in bytes; more than nine weights are read from the
+    stack, and summed in two chains.
     """
     f = Function(f"window_sums_{len(offsets)}", (I32,) * 4)
     a, b, c, panels = (f.param(i) for i in range(4))
@@ -25,15 +26,18 @@ def window_sums(maths: Maths, offsets: Sequence[int]) -> Function:
         f.local(op("v128.load32_splat", a, immediate=ELEMENT_BYTES * i))
         for i in range(len(offsets))
     ]
-    totals = [f.local(V128) for _ in range(2)]
+    chains = 1 if len(offsets) <= MOST_TOTALS else 2  # of sums that do not wait for each other
+    totals = [[f.local(V128) for _ in range(2)] for _ in range(chains)]
     with f.loop():
         for i, (weight, offset) in enumerate(zip(weights, offsets, strict=True)):
-            for j, total in enumerate(totals):
+            for j, total in enumerate(totals[i % chains]):
                 value = op("v128.load", b, immediate=offset + 16 * j)
-                is_first = i == 0
+                is_first = i < chains
                 f.set(total, op("f32x4.mul", weight, value) if is_first
                       else maths.multiply_add(weight, value, total))  # fmt: skip
-        for j, total in enumerate(totals):
+        for j, total in enumerate(totals[0]):
+            for other in totals[1:]:
+                f.set(total, op("f32x4.add", total, other[j]))
             f.store("v128.store", c, total, 16 * j)
         f.increment(b, PANEL * ELEMENT_BYTES)
         f.increment(c, PANEL * ELEMENT_BYTES)
