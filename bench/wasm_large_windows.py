@@ -30,7 +30,7 @@ def by_fourier(x: torch.Tensor, w: torch.Tensor) -> Callable[[], torch.Tensor]:
 
     def run() -> torch.Tensor:
         product = torch.fft.rfft2(x, (padded, padded)) * filters
-        whole = torch.fft.irfft2(product, (padded, padded))
+        whole: torch.Tensor = torch.fft.irfft2(product, (padded, padded))
         return whole[..., first : first + size, first : first + size]
 
     return run
