@@ -47,13 +47,13 @@ class Prepared:
     eager: Callable[[], Any]
 
 
-def prepare(given: str, folder: Path) -> Prepared:
+def prepare(given: str, folder: Path, backend: str = "wasm") -> Prepared:
     """Compiles the workload unless its bundle is in the folder already."""
     name, _, size = given.partition(":")
     batch = int(size) if size else BATCH.get(name, 32)
     step, x, y = make_step(name, batch)
     if not (folder / name).is_dir():
-        hearth.compile(step, x, y, backends=("wasm",)).save(folder / name, runtime=False)
+        hearth.compile(step, x, y, backends=(backend,)).save(folder / name, runtime=False)
     bundle, kernels = read_bundle(folder / name), read_build(folder / name).kernels
     checked = check_batch(bundle.manifest.programs["train"], (x.numpy(),), (y.numpy(),))
 
@@ -109,7 +109,7 @@ def kernels(browser: Browser, p: Prepared, threads: int, rows: int) -> None:
     order = sorted(range(len(times)), key=lambda i: bounds[i] - times[i])
     for i in order[:rows]:
         kernel = p.kernels[program[i].kernel]
-        gflop, gbytes = _operations(kernel, p.batch) / 1e9, _bytes(p, i) / 1e9
+        gflop, gbytes = operations(kernel, p.batch) / 1e9, touched_bytes(p, i) / 1e9
         axes = "x".join(map(str, kernel.axes))
         print(f"{times[i]:9.4f} ms {100 * times[i] / total:5.1f} %  bound {bounds[i]:8.4f}  "
               f"{gflop / times[i] * 1e3:6.1f} GF/s {gbytes / times[i] * 1e3:5.1f} GB/s  "
@@ -118,15 +118,17 @@ def kernels(browser: Browser, p: Prepared, threads: int, rows: int) -> None:
 
 def _bound_ms(p: Prepared, step: int) -> float:
     kernel = p.kernels[p.bundle.manifest.programs["train"].steps[step].kernel]
-    return max(_operations(kernel, p.batch) / PEAK_GFLOPS, _bytes(p, step) / PEAK_GBYTES) / 1e6
+    return (
+        max(operations(kernel, p.batch) / PEAK_GFLOPS, touched_bytes(p, step) / PEAK_GBYTES) / 1e6
+    )
 
 
-def _bytes(p: Prepared, step: int) -> int:
+def touched_bytes(p: Prepared, step: int) -> int:
     buffers = p.bundle.manifest.programs["train"].steps[step].buffers
     return sum(buffer_bytes(p.bundle.manifest, b, p.batch) for b in set(buffers))
 
 
-def _operations(kernel: Kernel, batch: int) -> float:
+def operations(kernel: Kernel, batch: int) -> float:
     """Of the contraction, if it is one."""
     first = kernel.stages[0]
     if kernel.template is None or not isinstance(first, Accumulate):

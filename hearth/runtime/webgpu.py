@@ -31,6 +31,7 @@ MAX_GRID = 65535  # workgroups along one dimension of a dispatch
 MAX_STORAGE_BINDINGS = 8  # the baseline of WebGPU
 SMALLEST_BINDING_BYTES = 16  # wgpu aborts the process on a binding of nothing
 UNIFORM_BYTES = 16
+SUBGROUPS = "subgroup"  # wgpu's name for the feature
 
 
 class WebgpuDevice:
@@ -207,7 +208,7 @@ class WebgpuDevice:
         layouts = [self._layout("storage", bindings), self._layout("uniform", 1)]
         layout = self._device.create_pipeline_layout(bind_group_layouts=layouts)
         try:
-            module = self._device.create_shader_module(code=source, label=name)
+            module = self._device.create_shader_module(code=for_wgpu(source), label=name)
             return self._device.create_compute_pipeline(
                 layout=layout, compute={"module": module, "entry_point": "main"}, label=name
             )
@@ -249,8 +250,14 @@ def open_device(adapter: Any) -> Any:
     """A device with the adapter's buffer sizes: the defaults end at 128 MiB per binding."""
     sizes = ("max-buffer-size", "max-storage-buffer-binding-size")
     return adapter.request_device_sync(
-        required_limits={name: adapter.limits[name] for name in sizes}
+        required_limits={name: adapter.limits[name] for name in sizes},
+        required_features=[SUBGROUPS] if SUBGROUPS in adapter.features else [],
     )
+
+
+def for_wgpu(source: str) -> str:
+    """A module as wgpu wants it: it has subgroups without the line that enables them."""
+    return source.replace("enable subgroups;\n", "")
 
 
 def _usage(*names: str) -> int:

@@ -1,30 +1,36 @@
 """Kernels as WGSL modules, for WebGPU.
 
-`emit_kernel` turns one kernel into one readable module.  It knows nothing of bundles, devices or
-other kernels; `spec/manifest.md` says how a runtime binds and dispatches what comes out.
+`emit_kernel` turns one kernel into one readable module, in the variant that a runtime asks for.  It
+knows nothing of bundles, devices or other kernels; `spec/manifest.md` says how a runtime binds and
+dispatches what comes out, and which variant it takes.
 """
 
 from __future__ import annotations
 
-from hearth.codegen.wgsl.choose import choose_template
-from hearth.codegen.wgsl.contraction import contraction_of
+from hearth.codegen.wgsl.choose import Template, choose_for_software, choose_template, emit_template
+from hearth.codegen.wgsl.contraction import Contraction, contraction_of
+from hearth.codegen.wgsl.layout import ENOUGH_IN_SOFTWARE, ENOUGH_THREADS
 from hearth.codegen.wgsl.loops import emit_loops
 from hearth.codegen.wgsl.module import WgslKernel
 from hearth.codegen.wgsl.rewrite import merge_axes, spell
-from hearth.codegen.wgsl.shared_sum import emit_shared_sum
-from hearth.codegen.wgsl.tiles import Tile, emit_tiles
+from hearth.codegen.wgsl.variants import GENERAL, VARIANTS, Variant
 from hearth.ir.kernel import Kernel
 
-__all__ = ["WgslKernel", "emit_kernel"]
+__all__ = ["VARIANTS", "Variant", "WgslKernel", "emit_kernel"]
 
 
-def emit_kernel(kernel: Kernel) -> WgslKernel:
+def emit_kernel(kernel: Kernel, variant: Variant = GENERAL) -> WgslKernel:
     """The module of a kernel, and how many workgroups it runs on."""
     kernel = spell(kernel)
     contraction = contraction_of(kernel)
-    template = choose_template(contraction) if contraction else None
+    template = _template(contraction, variant) if contraction else None
     if contraction is None or template is None:
-        return emit_loops(merge_axes(kernel))
-    if isinstance(template, Tile):
-        return emit_tiles(contraction, template)
-    return emit_shared_sum(contraction, template)
+        enough = ENOUGH_IN_SOFTWARE if variant.is_for_software else ENOUGH_THREADS
+        return emit_loops(merge_axes(kernel), enough)
+    return emit_template(contraction, template)
+
+
+def _template(contraction: Contraction, variant: Variant) -> Template | None:
+    if variant.is_for_software:
+        return choose_for_software(contraction, has_quads="subgroups" in variant.features)
+    return choose_template(contraction, small=variant.has_small_tiles)

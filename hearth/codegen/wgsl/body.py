@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from hearth.codegen.wgsl.coordinates import Coordinates, Flat
@@ -40,6 +40,7 @@ class Body:
     def __init__(self, params: tuple[Param, ...], vectors: frozenset[int] = frozenset()) -> None:
         self.params, self.vectors = params, vectors
         self.functions: set[str] = set()  # of the library
+        self.needs_subgroups = False  # and `subgroup_thread`, the number of a thread in its own
         self.workgroup_arrays: dict[str, tuple[str, int]] = {}  # name -> type, elements
         self._blocks = [_Block()]
         self._counts: dict[str, int] = {}
@@ -64,6 +65,10 @@ class Body:
         yield
         lines = self._blocks.pop().lines
         self._blocks[-1].lines += [f"{head} {{", *(INDENT + line for line in lines), "}"]
+
+    def block_if(self, condition: str | None) -> AbstractContextManager[None]:
+        """A block for when a condition holds; none where there is no condition."""
+        return nullcontext() if condition is None else self.block(f"if ({condition})")
 
     @contextmanager
     def loop(self, extent: Dim) -> Iterator[Term]:

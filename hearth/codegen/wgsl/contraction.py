@@ -37,6 +37,7 @@ class Operand:
     size: Dim
     is_depth_fast: bool  # memory is contiguous along the sum rather than along `axes`
     is_vector: bool  # four neighbours along `axes` are one aligned vec4
+    is_depth_vector: bool  # four neighbours along the sum are one aligned vec4
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,13 @@ class Contraction:
     def stores(self) -> tuple[Store, ...]:
         return tuple(s for s in self.kernel.stages if isinstance(s, Store))
 
-    @property
-    def vectors(self) -> frozenset[int]:
-        """The parameters to bind as arrays of vec4."""
-        loads = [o.value for o in (self.rows, self.columns) if o.is_vector]
+    def vectors(self, *, along_depth: bool) -> frozenset[int]:
+        """The parameters to bind as arrays of vec4; `along_depth`: a template reads so too."""
+        loads = [
+            operand.value
+            for operand in (self.rows, self.columns)
+            if operand.is_vector or (along_depth and operand.is_depth_vector)
+        ]
         return frozenset(load.param for load in loads if isinstance(load, Load))
 
 
@@ -116,18 +120,22 @@ def _operand(kernel: Kernel, value: Expr, axes: tuple[int, ...]) -> Operand:
     indices = [e.index for e in expressions([value]) if isinstance(e, Load)]
     along_depth = any(index.coefficient(depth) == Dim.of(1) for index in indices)
     along_axes = any(index.coefficient(i) == Dim.of(1) for index in indices for i in axes[-1:])
-    is_vector = isinstance(value, Load) and _is_vector(kernel, value, axes)
-    return Operand(value, axes, size, along_depth and not along_axes, is_vector)
+    extents = (*kernel.axes, *kernel.stages[0].axes)
+    is_vector, is_depth_vector = (
+        isinstance(value, Load) and bool(own) and _is_vector(kernel, value, own[-1], extents)
+        for own in (axes, [depth] if kernel.stages[0].axes else [])
+    )
+    is_depth_fast = along_depth and not along_axes
+    return Operand(value, axes, size, is_depth_fast, is_vector, is_depth_vector)
 
 
-def _is_vector(kernel: Kernel, load: Load, axes: Sequence[int]) -> bool:
-    """Whether elements 4i to 4i + 3 along the axes are one aligned vec4, for every i."""
+def _is_vector(kernel: Kernel, load: Load, last: int, extents: Shape) -> bool:
+    """Whether elements 4i to 4i + 3 along a loop are one aligned vec4, for every i."""
     param = kernel.params[load.param]
-    if load.guards or param.is_written or param.dtype != FLOAT32 or not axes:
+    if load.guards or param.is_written or param.dtype != FLOAT32:
         return False
-    last = axes[-1]
     others = [c for atom, c in load.index.terms if not _is_axis(atom, last)]
-    aligned = [*others, load.index.constant, param.size, kernel.axes[last]]
+    aligned = [*others, load.index.constant, param.size, extents[last]]
     is_contiguous = load.index.coefficient(last) == Dim.of(1)
     return is_contiguous and all(d.divided_by(4) is not None for d in aligned)
 
@@ -152,16 +160,19 @@ class Places:
         self.batch = self._flat(contraction.batch_axes, batch)
 
     def at(self, *, row: Term | None = None, column: Term | None = None,
-           depth: Term | None = None) -> Coordinates:  # fmt: skip
+           depth: Term | Sequence[Flat] | None = None) -> Coordinates:  # fmt: skip
+        """`depth` is a flat position along the sum, or the positions of its loops."""
         contraction, flats = self.contraction, [self.batch]
         if row:
             flats.append(self._flat(contraction.rows.axes, row))
         if column:
             flats.append(self._flat(contraction.columns.axes, column))
-        if depth:
+        if isinstance(depth, Term):
             first = len(contraction.kernel.axes)
             positions = tuple(range(first, first + len(contraction.depth)))
             flats.append(Flat(positions, contraction.depth, depth))
+        elif depth:
+            flats += depth
         return self.body.coordinates(flats)
 
     def _flat(self, positions: tuple[int, ...], value: Term) -> Flat:

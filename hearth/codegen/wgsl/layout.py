@@ -12,6 +12,7 @@ from hearth.ir.kernel import Kernel
 TYPICAL_BATCH = 32  # layouts are chosen for it, and right for every batch
 THREADS = 64
 ENOUGH_THREADS = 16384  # keeps a large GPU busy
+ENOUGH_IN_SOFTWARE = 64  # keeps some cores busy, each with a vector of threads
 SERIAL_ELEMENTS = 32  # a loop this short is not worth sharing
 
 
@@ -31,19 +32,22 @@ class Layout:
         return self.points * self.lanes
 
 
-def choose_layout(kernel: Kernel) -> Layout:
+def choose_layout(kernel: Kernel, enough_threads: int = ENOUGH_THREADS) -> Layout:
     points = kernel.points.at(TYPICAL_BATCH)
     inner = max(product(stage.axes).at(TYPICAL_BATCH) for stage in kernel.stages)
     may_grow = points < THREADS and not all(e.is_static for s in kernel.stages for e in s.axes)
     if inner == 1 or (inner <= SERIAL_ELEMENTS and not may_grow):
         return Layout(THREADS, 1, by_point=True)
     by_point = _is_contiguous_along_points(kernel)
-    lanes = min(_power_above(ENOUGH_THREADS // points), _power_below(inner // 4), MAX_THREADS)
+    lanes = min(_power_above(enough_threads // points), _power_below(inner // 4), MAX_THREADS)
     if by_point:
         across = min(_power_above(points), 32)
         lanes = min(lanes, MAX_THREADS // across)
         return Layout(THREADS if lanes == 1 else across, lanes, by_point=True)
-    lanes = max(lanes, 32)  # a row is read by neighbours, however many rows there are
+    if enough_threads >= THREADS * THREADS:
+        lanes = max(lanes, 32)  # a row is read by neighbours, however many rows there are
+    elif lanes == 1:
+        return Layout(THREADS, 1, by_point=True)
     return Layout(max(1, THREADS // lanes), lanes, by_point=False)
 
 

@@ -17,7 +17,7 @@ from itertools import groupby
 from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.coordinates import Coordinates, Flat
 from hearth.codegen.wgsl.folds import Partial, add_values, declare, merge
-from hearth.codegen.wgsl.layout import Layout, choose_layout
+from hearth.codegen.wgsl.layout import ENOUGH_THREADS, Layout, choose_layout
 from hearth.codegen.wgsl.module import WgslKernel, Workgroups, assemble, workgroup_index
 from hearth.codegen.wgsl.term import Term
 from hearth.codegen.wgsl.tree import Tree
@@ -30,9 +30,9 @@ from hearth.ir.scalar import Expr
 BLOCK_ELEMENTS = 64  # of a long sum
 
 
-def emit_loops(kernel: Kernel) -> WgslKernel:
-    """A module for any kernel."""
-    layout = choose_layout(kernel)
+def emit_loops(kernel: Kernel, enough_threads: int = ENOUGH_THREADS) -> WgslKernel:
+    """A module for any kernel; a sum is shared until there are `enough_threads`."""
+    layout = choose_layout(kernel, enough_threads)
     workgroups = ((kernel.points, layout.points),)
     body = Body(kernel.params)
     loops = _Loops(kernel, body, layout)

@@ -37,10 +37,14 @@ def assemble(
     assert threads <= MAX_THREADS, kernel.name
     assert len(body.params) <= MAX_BINDINGS, kernel.name
     sections = [
-        "\n".join(_header(kernel, method)),
+        "\n".join(
+            [*_header(kernel, method), *(["enable subgroups;"] if body.needs_subgroups else [])]
+        ),
         "\n".join([*_bindings(body), *_workgroup_memory(body)]),
         *functions(body.functions),
-        "\n".join([*_main(threads), *(INDENT + line for line in body.lines), "}"]),
+        "\n".join(
+            [*_main(threads, body.needs_subgroups), *(INDENT + line for line in body.lines), "}"]
+        ),
     ]
     return WgslKernel("\n\n".join(sections) + "\n", workgroups)
 
@@ -96,13 +100,15 @@ def _workgroup_memory(body: Body) -> list[str]:
     return [f"var<workgroup> {name}: array<{e}, {count}>;" for name, (e, count) in arrays]
 
 
-def _main(threads: int) -> list[str]:
+def _main(threads: int, has_subgroups: bool) -> list[str]:
+    more = ["  @builtin(subgroup_invocation_id) subgroup_thread: u32,"] if has_subgroups else []
     return [
         f"@compute @workgroup_size({threads})",
         "fn main(",
         "  @builtin(workgroup_id) group: vec3<u32>,",
         "  @builtin(num_workgroups) groups: vec3<u32>,",
         "  @builtin(local_invocation_index) thread: u32,",
+        *more,
         ") {",
         "  let B = batch.x;",
     ]

@@ -1,8 +1,8 @@
 """Contractions whose sum is long and whose result is small: the threads share the sum.
 
-A workgroup computes one small block of results.  Each thread takes every `lanes`-th step of the sum
-for the whole block, straight from memory, and the partial blocks meet in a tree.  Weight gradients
-of convolutions (a sum over batch and image) and products with a small batch are like this.
+A workgroup computes one small block of results.  Each thread takes its share of the sum for the
+whole block, straight from memory, and the partial blocks meet in a tree.  Weight gradients of
+convolutions (a sum over batch and image) and products with a small batch are like this.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.contraction import Contraction, Operand, Places
 from hearth.codegen.wgsl.epilogue import write_results
 from hearth.codegen.wgsl.module import WgslKernel, assemble, ceil_div, workgroup_index
-from hearth.codegen.wgsl.operands import COMPONENTS, clamped_quad, load_quad
+from hearth.codegen.wgsl.operands import clamped_quad
+from hearth.codegen.wgsl.sums import Share, Sums
 from hearth.codegen.wgsl.term import Term
-from hearth.ir.dim import product
-
-BLOCK_STEPS = 64  # of a long sum, per thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,7 @@ class Block:
 
 def emit_shared_sum(contraction: Contraction, block: Block) -> WgslKernel:
     """A module in which the threads of a workgroup share the sums of a block of results."""
-    body = Body(contraction.kernel.params, contraction.vectors)
+    body = Body(contraction.kernel.params, contraction.vectors(along_depth=True))
     workgroups = (
         (contraction.batch, 1),
         (contraction.rows.size, block.all_rows),
@@ -63,46 +61,11 @@ class _SharedSum:
         ]
 
     def run(self) -> None:
-        """Long sums go in blocks of steps, so that their error does not grow with their length."""
-        body, lanes = self.body, self.block.lanes
-        depth = product(self.contraction.depth)
-        limit, steps = body.dim(depth).text, BLOCK_STEPS * lanes
-        totals = self.zeros()
-        if depth.is_static and depth.static <= 2 * steps:
-            with body.range_loop("thread", limit, lanes) as k:
-                self.multiply(k, totals)
-        else:
-            with body.range_loop("thread", limit, steps) as start:
-                parts = self.zeros()
-                end = Term(f"min({start.text} + {steps}u, {limit})", start.depth)
-                with body.range_loop(start.text, body.let(end, "end").text, lanes) as k:
-                    self.multiply(k, parts)
-                for total, part in zip(totals, parts, strict=True):
-                    body.line(f"{total} += {part};")
-        self.combine(totals)
+        sums = Sums(self.places, self.rows, self.columns)
+        sums.declare()
+        sums.run(Share("thread", self.block.lanes))
+        self.combine(sums.vectors())
         self.finish()
-
-    def zeros(self) -> list[str]:
-        """Fresh accumulators: a vec4 per four results, row by row."""
-        names = [self.body.fresh("c") for _ in range(self.vectors)]
-        for name in names:
-            self.body.line(f"var {name} = vec4<f32>();")
-        return names
-
-    def multiply(self, k: Term, into: list[str]) -> None:
-        body, places, block = self.body, self.places, self.block
-        rows, columns = self.contraction.rows, self.contraction.columns
-        a = [load_quad(body, rows, [places.at(row=p, depth=k) for p in quad])
-             for quad in self.rows]  # fmt: skip
-        b = [load_quad(body, columns, [places.at(column=p, depth=k) for p in quad])
-             for quad in self.columns]  # fmt: skip
-        for letter, quads in (("a", a), ("b", b)):
-            for i, quad in enumerate(quads):
-                body.line(f"let {letter}{i} = {quad};")
-        width = block.all_columns // 4
-        for n, name in enumerate(into):
-            row, column = divmod(n, width)
-            body.line(f"{name} += a{row // 4}.{COMPONENTS[row % 4]} * b{column};")
 
     def combine(self, totals: list[str]) -> None:
         """The tree; afterwards the first vectors of `partial` are the results.

@@ -50,7 +50,7 @@ class Tile:
 
 def emit_tiles(contraction: Contraction, tile: Tile) -> WgslKernel:
     """A module that computes a contraction by tiles."""
-    body = Body(contraction.kernel.params, contraction.vectors)
+    body = Body(contraction.kernel.params, contraction.vectors(along_depth=False))
     workgroups = (
         (contraction.batch, 1),
         (contraction.rows.size, tile.all_rows),

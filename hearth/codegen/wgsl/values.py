@@ -127,7 +127,9 @@ class _Writer:
                 parts.append(f"{index.operand} < {self.body.dim(guard.extent).text}")
             else:
                 parts.append(f"{index.operand} % {guard.divisor}u == 0u")
-        return self.body.let(Term(" && ".join(parts), depth), "is_inside")
+        # `&&` would be a branch each: drivers take seconds to compile hundreds of them.
+        text = parts[0] if len(parts) == 1 else " & ".join(f"({part})" for part in parts)
+        return self.body.let(Term(text, depth), "is_inside")
 
     def apply(self, expr: Apply) -> Term:
         template = row(expr.op, expr.args[-1].dtype)

@@ -11,7 +11,7 @@ import numpy as np
 
 from hearth.codegen.wgsl import WgslKernel, emit_kernel
 from hearth.ir.kernel import Kernel
-from hearth.runtime.webgpu import ADAPTER_VARIABLE, find_adapter, open_device
+from hearth.runtime.webgpu import ADAPTER_VARIABLE, find_adapter, for_wgpu, open_device
 
 Array = Any
 
@@ -47,7 +47,7 @@ class Adapter:
         pipeline = device.create_compute_pipeline(
             layout=device.create_pipeline_layout(bind_group_layouts=layouts),
             compute={
-                "module": device.create_shader_module(code=module.source),
+                "module": device.create_shader_module(code=for_wgpu(module.source)),
                 "entry_point": "main",
             },
         )

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hearth.codegen.wgsl import emit_kernel
-from hearth.codegen.wgsl.choose import BLOCKS, TILES
+from hearth.codegen.wgsl import VARIANTS, Variant, emit_kernel
+from hearth.codegen.wgsl.choose import TEMPLATES, emit_template
 from hearth.codegen.wgsl.contraction import contraction_of
 from hearth.codegen.wgsl.rewrite import spell
-from hearth.codegen.wgsl.shared_sum import emit_shared_sum
-from hearth.codegen.wgsl.tiles import emit_tiles
 from hearth.ir import build
 from hearth.ir.dim import B, Dim
 from hearth.ir.kernel import Kernel
@@ -48,18 +46,17 @@ def test_a_batch_of_matrix_products(adapter: Adapter, ta: bool, tb: bool) -> Non
     check(adapter, dot_cases(17, 23, 19, ta=ta, tb=tb, batch=3, lead=(B, 4)))
 
 
-@pytest.mark.parametrize("template", [*TILES, *BLOCKS], ids=str)
+@pytest.mark.parametrize("name", TEMPLATES)
 @pytest.mark.parametrize(("ta", "tb"), LAYOUTS)
 def test_every_template_is_right_for_every_size(
-    adapter: Adapter, template: object, ta: bool, tb: bool
+    adapter: Adapter, name: str, ta: bool, tb: bool
 ) -> None:
     """Sizes around the edges of a tile, with and without a remainder, whichever is chosen."""
     for m, n, k in ((1, 1, 1), (64, 128, 16), (67, 131, 19), (9, 5, 600)):
         for case in dot_cases(m, n, k, ta=ta, tb=tb, batch=1):
             contraction = contraction_of(spell(case.kernel))
             assert contraction is not None
-            emit = emit_tiles if template in TILES else emit_shared_sum
-            module = emit(contraction, template)  # type: ignore[operator]
+            module = emit_template(contraction, TEMPLATES[name])
             case.check(adapter.run_module(module, case.buffers, 1))
 
 
@@ -83,6 +80,29 @@ GEOMETRIES = (
 @pytest.mark.parametrize(("geometry", "batch"), GEOMETRIES, ids=str)
 def test_a_convolution_and_its_gradients(adapter: Adapter, geometry: Geometry, batch: int) -> None:
     check(adapter, conv_cases(geometry, B, batch))
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.name)
+@pytest.mark.parametrize(("geometry", "batch"), GEOMETRIES[3:7], ids=str)
+def test_a_convolution_in_every_variant(
+    adapter: Adapter, geometry: Geometry, batch: int, variant: Variant
+) -> None:
+    for case in conv_cases(geometry, B, batch):
+        module = emit_kernel(case.kernel, variant)
+        case.check(adapter.run_module(module, case.buffers, case.batch))
+
+
+@pytest.mark.parametrize("name", [name for name in TEMPLATES if "x8" in name])
+@pytest.mark.parametrize(
+    "geometry", [GEOMETRIES[2][0], GEOMETRIES[3][0], GEOMETRIES[5][0]], ids=str
+)
+def test_a_convolution_by_every_template(adapter: Adapter, geometry: Geometry, name: str) -> None:
+    """Windows that overlap and windows that do not, whichever template is chosen."""
+    for case in conv_cases(geometry, B, 3):
+        contraction = contraction_of(spell(case.kernel))
+        assert contraction is not None
+        module = emit_template(contraction, TEMPLATES[name])
+        case.check(adapter.run_module(module, case.buffers, 3))
 
 
 @pytest.mark.parametrize(("ta", "tb"), LAYOUTS)

@@ -1,0 +1,112 @@
+"""Times WGSL modules in a headless Chromium, on its GPU or on SwiftShader."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from playwright.sync_api import sync_playwright
+
+from hearth.bundle.dtypes import to_device
+from hearth.bundle.read import Bundle
+from hearth.bundle.wgsl import split_modules, workgroup_count
+from hearth.runtime.browser import find_browser, has_gpu, launch_flags
+from hearth.runtime.plan import Plan, make_plan
+from hearth.serve import Server
+
+MAX_GRID = 65535
+# Without it Chromium rounds timestamps to a tenth of a millisecond.
+EXACT_TIMESTAMPS = "--enable-webgpu-developer-features"
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """A module of a request, its workgroups, and what it binds: offsets and sizes in bytes."""
+
+    module: int
+    workgroups: int
+    bindings: tuple[tuple[int, int], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        counts = [min(self.workgroups, MAX_GRID), -(-self.workgroups // MAX_GRID)]
+        return {"module": self.module, "counts": counts, "bindings": self.bindings}
+
+
+@dataclass(frozen=True)
+class Times:
+    compile_ms: float
+    step_ms: list[float]
+    kernels_ms: list[float]
+
+
+class Gpu:
+    """One Chromium for all measurements of a run."""
+
+    def __enter__(self) -> Self:
+        script = Path(__file__).with_name("webgpu_timing.js")
+        page = b'<!doctype html><script src="/timing.js"></script>'
+        self._server = Server({"/index.html": page, "/timing.js": script})
+        self._playwright = sync_playwright().start()
+        executable = find_browser(self._playwright.chromium.executable_path)
+        flags = launch_flags("webgpu", software_gpu=not has_gpu())
+        self._browser = self._playwright.chromium.launch(
+            executable_path=executable, headless=False,
+            args=["--headless=new", *flags, EXACT_TIMESTAMPS],
+        )  # fmt: skip
+        self._page = self._browser.new_page()
+        self._page.goto(f"{self._server.url}index.html")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self._browser.close()
+        self._playwright.stop()
+        self._server.close()
+
+    def times(self, modules: Sequence[str], dispatches: Sequence[Dispatch], *, batch: int,
+              arena_bytes: int, data: Mapping[int, Any], rounds: int = 5,
+              seconds: float = 0.5) -> Times:  # fmt: skip
+        """Of all dispatches as a step, and of each; `data` are arrays by their place in bytes."""
+        found = self._page.evaluate("request => measure(request)", {
+            "modules": modules,
+            "dispatches": [d.as_json() for d in dispatches],
+            "arenaBytes": max(arena_bytes, 256),
+            "segments": [[at, _base64(a.tobytes())] for at, a in data.items() if a.any()],
+            "batch": batch, "rounds": rounds, "seconds": seconds,
+        })  # fmt: skip
+        return Times(**found)
+
+    def step(self, bundle: Bundle, arrays: Mapping[int, Any], batch: int, *, rounds: int = 5,
+             seconds: float = 0.5) -> Times:  # fmt: skip
+        """Of one training step of a bundle; `arrays` are its inputs by buffer."""
+        manifest = bundle.manifest
+        assert manifest.wgsl is not None
+        modules = split_modules(bundle.file(manifest.wgsl.file).decode())
+        plan = make_plan(manifest, batch)
+        steps = manifest.programs["train"].steps
+        kernels = sorted({step.kernel for step in steps})
+        dispatches = [
+            Dispatch(kernels.index(step.kernel),
+                     workgroup_count(manifest.kernels[step.kernel], batch),
+                     bindings(plan, step.buffers))
+            for step in steps
+        ]  # fmt: skip
+        state = bundle.initial_state()
+        data = {s.offset: to_device(state[s.name], s.name) for s in manifest.state}
+        data |= {plan.offsets[buffer]: array for buffer, array in arrays.items()}
+        sources = [modules[manifest.kernels[k].name] for k in kernels]
+        return self.times(sources, dispatches, batch=batch, arena_bytes=plan.arena_bytes,
+                          data=data, rounds=rounds, seconds=seconds)  # fmt: skip
+
+
+def bindings(plan: Plan, buffers: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Ranges as the runtime binds them: whole vectors."""
+    return tuple((plan.offsets[b], max(16, -(-plan.sizes[b] // 16) * 16)) for b in buffers)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()

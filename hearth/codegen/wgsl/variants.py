@@ -1,0 +1,26 @@
+"""The variants in which kernels are written, for devices that differ.
+
+What is right for most GPUs is `GENERAL`, and every kernel has it.  A bundle has another variant of
+a kernel where its text differs; a runtime takes one by what the adapter is, or by measurement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    name: str
+    features: tuple[str, ...] = ()  # of WebGPU, that the modules need
+    is_for_software: bool = False  # few threads with much to do each, no workgroup memory
+    has_small_tiles: bool = False  # where registers are few
+
+
+GENERAL = Variant("general")
+# In the order in which a runtime prefers them where nothing was measured.
+VARIANTS = (
+    Variant("quads", ("subgroups",), is_for_software=True),
+    Variant("software", is_for_software=True),
+    Variant("small-tiles", has_small_tiles=True),
+)
