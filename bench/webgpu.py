@@ -13,7 +13,7 @@ from playwright.sync_api import sync_playwright
 
 from hearth.bundle.dtypes import to_device
 from hearth.bundle.read import Bundle
-from hearth.bundle.wgsl import split_modules, workgroup_count
+from hearth.bundle.wgsl import modules_of, workgroup_count
 from hearth.runtime.browser import find_browser, has_gpu, launch_flags
 from hearth.runtime.plan import Plan, make_plan
 from hearth.serve import Server
@@ -80,18 +80,17 @@ class Gpu:
         })  # fmt: skip
         return Times(**found)
 
-    def step(self, bundle: Bundle, arrays: Mapping[int, Any], batch: int, *, rounds: int = 5,
-             seconds: float = 0.5) -> Times:  # fmt: skip
+    def step(self, bundle: Bundle, arrays: Mapping[int, Any], batch: int, *, variant: str,
+             rounds: int = 5, seconds: float = 0.5) -> Times:  # fmt: skip
         """Of one training step of a bundle; `arrays` are its inputs by buffer."""
         manifest = bundle.manifest
-        assert manifest.wgsl is not None
-        modules = split_modules(bundle.file(manifest.wgsl.file).decode())
+        modules, workgroups = modules_of(bundle, variant)
         plan = make_plan(manifest, batch)
         steps = manifest.programs["train"].steps
         kernels = sorted({step.kernel for step in steps})
         dispatches = [
             Dispatch(kernels.index(step.kernel),
-                     workgroup_count(manifest.kernels[step.kernel], batch),
+                     workgroup_count(workgroups[manifest.kernels[step.kernel].name], batch),
                      bindings(plan, step.buffers))
             for step in steps
         ]  # fmt: skip

@@ -126,7 +126,7 @@ def _program(manifest: Manifest, name: str, program: Program, batch: int) -> Ite
         kernel = manifest.kernels[step.kernel]
         touched = sum(buffer_bytes(manifest, b, batch) for b in step.buffers)
         shapes = " ".join(_buffer(manifest, b) for b in step.buffers)
-        row = (str(index), kernel.name, f"{workgroup_count(kernel, batch):,}")
+        row = (str(index), kernel.name, f"{workgroup_count(kernel.workgroups, batch):,}")
         rows.append((*row, human_bytes(touched), shapes))
     yield from table(rows, right=frozenset({0, 2, 3}))
 

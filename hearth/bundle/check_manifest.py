@@ -34,6 +34,8 @@ def _files(manifest: Manifest) -> Iterator[Breach]:
         named["schedule.file"] = manifest.schedule.file
     if manifest.wgsl:
         named["wgsl.file"] = manifest.wgsl.file
+        for i, own in enumerate(manifest.wgsl.variants or ()):
+            named[f"wgsl.variants[{i}].file"] = own.file
     for i, variant in enumerate(manifest.wasm.variants if manifest.wasm else ()):
         named[f"wasm.variants[{i}].file"] = variant.file
     for path, file in named.items():
@@ -98,6 +100,13 @@ def _kernels(manifest: Manifest) -> Iterator[Breach]:
         for j, factor in enumerate(kernel.workgroups):
             if factor.per < 1:
                 yield f"kernels[{i}].workgroups[{j}].per", f"{factor.per} is not positive"
+    for i, variant in enumerate((manifest.wgsl and manifest.wgsl.variants) or ()):
+        for name, factors in variant.workgroups.items():
+            path = f"wgsl.variants[{i}].workgroups.{name}"
+            if name not in seen:
+                yield path, "there is no such kernel"
+            if any(factor.per < 1 for factor in factors):
+                yield path, "a factor is not positive"
 
 
 def _programs(manifest: Manifest) -> Iterator[Breach]:

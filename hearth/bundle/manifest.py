@@ -21,6 +21,7 @@ FileDtype = Literal["float32", "int64", "int32", "bool", "uint32"]
 DeviceDtype = Literal["float32", "int32", "uint32", "bool"]
 StateRole = Literal["parameter", "buffer", "optimizer", "constant", "seed", "step", "workspace"]
 InputRole = Literal["input", "target", "hyper"]
+WebgpuFeature = Literal["subgroups"]
 WasmFeature = Literal["simd128", "relaxed-simd", "threads"]
 OutputRole = Literal["loss", "output", "metric", "gradient", "norm"]
 Accuracy = Literal["fast", "strict"]
@@ -158,8 +159,23 @@ class Wasm:
 
 
 @dataclass(frozen=True, slots=True)
+class WgslVariant:
+    """Other modules for some of the kernels, by name, with their workgroups.
+
+    For devices with all `features`; `software` where they suit a device in software.
+    """
+
+    name: str
+    file: str
+    features: tuple[WebgpuFeature, ...]
+    software: bool
+    workgroups: dict[str, tuple[Workgroups, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Wgsl:
     file: str
+    variants: tuple[WgslVariant, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

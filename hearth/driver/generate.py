@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hearth.bundle.manifest import Accuracy, Wasm, WasmFeature, WasmVariant, Wgsl, Workgroups
+from hearth.bundle.manifest import (
+    Accuracy,
+    Wasm,
+    WasmFeature,
+    WasmVariant,
+    Wgsl,
+    WgslVariant,
+    Workgroups,
+)
 from hearth.codegen.wasm import METHODS, Features, emit_modules
 from hearth.codegen.wasm.conv_methods import choice_of
-from hearth.codegen.wgsl import emit_kernel
+from hearth.codegen.wgsl import VARIANTS, WgslKernel, emit_kernel
 from hearth.driver.assemble import Assembly
 from hearth.errors import InvalidInputError
 
@@ -62,8 +70,7 @@ def generate(
     if "wasm" in backends:
         wasm = _generate_wasm(assembly, accuracy, wasm_variants, files)
     if "webgpu" in backends:
-        wgsl = Wgsl(WGSL_FILE)
-        files[WGSL_FILE], workgroups = _generate_wgsl(assembly)
+        wgsl, workgroups = _generate_wgsl(assembly, files)
     return Generated(files, workgroups, wasm, wgsl, _kept(assembly, backends, accuracy))
 
 
@@ -86,10 +93,34 @@ def _generate_wasm(
     return Wasm(variants, max(module.scratch_bytes for module in modules))
 
 
-def _generate_wgsl(assembly: Assembly) -> tuple[bytes, tuple[tuple[Workgroups, ...], ...]]:
-    sources, workgroups = [], []
-    for kernel in assembly.kernels:
-        code = emit_kernel(replace(kernel, origin=""))
-        sources.append(f"// kernel: {kernel.name}\n{code.source.strip()}\n")
-        workgroups.append(tuple(Workgroups(extent, per) for extent, per in code.workgroups))
-    return "\n".join(sources).encode(), tuple(workgroups)
+def _generate_wgsl(
+    assembly: Assembly, files: dict[str, bytes]
+) -> tuple[Wgsl, tuple[tuple[Workgroups, ...], ...]]:
+    """What every device can use, and variants of the kernels that they have another text for."""
+    plain = [replace(kernel, origin="") for kernel in assembly.kernels]
+    general = {kernel.name: emit_kernel(kernel) for kernel in plain}
+    files[WGSL_FILE] = _wgsl_text(general)
+    variants = []
+    for variant in VARIANTS:
+        modules = {kernel.name: emit_kernel(kernel, variant) for kernel in plain}
+        own = {n: m for n, m in modules.items() if m.source != general[n].source}
+        if own:
+            file = f"kernels.{variant.name}.wgsl"
+            files[file] = _wgsl_text(own)
+            workgroups = {name: _workgroups(module) for name, module in own.items()}
+            variants.append(
+                WgslVariant(
+                    variant.name, file, variant.features, variant.is_for_software, workgroups
+                )
+            )
+    wgsl = Wgsl(WGSL_FILE, tuple(variants) or None)
+    return wgsl, tuple(_workgroups(module) for module in general.values())
+
+
+def _wgsl_text(modules: Mapping[str, WgslKernel]) -> bytes:
+    parts = (f"// kernel: {name}\n{m.source.strip()}\n" for name, m in modules.items())
+    return "\n".join(parts).encode()
+
+
+def _workgroups(module: WgslKernel) -> tuple[Workgroups, ...]:
+    return tuple(Workgroups(extent, per) for extent, per in module.workgroups)

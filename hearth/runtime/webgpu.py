@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from hearth.bundle.manifest import Kernel, Program
 from hearth.bundle.memory import ALIGNMENT_BYTES
 from hearth.bundle.read import Bundle
-from hearth.bundle.wgsl import split_modules, workgroup_count
+from hearth.bundle.wgsl import GENERAL, modules_of, workgroup_count
 from hearth.errors import BackendError, BundleFormatError, DeviceLostError, OutOfMemoryError
 from hearth.runtime.plan import Plan
 
+VARIANT_VARIABLE = "HEARTH_WEBGPU_VARIANT"  # of kernels, as "quads"
 ADAPTER_VARIABLE = "HEARTH_WEBGPU_ADAPTER"  # part of an adapter's name, as "llvmpipe"
 MAX_GRID = 65535  # workgroups along one dimension of a dispatch
 MAX_STORAGE_BINDINGS = 8  # the baseline of WebGPU
@@ -37,15 +38,11 @@ SUBGROUPS = "subgroup"  # wgpu's name for the feature
 class WebgpuDevice:
     """Implements `Device`."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, variant: str | None = None) -> None:
+        """`variant` is one of the bundle's, "general" or, by default, what the environment says."""
         self._manifest = bundle.manifest
-        if bundle.manifest.wgsl is None:
-            raise BackendError(
-                f"{bundle.path} was compiled without WebGPU",
-                remedy='compile it with backends=("webgpu", "wasm")',
-            )
-        text = bundle.file(bundle.manifest.wgsl.file).decode()
-        self._modules = split_modules(text)
+        name = variant or os.environ.get(VARIANT_VARIABLE, GENERAL)
+        self._modules, self._workgroups = modules_of(bundle, name)
         self._adapter = find_adapter()
         self._device = open_device(self._adapter)
         self._layouts: dict[tuple[str, int], Any] = {}
@@ -144,7 +141,8 @@ class WebgpuDevice:
         compute = encoder.begin_compute_pass()
         compute.set_bind_group(1, self._batch_group())
         for step, group in zip(program.steps, groups, strict=True):
-            count = workgroup_count(self._manifest.kernels[step.kernel], batch)
+            name = self._manifest.kernels[step.kernel].name
+            count = workgroup_count(self._workgroups[name], batch)
             compute.set_pipeline(self._pipeline(step.kernel, len(step.buffers)))
             compute.set_bind_group(0, group)
             compute.dispatch_workgroups(min(count, MAX_GRID), -(-count // MAX_GRID), 1)

@@ -31,11 +31,11 @@ def compiled() -> Compiled:
 def break_kernels(compiled: Compiled, path: Path, *, wgsl: bool, wasm: bool = False) -> Path:
     """A bundle with wrong kernels and right checksums, as a bad driver would compute."""
     files = dict(compiled.files)
-    if wgsl:
-        head, first, *others = re.split(r"(?m)^(?=// kernel: )", files["kernels.wgsl"].decode())
+    for name in [n for n in files if wgsl and n.endswith(".wgsl")]:
+        head, first, *others = re.split(r"(?m)^(?=// kernel: )", files[name].decode())
         first, count = re.subn(r"(p3\[[^\]]*\]) = (.+);", r"\1 = 1.01 * (\2);", first)
         assert count
-        files["kernels.wgsl"] = "".join((head, first, *others)).encode()
+        files[name] = "".join((head, first, *others)).encode()
     if wasm:
         # Adam's epsilon becomes large: every update is far too small.
         old, new = (np.float32(v).tobytes() for v in (1e-8, 10.0))

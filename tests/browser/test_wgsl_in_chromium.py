@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
-from hearth.codegen.wgsl import WgslKernel, emit_kernel
-from hearth.codegen.wgsl.choose import BLOCKS, TILES
+from hearth.codegen.wgsl import VARIANTS, Variant, WgslKernel, emit_kernel
+from hearth.codegen.wgsl.choose import TEMPLATES, emit_template
 from hearth.codegen.wgsl.contraction import contraction_of
 from hearth.codegen.wgsl.rewrite import spell
-from hearth.codegen.wgsl.shared_sum import emit_shared_sum
-from hearth.codegen.wgsl.tiles import Tile, emit_tiles
+from hearth.codegen.wgsl.variants import GENERAL
 from hearth.ir import build
 from hearth.ir.dim import B
 from hearth.ir.dtype import BOOL, FLOAT32, INT32, STORED_AS, UINT32
@@ -48,7 +47,8 @@ Array = Any
 _RUN = """
 async (cases) => {
   const adapter = await navigator.gpu.requestAdapter();
-  const device = await adapter.requestDevice();
+  const requiredFeatures = ["subgroups"].filter((name) => adapter.features.has(name));
+  const device = await adapter.requestDevice({ requiredFeatures });
   const decode = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const encode = (bytes) => {
     let text = "";
@@ -160,8 +160,8 @@ def run_all(page: Page, given: list[tuple[Case, WgslKernel]]) -> None:
     assert not failures, "\n".join(failures)
 
 
-def run_generated(page: Page, cases: list[Case]) -> None:
-    run_all(page, [(case, emit_kernel(case.kernel)) for case in cases])
+def run_generated(page: Page, cases: list[Case], variant: Variant = GENERAL) -> None:
+    run_all(page, [(case, emit_kernel(case.kernel, variant)) for case in cases])
 
 
 def scalar_case(op: str, dtype: str) -> Case:
@@ -217,7 +217,8 @@ def test_reductions_rows_and_windows(empty_page: Page) -> None:
     run_generated(empty_page, cases)
 
 
-def test_products_and_convolutions(empty_page: Page) -> None:
+@pytest.mark.parametrize("variant", [GENERAL, *VARIANTS], ids=lambda variant: variant.name)
+def test_products_and_convolutions(empty_page: Page, variant: Variant) -> None:
     cases = [
         *dot_cases(B, 128, 784, ta=False, tb=True, batch=5),
         *dot_cases(128, 784, B, ta=True, tb=False, batch=32),
@@ -226,16 +227,15 @@ def test_products_and_convolutions(empty_page: Page) -> None:
         *conv_cases(Geometry.plain(32, 64, (13, 13), (3, 3)), B, 2),
         *conv_cases(Geometry(6, 8, (9, 11), (3, 3), (2, 2), (1, 1), (2, 1), groups=2), B, 5),
     ]
-    run_generated(empty_page, cases)
+    run_generated(empty_page, cases, variant)
 
 
-@pytest.mark.parametrize("template", [*TILES, *BLOCKS], ids=str)
-def test_every_template(empty_page: Page, template: Any) -> None:
-    emit: Any = emit_tiles if isinstance(template, Tile) else emit_shared_sum
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_template(empty_page: Page, name: str) -> None:
     given = []
     for m, n, k in ((67, 131, 19), (64, 128, 16)):
         (case,) = dot_cases(m, n, k, ta=False, tb=True, batch=1)
         contraction = contraction_of(spell(case.kernel))
         assert contraction is not None
-        given.append((case, emit(contraction, template)))
+        given.append((case, emit_template(contraction, TEMPLATES[name])))
     run_all(empty_page, given)

@@ -22,6 +22,7 @@ from hearth.bundle.manifest import (
     Wasm,
     WasmVariant,
     Wgsl,
+    WgslVariant,
     Workgroups,
 )
 from hearth.bundle.safetensors import encode_safetensors
@@ -77,7 +78,18 @@ MANIFEST = Manifest(
     random=1,
     optimizer=Optimizer("Adam", (OptimizerGroup(1e-3, ("fc.weight", "fc.bias"), {"eps": 1e-8}),)),
     wasm=Wasm((WasmVariant("program.wasm", ("simd128", "threads")),), 4096),
-    wgsl=Wgsl("kernels.wgsl"),
+    wgsl=Wgsl(
+        "kernels.wgsl",
+        (
+            WgslVariant(
+                "quads",
+                "kernels.quads.wgsl",
+                ("subgroups",),
+                software=True,
+                workgroups={"fc_forward": (Workgroups(B, 4),)},
+            ),
+        ),
+    ),
     golden=Golden("golden.safetensors", 8, 0),
 )
 
@@ -104,5 +116,6 @@ def files() -> dict[str, bytes]:
         "constants.safetensors": encode_safetensors({"mask": np.array([True, False, True])}),
         "program.wasm": b"\0asm",
         "kernels.wgsl": b"// kernel: fc_forward\n",
+        "kernels.quads.wgsl": b"// kernel: fc_forward\n",
         "golden.safetensors": encode_safetensors({}),
     }

@@ -17,7 +17,8 @@ OBJECTS: dict[type, dict[str, Any]] = {
     m.Manifest: SCHEMA,
     m.OptimizerGroup: SCHEMA["$defs"]["optimizer"]["properties"]["groups"]["items"],
     m.WasmVariant: SCHEMA["$defs"]["wasm"]["properties"]["variants"]["items"],
-    m.Workgroups: SCHEMA["$defs"]["kernel"]["properties"]["workgroups"]["items"],
+    m.WgslVariant: SCHEMA["$defs"]["wgsl"]["properties"]["variants"]["items"],
+    m.Workgroups: SCHEMA["$defs"]["workgroups"]["items"],
     m.Step: SCHEMA["$defs"]["program"]["properties"]["steps"]["items"],
     **{
         kind: SCHEMA["$defs"][name]

@@ -9,7 +9,7 @@ from hearth.ir.dim import B, Dim
 
 def test_workgroups_are_a_product_of_rounded_quotients() -> None:
     kernel = Kernel("k", (Workgroups(10 * B, 64), Workgroups(Dim.of(7), 2)))
-    assert [workgroup_count(kernel, batch) for batch in (1, 6, 7)] == [4, 4, 8]
+    assert [workgroup_count(kernel.workgroups, batch) for batch in (1, 6, 7)] == [4, 4, 8]
 
 
 def test_kernel_texts_are_split_at_their_markers() -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
+import hearth
 from hearth.bundle.manifest import Step
 from hearth.bundle.read import Bundle, read_bundle
+from hearth.bundle.wgsl import GENERAL
+from hearth.codegen.wgsl import VARIANTS
 from hearth.errors import BackendError, BundleFormatError, OutOfMemoryError
 from hearth.runtime.bundle_runner import BundleRunner
 from hearth.runtime.plan import make_plan
@@ -209,3 +215,34 @@ def test_a_compiled_step_equals_the_reference(tmp_path: Any) -> None:
         np.testing.assert_allclose(weights[1][name], value, atol=1e-4, err_msg=name)
     for runner in runners:
         runner.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A convolution and a product of sizes that no template divides."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(294, 5))
+    step = hearth.TrainStep(model, nn.CrossEntropyLoss(), torch.optim.SGD(model.parameters(), 0.1))
+    x, y = torch.zeros(3, 2, 7, 7), torch.zeros(3, dtype=torch.long)
+    path = tmp_path_factory.mktemp("variants") / "bundle"
+    hearth.compile(step, x, y, backends=("webgpu",)).save(path, runtime=False)
+    return path
+
+
+@pytest.mark.parametrize("variant", [v.name for v in VARIANTS if v.is_for_software])
+def test_a_variant_trains_as_the_general_kernels_do(folder: Path, variant: str) -> None:
+    random = np.random.default_rng(0)
+    x, y = random.standard_normal((9, 2, 7, 7)).astype(np.float32), random.integers(0, 5, 9)
+    found = []
+    for name in (GENERAL, variant):
+        bundle = read_bundle(folder)
+        with BundleRunner(bundle, WebgpuDevice(bundle, name)) as runner:
+            found.append([runner.train_batch((x,), (y,)).loss for _ in range(4)])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+
+
+def test_a_variant_that_a_bundle_does_not_have_is_refused_by_name(folder: Path) -> None:
+    with pytest.raises(
+        BackendError, match=r"no kernels called 'other'(.|\n)*take one of general, "
+    ):
+        WebgpuDevice(read_bundle(folder), "other")

@@ -2,6 +2,10 @@
 
 Nothing is staged in workgroup memory and no thread waits for another.  That is the fastest where
 workgroup memory is ordinary memory, as in software, and where a product is too small for tiles.
+
+With quads four threads, neighbours in their subgroup, have the same rows: each reads a quarter and
+gives it to the others.  That takes neighbours in the workgroup to be neighbours in the subgroup,
+which WGSL does not promise; a device where it is not so fails the recorded step.
 """
 
 from __future__ import annotations

@@ -7,12 +7,13 @@ a kernel where its text differs; a runtime takes one by what the adapter is, or 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
     name: str
-    features: tuple[str, ...] = ()  # of WebGPU, that the modules need
+    features: tuple[Literal["subgroups"], ...] = ()  # of WebGPU, that the modules need
     is_for_software: bool = False  # few threads with much to do each, no workgroup memory
     has_small_tiles: bool = False  # where registers are few
 

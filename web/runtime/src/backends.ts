@@ -30,10 +30,11 @@ export interface Candidates {
 
 export async function candidates(
   bundle: Bundle, choice: BackendChoice, threads = defaultThreads(), softwareGpu = false,
+  gpuKernels?: string,
 ): Promise<Candidates> {
   const isAsked = choice === "webgpu";
   const gpu = choice === "wasm"
-    ? undefined : await webGpuCandidate(bundle, isAsked, isAsked || softwareGpu);
+    ? undefined : await webGpuCandidate(bundle, isAsked, isAsked || softwareGpu, gpuKernels);
   const features = wasmFeatures();
   if (threads === 1) features.delete("threads");
   const variants = (bundle.manifest.wasm?.variants ?? []).filter((variant) =>
@@ -48,13 +49,13 @@ export async function candidates(
 
 /** WebGPU; where nobody asked for it, only if there is code and an adapter for it. */
 async function webGpuCandidate(
-  bundle: Bundle, isAsked: boolean, allowSoftware: boolean,
+  bundle: Bundle, isAsked: boolean, allowSoftware: boolean, gpuKernels?: string,
 ): Promise<Candidate | undefined> {
   const name = "WebGPU";
   try {
     const adapter = await requestAdapter(allowSoftware);
     if (!isAsked && !bundle.manifest.wgsl) return undefined;
-    return { name, open: (batch) => openWebGpu(bundle, adapter, batch) };
+    return { name, open: (batch) => openWebGpu(bundle, adapter, batch, gpuKernels) };
   } catch (error) {
     if (!(error instanceof BackendError)) throw error;
     return isAsked ? { name, open: () => Promise.reject(error) } : undefined;

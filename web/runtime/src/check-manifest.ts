@@ -101,12 +101,20 @@ function checkSlotOwners({ buffers, programs }: Manifest): void {
   }
 }
 
-function checkFiles({ files, wasm, wgsl, golden, schedule }: Manifest): void {
+function checkFiles({ files, kernels, wasm, wgsl, golden, schedule }: Manifest): void {
   const named: [string, string][] = (wasm?.variants ?? []).map(
     ({ file }, i) => [`wasm.variants[${String(i)}].file`, file],
   );
   if (wgsl) named.push(["wgsl.file", wgsl.file]);
   if (schedule) named.push(["schedule.file", schedule.file]);
+  for (const [i, variant] of (wgsl?.variants ?? []).entries()) {
+    const path = `wgsl.variants[${String(i)}]`;
+    named.push([`${path}.file`, variant.file]);
+    for (const name of Object.keys(variant.workgroups)) {
+      const known = kernels.some((kernel) => kernel.name === name);
+      check(known, `${path}.workgroups.${name}`, "there is no such kernel");
+    }
+  }
   if (golden) named.push(["golden.file", golden.file]);
   for (const [path, file] of named) {
     check(Object.hasOwn(files, file), path, `"${file}" is not listed in files`);

@@ -19,6 +19,8 @@ export interface DeviceInfo {
   readonly threads: number;
   /** The graphics adapter, or the WebAssembly features in use. */
   readonly adapter: string;
+  /** On WebGPU: "general", "measured", or the variant of the kernels. */
+  readonly kernels?: string;
   /** The largest batch that memory is planned for; a larger one makes a new plan. */
   readonly batchSize: number;
   /** Memory of the arena in bytes. */

@@ -19,6 +19,7 @@ export const STATE_ROLES = [
 export const INPUT_ROLES = ["input", "target", "hyper"] as const;
 export const OUTPUT_ROLES = ["loss", "output", "metric", "gradient", "norm"] as const;
 export const WASM_FEATURES = ["simd128", "relaxed-simd", "threads"] as const;
+export const WEBGPU_FEATURES = ["subgroups"] as const;
 
 export type FileDtype = (typeof FILE_DTYPES)[number];
 export type DeviceDtype = (typeof DEVICE_DTYPES)[number];
@@ -26,6 +27,7 @@ export type StateRole = (typeof STATE_ROLES)[number];
 export type InputRole = (typeof INPUT_ROLES)[number];
 export type OutputRole = (typeof OUTPUT_ROLES)[number];
 export type WasmFeature = (typeof WASM_FEATURES)[number];
+export type WebGpuFeature = (typeof WEBGPU_FEATURES)[number];
 
 export interface FileEntry {
   bytes: number;
@@ -126,6 +128,15 @@ export interface Wasm {
   scratch_bytes: number;
 }
 
+/** Other modules for some of the kernels, by name; `software` where they suit such a device. */
+export interface WgslVariant {
+  name: string;
+  file: string;
+  features: readonly WebGpuFeature[];
+  software: boolean;
+  workgroups: Readonly<Record<string, readonly Workgroups[]>>;
+}
+
 export const ACCURACIES = ["fast", "strict"] as const;
 
 export interface Golden {
@@ -149,7 +160,7 @@ export interface Manifest {
   optimizer?: Optimizer;
   schedule?: ScheduleEntry;
   wasm?: Wasm;
-  wgsl?: { file: string };
+  wgsl?: { file: string; variants?: readonly WgslVariant[] };
   golden?: Golden;
   accuracy?: (typeof ACCURACIES)[number];
 }

@@ -26,6 +26,11 @@ export interface EngineOptions {
   batchSize?: number;
   /** Lets `auto` consider a GPU that is software: for tests. */
   softwareGpu?: boolean;
+  /**
+   * Which WebGPU kernels: "general", "measured" or the name of a variant; by default what suits
+   * the device, measured once where it is hardware.
+   */
+  gpuKernels?: string;
 }
 
 export interface Opened {
@@ -45,7 +50,7 @@ export async function openExecutor(
   const bundle = await Bundle.open(source);
   const parts = await readParts(bundle);
   const { first, challenger } = await candidates(
-    bundle, options.backend ?? "auto", options.threads, options.softwareGpu);
+    bundle, options.backend ?? "auto", options.threads, options.softwareGpu, options.gpuKernels);
   const executor = await firstGood(bundle, parts, options, first, warn);
   return {
     executor,

@@ -9,7 +9,7 @@ import type { Extent } from "./dims.ts";
 import { BundleFormatError } from "./errors.ts";
 import {
   ACCURACIES, DEVICE_DTYPES, FILE_DTYPES, FORMAT, INPUT_ROLES, INTERVALS, OUTPUT_ROLES, STATE_ROLES,
-  VERSION, WASM_FEATURES, type Manifest, type Optimizer,
+  VERSION, WASM_FEATURES, WEBGPU_FEATURES, type Manifest, type Optimizer,
 } from "./manifest.ts";
 import { checkManifest } from "./check-manifest.ts";
 
@@ -155,9 +155,14 @@ const state = object(
 const buffer = object(
   { dtype: oneOf(DEVICE_DTYPES), shape: list(extent) }, { offset: count, slot: count },
 );
-const kernel = object(
-  { name: text, workgroups: list(object({ extent, per: positive })) },
-);
+const workgroups = list(object({ extent, per: positive }));
+const kernel = object({ name: text, workgroups });
+const wgsl = object({ file: text }, {
+  variants: list(object({
+    name: text, file: text, features: list(oneOf(WEBGPU_FEATURES)), software: flag,
+    workgroups: record(workgroups),
+  })),
+});
 const input = object(
   {
     name: text, role: oneOf(INPUT_ROLES), dtype: oneOf(FILE_DTYPES), shape: list(extent),
@@ -192,8 +197,7 @@ const manifest: Reader<Manifest> = object(
     programs: record(program), random: count,
   },
   {
-    optimizer, schedule: object({ file: text, interval: oneOf(INTERVALS) }),
-    wasm, wgsl: object({ file: text }),
+    optimizer, schedule: object({ file: text, interval: oneOf(INTERVALS) }), wasm, wgsl,
     golden: object({ file: text, batch: positive, seed: count }),
     accuracy: oneOf(ACCURACIES),
   },

@@ -88,7 +88,7 @@ function dispatches(
   name: string, program: Program,
 ): Dispatch[] {
   return program.steps.map((step) => {
-    const kernel = manifest.kernels[step.kernel];
+    const kernel = kernels.kernels[step.kernel];
     const pipeline = kernels.pipelines[step.kernel];
     const layout = kernels.layouts.get(step.buffers.length);
     if (!kernel || !pipeline || !layout) throw new InternalError("a step has no kernel");

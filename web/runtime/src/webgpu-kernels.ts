@@ -7,9 +7,12 @@
 
 import { BackendError, BundleFormatError, reasonOf } from "./errors.ts";
 import type { Kernel, Manifest } from "./manifest.ts";
+import type { KernelSet } from "./webgpu-variants.ts";
 
 export interface Kernels {
   pipelines: readonly GPUComputePipeline[];
+  /** How each is dispatched. */
+  kernels: readonly Kernel[];
   /** By number of bindings. */
   layouts: ReadonlyMap<number, GPUBindGroupLayout>;
   uniformLayout: GPUBindGroupLayout;
@@ -17,27 +20,25 @@ export interface Kernels {
 
 /** All kernels of the manifest, compiled; BackendError shows the line that was refused. */
 export async function compileKernels(
-  device: GPUDevice, manifest: Manifest, text: string,
+  device: GPUDevice, manifest: Manifest, { sources, kernels: own }: KernelSet,
 ): Promise<Kernels> {
-  const sources = splitKernels(text);
+  const kernels = manifest.kernels.map((kernel, i) => own[i] ?? kernel);
   const counts = bindingCounts(manifest);
   const layouts = new Map<number, GPUBindGroupLayout>();
   for (const count of counts.values()) {
     if (!layouts.has(count)) layouts.set(count, storageLayout(device, count));
   }
-  const uniformLayout = device.createBindGroupLayout({
-    entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: "uniform" } }],
-  });
-  const pipelines = await Promise.all(manifest.kernels.map((kernel, i) => {
+  const sizeLayout = uniformLayout(device);
+  const pipelines = await Promise.all(kernels.map((kernel, i) => {
     const code = sources.get(kernel.name);
     if (code === undefined) {
       throw new BundleFormatError(`${manifest.wgsl?.file ?? "WGSL"} has no kernel ${kernel.name}`);
     }
     const storage = layouts.get(counts.get(i) ?? 0) ?? storageLayout(device, 0);
-    const layout = device.createPipelineLayout({ bindGroupLayouts: [storage, uniformLayout] });
+    const layout = device.createPipelineLayout({ bindGroupLayouts: [storage, sizeLayout] });
     return compile(device, kernel, code, layout);
   }));
-  return { pipelines, layouts, uniformLayout };
+  return { pipelines, kernels, layouts, uniformLayout: sizeLayout };
 }
 
 /** The modules of a file by kernel name: a line `// kernel: NAME` begins each. */
@@ -64,7 +65,15 @@ function bindingCounts(manifest: Manifest): Map<number, number> {
   return counts;
 }
 
-function storageLayout(device: GPUDevice, count: number): GPUBindGroupLayout {
+/** The layout of group 1: the batch size. */
+export function uniformLayout(device: GPUDevice): GPUBindGroupLayout {
+  return device.createBindGroupLayout({
+    entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: "uniform" } }],
+  });
+}
+
+/** The layout of group 0 for as many buffers. */
+export function storageLayout(device: GPUDevice, count: number): GPUBindGroupLayout {
   const entries = Array.from({ length: count }, (_, binding) => ({
     binding, visibility: GPUShaderStage.COMPUTE, buffer: { type: "storage" as const },
   }));

@@ -19,26 +19,28 @@ import type { Span } from "./state.ts";
 import { createArena, workgroupCounts, type Arena } from "./webgpu-arena.ts";
 import { compileKernels, type Kernels } from "./webgpu-kernels.ts";
 import { Readback } from "./webgpu-readback.ts";
+import { chooseKernels, featuresOf, usableVariants } from "./webgpu-variants.ts";
 
 const UNIFORM_BYTES = 16;
 
 /** A device for the WGSL of the bundle; BackendError says what is missing. */
 export async function openWebGpu(
-  bundle: Bundle, adapter: GPUAdapter, batch: number,
+  bundle: Bundle, adapter: GPUAdapter, batch: number, gpuKernels?: string,
 ): Promise<Device> {
   const { manifest } = bundle;
   if (!manifest.wgsl) throw new BackendError("the bundle was not compiled for WebGPU");
-  const text = await bundle.readText(manifest.wgsl.file);
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
   const gpu = await adapter.requestDevice({
+    requiredFeatures: featuresOf(usableVariants(manifest, adapter)),
     requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
   }).catch((error: unknown) => {
     throw new BackendError("the GPU gives no device", { why: reasonOf(error) });
   });
   try {
-    const kernels = await compileKernels(gpu, manifest, text);
+    const set = await chooseKernels(bundle, gpu, adapter, batch, gpuKernels);
+    const kernels = await compileKernels(gpu, manifest, set);
     const arena = await createArena(gpu, manifest, kernels, batch);
-    return new WebGpuDevice(manifest, gpu, adapterName(adapter), kernels, arena);
+    return new WebGpuDevice(manifest, gpu, adapterName(adapter), set.name, kernels, arena);
   } catch (error) {
     gpu.destroy();
     throw error;
@@ -72,6 +74,7 @@ class WebGpuDevice implements Device {
     private readonly manifest: Manifest,
     private readonly gpu: GPUDevice,
     private readonly adapter: string,
+    private readonly set: string,
     private readonly kernels: Kernels,
     private arena: Arena,
   ) {
@@ -95,7 +98,8 @@ class WebGpuDevice implements Device {
   get info(): DeviceInfo {
     const { batch, arenaBytes } = this.arena.plan;
     return {
-      backend: "webgpu", threads: 1, adapter: this.adapter, batchSize: batch, bytes: arenaBytes,
+      backend: "webgpu", threads: 1, adapter: this.adapter, kernels: this.set, batchSize: batch,
+      bytes: arenaBytes,
     };
   }
 

@@ -56,7 +56,8 @@ test("a memory plan that is refused leaves no buffer and no error scope behind",
   Object.assign(globalThis, { GPUBufferUsage: { STORAGE: 1, COPY_SRC: 2, COPY_DST: 4 } });
   const manifest = fixtureManifest();
   const layouts = new Map([1, 2, 3, 4, 5, 6].map((count) => [count, {}]));
-  const kernels = { pipelines: manifest.kernels.map(() => ({})), layouts } as unknown as Kernels;
+  const { kernels: own } = manifest;
+  const kernels = { pipelines: own.map(() => ({})), kernels: own, layouts } as unknown as Kernels;
   const none = { ...kernels, pipelines: [] };
   const cases = [
     [{}, none, InternalError, /a step has no kernel/],

@@ -1,0 +1,144 @@
+/**
+ * Measures kernels in their variants on the device, on memory of their own.
+ *
+ * The kernels of a training step take turns, the largest first, until time is up; what was not
+ * reached stays as it is.  A kernel that does not compile is no candidate.
+ */
+
+import type { Kernel, Manifest, Step } from "./manifest.ts";
+import { align, bufferBytes } from "./plan.ts";
+import type { KernelChoice } from "./tuning-cache.ts";
+import { workgroupCounts } from "./webgpu-arena.ts";
+import { storageLayout, uniformLayout } from "./webgpu-kernels.ts";
+import type { KernelSet } from "./webgpu-variants.ts";
+
+const LIMIT_MS = 1500;
+const ENOUGH_MS = 3; // of one timing: completion is reported late
+const MOST_REPEATS = 256;
+const ROUNDS = 3;
+const WORTHWHILE = 0.95; // of the time of the first set
+
+interface Candidate {
+  set: string;
+  pipeline: GPUComputePipeline;
+  counts: [number, number];
+}
+
+/** By kernel, the name of the set that is faster than the first one. */
+export async function measureKernels(
+  device: GPUDevice, manifest: Manifest, sets: readonly KernelSet[], batch: number,
+  limitMs = LIMIT_MS,
+): Promise<KernelChoice> {
+  const choice: Record<string, string> = {};
+  const end = performance.now() + limitMs;
+  for (const step of stepsBySize(manifest, batch)) {
+    if (performance.now() > end) break;
+    const name = manifest.kernels[step.kernel]?.name ?? "";
+    const winner = await fastest(device, manifest, sets, step, batch);
+    if (winner !== undefined && winner !== sets[0]?.name) choice[name] = winner;
+  }
+  return choice;
+}
+
+/** One step per kernel of the training program, or the first one; most bytes first. */
+function stepsBySize(manifest: Manifest, batch: number): Step[] {
+  const program = manifest.programs.train ?? Object.values(manifest.programs)[0];
+  const steps = new Map((program?.steps ?? []).map((step) => [step.kernel, step]));
+  const size = ({ buffers }: Step): number =>
+    buffers.reduce((sum, buffer) => sum + bufferBytes(manifest, buffer, batch), 0);
+  return [...steps.values()].sort((a, b) => size(b) - size(a));
+}
+
+async function fastest(
+  device: GPUDevice, manifest: Manifest, sets: readonly KernelSet[], step: Step, batch: number,
+): Promise<string | undefined> {
+  const own = sets.filter((set) => set.kernels[step.kernel]);
+  const sizes = step.buffers.map((buffer) =>
+    align(Math.max(1, bufferBytes(manifest, buffer, batch))));
+  const bytes = sizes.reduce((sum, size) => sum + size, 0);
+  const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
+  if (own.length < 2 || bytes > maxBufferSize) return undefined;
+  if (sizes.some((size) => size > maxStorageBufferBindingSize)) return undefined;
+  const layouts = [storageLayout(device, sizes.length), uniformLayout(device)] as const;
+  const candidates = await compileAll(device, layouts, own, step, batch);
+  const usage = GPUBufferUsage.STORAGE;
+  const memory = device.createBuffer({ label: "tuning", size: bytes, usage });
+  const uniform = device.createBuffer({
+    size: 16, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+  });
+  try {
+    device.queue.writeBuffer(uniform, 0, new Uint32Array([batch, 0, 0, 0]));
+    const groups = bind(device, layouts, memory, sizes, uniform);
+    return await compare(candidates, (candidate, repeats) =>
+      time(device, groups, candidate, repeats));
+  } finally {
+    memory.destroy();
+    uniform.destroy();
+  }
+}
+
+async function compileAll(
+  device: GPUDevice, bindGroupLayouts: readonly GPUBindGroupLayout[], sets: readonly KernelSet[],
+  { kernel: index }: Step, batch: number,
+): Promise<Candidate[]> {
+  const layout = device.createPipelineLayout({ bindGroupLayouts: [...bindGroupLayouts] });
+  const found = await Promise.all(sets.map(async (set): Promise<Candidate | undefined> => {
+    const kernel = set.kernels[index] as Kernel;
+    const code = set.sources.get(kernel.name) ?? "";
+    const compute = { module: device.createShaderModule({ code }), entryPoint: "main" };
+    const pipeline = await device.createComputePipelineAsync({ layout, compute })
+      .catch(() => undefined);
+    return pipeline && { set: set.name, pipeline, counts: workgroupCounts(kernel, batch) };
+  }));
+  return found.filter((candidate) => candidate !== undefined);
+}
+
+function bind(
+  device: GPUDevice, [storage, uniformOnly]: readonly [GPUBindGroupLayout, GPUBindGroupLayout],
+  memory: GPUBuffer, sizes: readonly number[], uniform: GPUBuffer,
+): GPUBindGroup[] {
+  let end = 0;
+  const entries = sizes.map((size, binding) =>
+    ({ binding, resource: { buffer: memory, offset: (end += size) - size, size } }));
+  const resource = { buffer: uniform };
+  return [
+    device.createBindGroup({ layout: storage, entries }),
+    device.createBindGroup({ layout: uniformOnly, entries: [{ binding: 0, resource }] }),
+  ];
+}
+
+/** The set of the fastest candidate; the first one's, unless another is clearly faster. */
+export async function compare(
+  candidates: readonly Candidate[],
+  timed: (candidate: Candidate, repeats: number) => Promise<number>,
+): Promise<string | undefined> {
+  const [first] = candidates;
+  if (!first) return undefined;
+  let repeats = 1;
+  while (repeats < MOST_REPEATS && await timed(first, repeats) < ENOUGH_MS) repeats *= 2;
+  const best = candidates.map(() => Infinity);
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const [i, candidate] of candidates.entries()) {
+      best[i] = Math.min(best[i] ?? Infinity, await timed(candidate, repeats));
+    }
+  }
+  const least = Math.min(...best);
+  if (least > WORTHWHILE * (best[0] ?? 0)) return first.set;
+  return candidates[best.indexOf(least)]?.set;
+}
+
+async function time(
+  device: GPUDevice, groups: readonly GPUBindGroup[], { pipeline, counts: [x, y] }: Candidate,
+  repeats: number,
+): Promise<number> {
+  const begin = performance.now();
+  const encoder = device.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  pass.setPipeline(pipeline);
+  groups.forEach((group, i) => { pass.setBindGroup(i, group); });
+  for (let i = 0; i < repeats; i++) pass.dispatchWorkgroups(x, y);
+  pass.end();
+  device.queue.submit([encoder.finish()]);
+  await device.queue.onSubmittedWorkDone();
+  return performance.now() - begin;
+}
