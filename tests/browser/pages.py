@@ -115,9 +115,14 @@ def failure(page: Page, body: str, given: Any = None) -> tuple[str, str]:
 def replace_file(served: Site, name: str, body: bytes) -> None:
     """Puts another file into the bundle and into its manifest, so that only its content is bad."""
     manifest = json.loads(served.pages["/bundle/manifest.json"].body)
-    manifest["files"][name] = {"bytes": len(body), "sha256": sha256(body).hexdigest()}
+    manifest["files"][name] = file_entry(body)
     served.pages["/bundle/manifest.json"] = Reply(json.dumps(manifest).encode())
     served.pages[f"/bundle/{name}"] = Reply(body)
+
+
+def file_entry(body: bytes) -> dict[str, Any]:
+    """What a manifest says of a file."""
+    return {"bytes": len(body), "sha256": sha256(body).hexdigest()}
 
 
 def change_manifest(served: Site, changes: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import { BackendError } from "./errors.ts";
 import { defaultThreads, wasmFeatures } from "./features.ts";
 import { openWasm } from "./wasm.ts";
 import { openWebGpu, requestAdapter } from "./webgpu.ts";
+import { GENERAL, usableVariants } from "./webgpu-variants.ts";
 
 export const BACKEND_CHOICES = ["auto", "webgpu", "wasm"] as const;
 
@@ -25,7 +26,7 @@ export interface Candidates {
   /** To try, best first; may be empty. */
   first: Candidate[];
   /** To try in the background, against the first that works. */
-  challenger: Candidate | undefined;
+  challengers: Candidate[];
 }
 
 export async function candidates(
@@ -34,7 +35,7 @@ export async function candidates(
 ): Promise<Candidates> {
   const isAsked = choice === "webgpu";
   const gpu = choice === "wasm"
-    ? undefined : await webGpuCandidate(bundle, isAsked, isAsked || softwareGpu, gpuKernels);
+    ? [] : await webGpuCandidates(bundle, isAsked, isAsked || softwareGpu, gpuKernels);
   const features = wasmFeatures();
   if (threads === 1) features.delete("threads");
   const variants = (bundle.manifest.wasm?.variants ?? []).filter((variant) =>
@@ -43,21 +44,36 @@ export async function candidates(
     name: `WebAssembly (${variant.features.join(", ")})`,
     open: (batch: number) => openWasm(bundle, variant, batch, threads),
   }));
-  if (!isAsked && cpu.length > 0) return { first: cpu, challenger: gpu };
-  return { first: gpu ? [gpu, ...cpu] : cpu, challenger: undefined };
+  if (!isAsked && cpu.length > 0) return { first: cpu, challengers: gpu };
+  return { first: [...gpu, ...cpu], challengers: [] };
 }
 
-/** WebGPU; where nobody asked for it, only if there is code and an adapter for it. */
-async function webGpuCandidate(
+/**
+ * WebGPU with the kernels that suit the adapter, then with those that suit any; where nobody asked
+ * for it, only if there is code and an adapter for it.
+ */
+async function webGpuCandidates(
   bundle: Bundle, isAsked: boolean, allowSoftware: boolean, gpuKernels?: string,
-): Promise<Candidate | undefined> {
+): Promise<Candidate[]> {
   const name = "WebGPU";
   try {
     const adapter = await requestAdapter(allowSoftware);
-    if (!isAsked && !bundle.manifest.wgsl) return undefined;
-    return { name, open: (batch) => openWebGpu(bundle, adapter, batch, gpuKernels) };
+    if (!isAsked && !bundle.manifest.wgsl) return [];
+    const chosen = {
+      name, open: (batch: number) => openWebGpu(bundle, adapter, batch, gpuKernels),
+    };
+    if (gpuKernels !== undefined || usableVariants(bundle.manifest, adapter).length === 0) {
+      return [chosen];
+    }
+    const general = {
+      name: `${name} with general kernels`,
+      // An adapter gives one device only.
+      open: async (batch: number) =>
+        openWebGpu(bundle, await requestAdapter(allowSoftware), batch, GENERAL),
+    };
+    return [chosen, general];
   } catch (error) {
     if (!(error instanceof BackendError)) throw error;
-    return isAsked ? { name, open: () => Promise.reject(error) } : undefined;
+    return isAsked ? [{ name, open: () => Promise.reject(error) }] : [];
   }
 }

@@ -49,12 +49,13 @@ export async function openExecutor(
   checkOptions(options);
   const bundle = await Bundle.open(source);
   const parts = await readParts(bundle);
-  const { first, challenger } = await candidates(
+  const { first, challengers } = await candidates(
     bundle, options.backend ?? "auto", options.threads, options.softwareGpu, options.gpuKernels);
   const executor = await firstGood(bundle, parts, options, first, warn);
   return {
     executor,
-    challenger: challenger && openCandidate(bundle, parts, options, challenger),
+    challenger: challengers.length > 0
+      ? firstGood(bundle, parts, options, challengers, warn) : undefined,
     layout: layoutOf(bundle.manifest, parts.weights),
     schedule: readSchedule(bundle.manifest, parts.schedule),
   };

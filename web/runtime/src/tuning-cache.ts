@@ -6,7 +6,7 @@
 /** The name of the fastest variant by kernel, where that is not the general one. */
 export type KernelChoice = Readonly<Record<string, string>>;
 
-const DATABASE = "hearth";
+const DATABASE = "hearth-kernels"; // a name of its own: checkpoints have another version
 const STORE = "kernel-choices";
 const memory = new Map<string, KernelChoice>();
 
