@@ -26,6 +26,7 @@ from hearth.ir.graph import WindowSpec
 from hearth.ir.scalar import SCALAR_OPS, apply
 from hearth.ir.scalar_types import operands_allowed
 from tests.browser.site_server import Reply, Site
+from tests.codegen.wasm.test_scatter import table_gradient
 from tests.codegen.wgsl.adapter import grid_of
 from tests.codegen.wgsl.cases import (
     SPECIAL,
@@ -227,6 +228,19 @@ def test_products_and_convolutions(empty_page: Page, variant: Variant) -> None:
         *conv_cases(Geometry.plain(32, 64, (13, 13), (3, 3)), B, 2),
         *conv_cases(Geometry(6, 8, (9, 11), (3, 3), (2, 2), (1, 1), (2, 1), groups=2), B, 5),
     ]
+    run_generated(empty_page, cases, variant)
+
+
+@pytest.mark.parametrize("variant", [GENERAL, *VARIANTS], ids=lambda variant: variant.name)
+def test_rows_summed_by_their_index(empty_page: Page, variant: Variant) -> None:
+    random = np.random.default_rng(0)
+    cases = []
+    for batch in (2, 9):
+        kernel = table_gradient(40, 100)
+        index = random.integers(-1, 45, 3 * batch).astype(np.int32)  # some are nobody's
+        added = random.standard_normal(4000).astype(np.float32)
+        values = random.standard_normal(300 * batch).astype(np.float32)
+        cases.append(case_of(kernel, [index, values, added], batch, name="table"))
     run_generated(empty_page, cases, variant)
 
 

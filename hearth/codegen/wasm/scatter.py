@@ -1,10 +1,8 @@
-"""The gradient of a table: rows summed by their index, as additions instead of comparisons.
+"""Rows summed by their index (`codegen/scatter.py`), as additions instead of comparisons.
 
-    result[row, ...] = sum over k of where(index[k] == row, value[k, ...], 0)
-
-As loops, every row looks at every k.  Here each k in turn adds its elements to the one row that it
-names, so that the order of a sum is fixed.  Threads divide the elements of a row and never the
-rows: no two write to the same element, and the work is even whatever the indices are.
+Each k in turn adds its elements to the one row that it names, so that the order of a sum is fixed.
+Threads divide the elements of a row and never the rows: no two write to the same element, and the
+work is even whatever the indices are.
 """
 
 from __future__ import annotations
@@ -12,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from hearth.codegen.scatter import Scatter, coordinates_of
 from hearth.codegen.wasm.assembler import Function, Operand, op
-from hearth.codegen.wasm.canonical import ACCUMULATOR, Canonical, axis_index
+from hearth.codegen.wasm.canonical import Canonical, axis_index
 from hearth.codegen.wasm.kernels import (
     VECTOR_UNIT,
     KernelFunction,
@@ -25,79 +24,11 @@ from hearth.codegen.wasm.kernels import (
 from hearth.codegen.wasm.loops import LoopEmitter, LoopPlan, Range
 from hearth.codegen.wasm.normalize import canonical_kernel, replace_accumulator
 from hearth.ir.dim import Dim
-from hearth.ir.expr import Apply, Const, Expr, apply
-from hearth.ir.index import Axis, Index, Value, atom_index, axis, linearize
-from hearth.ir.kernel import Accumulate, IndexValue, Kernel, Load, Store
+from hearth.ir.expr import Const, apply
+from hearth.ir.index import Axis, Index, Value, atom_index, linearize
+from hearth.ir.kernel import Accumulate, Kernel, Load, Store
 
-LEAST_ROWS = 8
 LEAST_SPLIT = 32  # elements of a row from which on threads divide them
-
-
-@dataclass(frozen=True)
-class Scatter:
-    """What the sum of a kernel adds to which row."""
-
-    row_axis: int
-    row: Expr  # the index of the row, for a point of the inner loops
-    value: Expr
-    target: int  # the parameter that the sums are built in
-
-
-def find_scatter(kernel: Kernel) -> Scatter | None:
-    """The scatter that a kernel of one sum and stores of single points is, if it is one."""
-    first = kernel.stages[0]
-    assert isinstance(first, Accumulate)
-    chosen = first.reductions[0].value
-    if not isinstance(chosen, Apply) or chosen.op != "where" or not _is_zero(chosen.args[2]):
-        return None
-    condition, value, _ = chosen.args
-    if not isinstance(condition, Apply) or condition.op != "eq":
-        return None
-    target = _target(kernel, value.dtype)
-    for a, b in (condition.args, condition.args[::-1]):
-        position = _outer_axis(kernel, a)
-        if position is not None and target is not None and _names_row(kernel, position, b, value):
-            return Scatter(position, b, value, target)
-    return None
-
-
-def _is_zero(expr: Expr) -> bool:
-    return isinstance(expr, Const) and expr.value == 0
-
-
-def _outer_axis(kernel: Kernel, expr: Expr) -> int | None:
-    """The outer loop whose variable the expression is, if there are enough rows."""
-    if not isinstance(expr, IndexValue) or len(expr.index.terms) != 1:
-        return None
-    ((atom, factor),) = expr.index.terms
-    if not isinstance(atom, Axis) or factor != Dim.of(1) or expr.index.constant != Dim():
-        return None
-    is_outer = atom.position < len(kernel.axes) and atom.extent.is_at_least(LEAST_ROWS)
-    return atom.position if is_outer else None
-
-
-def _names_row(kernel: Kernel, position: int, row: Expr, value: Expr) -> bool:
-    """Whether `row` depends on the inner loops alone, and the value not on the row."""
-    canonical = Canonical()
-    row_axes = canonical.axes_of(canonical.expr(row))
-    is_inner = bool(row_axes) and min(row_axes) >= len(kernel.axes)
-    value_axes = canonical.axes_of(canonical.expr(value))
-    return is_inner and position not in value_axes and ACCUMULATOR not in value_axes
-
-
-def _target(kernel: Kernel, dtype: str) -> int | None:
-    """A result in the order of the points that nothing reads."""
-    point = linearize(_coords(kernel), kernel.axes)
-    for stage in kernel.stages[1:]:
-        assert isinstance(stage, Store)
-        param = kernel.params[stage.param]
-        if stage.index == point and param.dtype == dtype and not param.is_read:
-            return stage.param
-    return None
-
-
-def _coords(kernel: Kernel) -> list[Index]:
-    return [axis(i, extent) for i, extent in enumerate(kernel.axes)]
 
 
 def scatter_function(target: Target, kernel: Kernel, scatter: Scatter) -> KernelFunction:
@@ -126,13 +57,13 @@ def scatter_function(target: Target, kernel: Kernel, scatter: Scatter) -> Kernel
 
 def _zeroing(kernel: Kernel, scatter: Scatter) -> Kernel:
     zero = Const(scatter.value.dtype, 0)
-    store = Store((), scatter.target, linearize(_coords(kernel), kernel.axes), zero)
+    store = Store((), scatter.target, linearize(coordinates_of(kernel), kernel.axes), zero)
     return replace(kernel, stages=(store,), template=None)
 
 
 def _storing(kernel: Kernel, scatter: Scatter) -> Kernel | None:
     """The stages after the sum, which is in the target; None where that is all."""
-    sums = Load(scatter.value.dtype, scatter.target, linearize(_coords(kernel), kernel.axes))
+    sums = Load(scatter.value.dtype, scatter.target, linearize(coordinates_of(kernel), kernel.axes))
     stored = replace_accumulator(_with_access(kernel, scatter), 0, sums)
     own = [s for s in stored.stages if isinstance(s, Store) and s.param == scatter.target]
     others = [s for s in stored.stages if s not in own]
@@ -151,7 +82,7 @@ def _add(f: Function, target: Target, kernel: Kernel, scatter: Scatter,
          pointers: Sequence[Operand], ranges: Mapping[int, Range]) -> None:  # fmt: skip
     first, rows = kernel.stages[0], kernel.axes[scatter.row_axis]
     assert isinstance(first, Accumulate)
-    coords = _coords(kernel)
+    coords = coordinates_of(kernel)
     coords[scatter.row_axis] = atom_index(Value(scatter.row, rows))
     place = linearize(coords, kernel.axes)
     total = apply("add", Load(scatter.value.dtype, scatter.target, place), scatter.value)

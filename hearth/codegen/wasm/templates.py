@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from hearth.codegen.scatter import find_scatter
 from hearth.codegen.wasm.conv_methods import conv_function
 from hearth.codegen.wasm.epilogue import has_epilogue_only
 from hearth.codegen.wasm.gemm import gemm_function
 from hearth.codegen.wasm.kernels import KernelFunction, Target, loop_function
-from hearth.codegen.wasm.scatter import find_scatter, scatter_function
+from hearth.codegen.wasm.scatter import scatter_function
 from hearth.ir.kernel import ConvTemplate, DotTemplate, Kernel
 
 

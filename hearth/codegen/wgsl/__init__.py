@@ -7,12 +7,14 @@ dispatches what comes out, and which variant it takes.
 
 from __future__ import annotations
 
+from hearth.codegen.scatter import find_scatter
 from hearth.codegen.wgsl.choose import Template, choose_for_software, choose_template, emit_template
 from hearth.codegen.wgsl.contraction import Contraction, contraction_of
 from hearth.codegen.wgsl.layout import ENOUGH_IN_SOFTWARE, ENOUGH_THREADS
 from hearth.codegen.wgsl.loops import emit_loops
 from hearth.codegen.wgsl.module import WgslKernel
 from hearth.codegen.wgsl.rewrite import merge_axes, spell
+from hearth.codegen.wgsl.scatter import emit_scatter
 from hearth.codegen.wgsl.variants import GENERAL, VARIANTS, Variant
 from hearth.ir.kernel import Kernel
 
@@ -22,10 +24,13 @@ __all__ = ["VARIANTS", "Variant", "WgslKernel", "emit_kernel"]
 def emit_kernel(kernel: Kernel, variant: Variant = GENERAL) -> WgslKernel:
     """The module of a kernel, and how many workgroups it runs on."""
     kernel = spell(kernel)
+    enough = ENOUGH_IN_SOFTWARE if variant.is_for_software else ENOUGH_THREADS
+    scatter = find_scatter(kernel)
+    if scatter is not None:
+        return emit_scatter(kernel, scatter, enough)
     contraction = contraction_of(kernel)
     template = _template(contraction, variant) if contraction else None
     if contraction is None or template is None:
-        enough = ENOUGH_IN_SOFTWARE if variant.is_for_software else ENOUGH_THREADS
         return emit_loops(merge_axes(kernel), enough)
     return emit_template(contraction, template)
 

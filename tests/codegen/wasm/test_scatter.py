@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hearth.codegen.scatter import find_scatter
 from hearth.codegen.wasm import Call
-from hearth.codegen.wasm.scatter import find_scatter
 from hearth.ir.dim import B, Dim, product
 from hearth.ir.dtype import FLOAT32, INT32
 from hearth.ir.index import axis, linearize
