@@ -4,7 +4,7 @@
  * A truncated or foreign file must never train, so nothing is used before it is checked.
  */
 
-import { BundleFormatError, reasonOf, StorageError } from "./errors.ts";
+import { BundleFormatError, InvalidInputError, reasonOf, StorageError } from "./errors.ts";
 import type { FileEntry, Manifest } from "./manifest.ts";
 import { parseManifest } from "./parse-manifest.ts";
 import { decodeSafetensors, type Bytes, type TensorFile } from "./safetensors.ts";
@@ -92,5 +92,16 @@ export class Bundle {
 
   async readTensors(file: string): Promise<TensorFile> {
     return decodeSafetensors(await this.read(file), file);
+  }
+}
+
+/** The address of a bundle, seen from this page; InvalidInputError for what is none. */
+export function absoluteUrl(url: string | URL): string {
+  const base = (globalThis.document as Document | undefined)?.baseURI
+    ?? (globalThis.location as Location | undefined)?.href;
+  try {
+    return new URL(url, base).href;
+  } catch {
+    throw new InvalidInputError(`${JSON.stringify(url)} is not the address of a bundle`);
   }
 }

@@ -7,7 +7,7 @@
 
 import { InvalidInputError, StorageError } from "./errors.ts";
 import type { Bytes } from "./safetensors.ts";
-import type { Store } from "./store.ts";
+import { openStore, type Store } from "./store.ts";
 
 export interface SaveOptions {
   /** Where files are kept; by default the best storage of this browser. */
@@ -41,18 +41,28 @@ export async function listSaved(store: Store): Promise<Saved[]> {
   return found.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : age(b) - age(a)));
 }
 
+/** Saves what `make` gives under a name, in the best store of this browser if none is given. */
+export async function saveRun(
+  name: string, { keep = 2, best = false, store }: KeepOptions, make: () => Promise<Uint8Array>,
+): Promise<void> {
+  if (!(Number.isInteger(keep) && keep >= 1)) {
+    throw new InvalidInputError(`keep is ${String(keep)}, expected a whole number from 1`);
+  }
+  const files = store ?? await openStore();
+  const bytes = await make();
+  if (best) await files.write(fileOf({ name: checkedName(name), number: BEST }), bytes);
+  else await save(files, name, bytes, keep);
+}
+
 /** Adds a checkpoint, then removes all but the newest `keep` of this name. */
-export async function save(store: Store, name: string, bytes: Bytes, keep: number): Promise<void> {
+async function save(
+  store: Store, name: string, bytes: Uint8Array, keep: number,
+): Promise<void> {
   const numbered = (await savesOf(store, name)).filter(({ number }) => number !== BEST);
   const [newest] = numbered;
   const number = newest ? Number(newest.number) + 1 : 0;
   await store.write(fileOf({ name, number }), bytes);
   for (const old of numbered.slice(keep - 1)) await store.remove(fileOf(old));
-}
-
-/** Keeps a checkpoint as the best of its name, in place of the one before. */
-export async function saveBest(store: Store, name: string, bytes: Bytes): Promise<void> {
-  await store.write(fileOf({ name: checkedName(name), number: BEST }), bytes);
 }
 
 /**

@@ -5,7 +5,7 @@
  * engine, and keeps what the page may ask for at once: device, learning rate, step, warnings.
  */
 
-import type { BundleSource } from "./bundle.ts";
+import { absoluteUrl, type BundleSource } from "./bundle.ts";
 import { LocalChannel, WorkerChannel, type Channel } from "./channel.ts";
 import type { Comparison } from "./contest.ts";
 import type { Batches } from "./data-loader.ts";
@@ -15,7 +15,7 @@ import type {
   EngineEvent, EvaluateResult, TrainResult, WeightFormat,
 } from "./engine.ts";
 import type { EngineOptions } from "./open.ts";
-import { BackendError, HearthError, InvalidInputError } from "./errors.ts";
+import { BackendError, HearthError } from "./errors.ts";
 import { copyBatch, copyBytes, copyInputs } from "./copies.ts";
 import { evaluate } from "./evaluate.ts";
 import { Fit, type FitOptions } from "./fit.ts";
@@ -27,9 +27,9 @@ import { resume, type ResumeOptions } from "./resume.ts";
 import {
   addRecord, newRecord, noteLosses, readRecord, type Cursor, type RunRecord,
 } from "./run-record.ts";
-import { looksLikeSafetensors, type Bytes } from "./safetensors.ts";
+import { looksLikeSafetensors } from "./safetensors.ts";
 import {
-  listSaved, removeSaved, save, saveBest, type KeepOptions, type Saved, type SaveOptions,
+  listSaved, removeSaved, saveRun, type KeepOptions, type Saved, type SaveOptions,
 } from "./saved-runs.ts";
 import type { ScheduledBatch, SliceResult } from "./slice.ts";
 import { openStore } from "./store.ts";
@@ -96,13 +96,13 @@ export class Trainer {
         onDevice?.(event.device);
       }
     };
-    const remote = typeof source === "string" || source instanceof URL;
-    const channel = remote && worker
+    const url = typeof source === "string" || source instanceof URL
+      ? absoluteUrl(source) : undefined;
+    const channel = url !== undefined && worker
       ? new WorkerChannel(workerUrl, notify) : new LocalChannel(notify);
-    const address = remote ? absoluteUrl(source) : source;
     try {
-      const loaded = await channel.call("load", { source: address, options: engineOptions });
-      const url = typeof address === "string" ? address : undefined;
+      const given = { source: url ?? (source as BundleSource), options: engineOptions };
+      const loaded = await channel.call("load", given);
       return (trainer = new Trainer(channel, loaded, messages, url));
     } catch (error) {
       channel.close();
@@ -288,15 +288,8 @@ export class Trainer {
    * Killing the tab meanwhile loses the newest at most.  Raises StorageError; what was saved before
    * is still there.
    */
-  async saveCheckpoint(
-    name: string, { keep = 2, best = false, store }: KeepOptions = {},
-  ): Promise<void> {
-    if (!(Number.isInteger(keep) && keep >= 1)) {
-      throw new InvalidInputError(`keep is ${String(keep)}, expected a whole number from 1`);
-    }
-    const files = store ?? await openStore();
-    const bytes = await this.exportCheckpoint() as Bytes;
-    await (best ? saveBest(files, name, bytes) : save(files, name, bytes, keep));
+  async saveCheckpoint(name: string, options: KeepOptions = {}): Promise<void> {
+    return saveRun(name, options, () => this.exportCheckpoint());
   }
 
   /** Waits for the calls made before, then ends the worker and frees its memory. */
@@ -328,15 +321,5 @@ export class Trainer {
     if (this.disposal) {
       throw new BackendError("the trainer was disposed", { remedy: "load the bundle again" });
     }
-  }
-}
-
-function absoluteUrl(url: string | URL): string {
-  const base = (globalThis.document as Document | undefined)?.baseURI
-    ?? (globalThis.location as Location | undefined)?.href;
-  try {
-    return new URL(url, base).href;
-  } catch {
-    throw new InvalidInputError(`${JSON.stringify(url)} is not the address of a bundle`);
   }
 }

@@ -1,0 +1,162 @@
+"""One step of a `torch.optim` optimizer on one tensor, and what it does, found by trying.
+
+No class is known by name.  The user's optimizer is never stepped; copies without its state are.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+
+from hearth.errors import UnsupportableError
+
+State = dict[str, torch.Tensor]
+
+
+def run_group(
+    optimizer: torch.optim.Optimizer,
+    index: int,
+    parameter: torch.Tensor,
+    gradient: torch.Tensor,
+    state: State,
+    learning_rate: torch.Tensor,
+) -> tuple[torch.Tensor, State]:
+    """One step of group `index` on one tensor: the new parameter and the new state.
+
+    An empty state is the optimizer's own first step.
+    """
+    copy: Any = object.__new__(type(optimizer))
+    copy.__dict__.update(optimizer.__dict__)
+    q = parameter.detach().clone().requires_grad_()
+    q.grad = gradient
+    options = {**optimizer.param_groups[index], "params": [q], "lr": learning_rate}
+    overruled = {"foreach": False, "fused": False, "differentiable": False, "capturable": True}
+    options.update({k: v for k, v in overruled.items() if k in options})
+    copy.param_groups, copy.state = [options], defaultdict(dict)
+    if state:
+        copy.state[q] = {key: tensor.clone() for key, tensor in state.items()}
+    with torch.no_grad():
+        inspect.unwrap(type(copy).step)(copy)
+    found = {k: s for k, s in copy.state[q].items() if isinstance(s, torch.Tensor)}
+    return q.detach(), found
+
+
+@contextmanager
+def as_if_compiling() -> Iterator[None]:
+    """`capturable=True` on a CPU, and no check for CUDA graphs."""
+    with mock.patch.object(torch.compiler, "is_compiling", return_value=True):
+        yield
+
+
+def _tensor_factor(function: Any, option: str, scaled: int) -> Callable[..., Any]:
+    """`x.add_(y, alpha=lr)` with a tensor lr, without reading its value: `x.add_(y * lr)`."""
+
+    def rule(*args: Any, **options: Any) -> Any:
+        factor = options.pop(option, 1)
+        if not isinstance(factor, torch.Tensor):
+            return NotImplemented
+        operands = [a * factor if i == scaled else a for i, a in enumerate(args)]
+        return function(*operands, **options)
+
+    return rule
+
+
+def _full_like(x: torch.Tensor, fill_value: Any, **_: Any) -> Any:
+    return fill_value.expand(x.shape) if isinstance(fill_value, torch.Tensor) else NotImplemented
+
+
+_FACTORS = {
+    "add": ("alpha", 1),
+    "sub": ("alpha", 1),
+    "addcmul": ("value", 1),
+    "addcdiv": ("value", 1),
+}
+TENSOR_SCALARS: dict[Any, Callable[..., Any]] = {
+    torch.Tensor.item: lambda x: x,
+    torch.full_like: _full_like,
+} | {
+    function: _tensor_factor(function, *_FACTORS[name])
+    for name in _FACTORS
+    for function in (
+        getattr(torch.Tensor, name),
+        getattr(torch.Tensor, f"{name}_"),
+        getattr(torch, name),
+    )
+}
+
+
+def _probe(
+    optimizer: torch.optim.Optimizer, index: int, shape: tuple[int, ...], steps: int, zeros: bool
+) -> tuple[torch.Tensor, State]:
+    """A few eager float64 steps on fixed numbers, from the first step or from a zero state."""
+    lr = torch.tensor(0.01, dtype=torch.float64)
+    p = torch.linspace(-1.0, 2.0, 4, dtype=torch.float64).reshape(shape)
+    state: State = {}
+    if zeros:
+        _, made = run_group(optimizer, index, p, torch.ones_like(p), {}, lr)
+        state = {k: torch.zeros_like(v) for k, v in made.items()}
+    for i in range(steps):
+        g = torch.linspace(0.5, -1.5 - i, 4, dtype=torch.float64).reshape(shape)
+        p, state = run_group(optimizer, index, p, g, state, lr)
+    return p, state
+
+
+def starts_from_zeros(optimizer: torch.optim.Optimizer, index: int) -> bool:
+    """Whether a step from a zero state is the same as the optimizer's own first step."""
+    with as_if_compiling():
+        first, zeros = (_probe(optimizer, index, (4,), 1, zeros) for zeros in (False, True))
+    return _same(first, zeros)
+
+
+def _same(a: tuple[torch.Tensor, State], b: tuple[torch.Tensor, State]) -> bool:
+    pairs = [(a[0], b[0]), *((a[1][k], b[1].get(k, a[1][k] + 1)) for k in a[1])]
+    return all(
+        x.numel() == y.numel() and torch.allclose(x, y.reshape(x.shape), rtol=1e-13, atol=1e-15)
+        for x, y in pairs
+    )
+
+
+def checked_state(optimizer: torch.optim.Optimizer, index: int) -> State:
+    """The state for a parameter of shape (4,), if a flat vector can stand for any parameter."""
+    name = type(optimizer).__name__
+    try:
+        with as_if_compiling():
+            flat = _probe(optimizer, index, (4,), 2, zeros=False)
+            square = _probe(optimizer, index, (2, 2), 2, zeros=False)
+    except Exception as error:
+        raise _not_pointwise(name, f"{type(error).__name__}: {error}") from error
+    odd = {k: tuple(s.shape) for k, s in flat[1].items() if s.shape not in ((), (4,))}
+    if odd:
+        raise _not_pointwise(name, f"it keeps state of shape {odd} for a parameter of shape (4,)")
+    if not _same(flat, square):
+        raise _not_pointwise(name, "its update depends on the shape of a parameter")
+    if not _is_elementwise(optimizer, index):
+        raise _not_pointwise(name, "the update of one element depends on other elements")
+    return flat[1]
+
+
+def _is_elementwise(optimizer: torch.optim.Optimizer, index: int) -> bool:
+    """Whether the first element's update ignores the others: change them and look."""
+    lr = torch.tensor(0.01, dtype=torch.float64)
+    results = []
+    with as_if_compiling():
+        for rest in (0.3, -7.0):
+            p = torch.tensor([1.0, rest, rest], dtype=torch.float64)
+            p, state = run_group(optimizer, index, p, p * 2, {}, lr)
+            p, state = run_group(optimizer, index, p, p * 3, state, lr)
+            results.append(p[0])
+    return bool(torch.equal(*results))
+
+
+def _not_pointwise(name: str, why: str) -> UnsupportableError:
+    return UnsupportableError(
+        f"the optimizer {name} cannot be compiled",
+        why=f"a compiled update treats every element of a parameter alike ({why})",
+        remedy="use SGD, Adam, AdamW, RMSprop or another elementwise optimizer of torch.optim",
+    )
