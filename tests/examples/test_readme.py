@@ -21,7 +21,7 @@ const images = new Float32Array(32 * 784).fill(0.5), labels = new Int32Array(32)
 """
 AFTER = """
 await fetch("/blob/weights", { method: "POST", body: weights });
-document.title = `loss ${loss}`;
+document.title = `loss ${trainer.history.losses[0]}`;
 """
 
 

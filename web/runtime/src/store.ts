@@ -43,8 +43,7 @@ function safely(store: Store): Store {
     try {
       return await work;
     } catch (error) {
-      const name = error instanceof Error ? error.name : "";
-      const full = name === "QuotaExceededError" || name === "NS_ERROR_DOM_QUOTA_REACHED";
+      const full = saysFull(error);
       throw new StorageError(full ? `there is no room: ${what}` : `storage failed: ${what}`, {
         why: `${store.kind}: ${reasonOf(error)}`,
         remedy: full ? "keep fewer checkpoints, or free space; what was saved before is still there"
@@ -60,6 +59,11 @@ function safely(store: Store): Store {
       guard(`writing ${name}, ${String(bytes.length)} bytes`, store.write(name, bytes)),
     remove: (name) => guard(`removing ${name}`, store.remove(name)),
   };
+}
+
+function saysFull(error: unknown): boolean {
+  const name = error instanceof Error ? error.name : "";
+  return name === "QuotaExceededError" || name === "NS_ERROR_DOM_QUOTA_REACHED";
 }
 
 /** The origin private file system: a writable replaces its file when it is closed, at once. */
@@ -90,6 +94,8 @@ async function openFiles(): Promise<Store> {
       const handle = await folder.getFileHandle(name, { create: true });
       const writable = await handle.createWritable();
       try {
+        // Takes the room first: a write that finds none may only say that its pipe broke.
+        await writable.truncate(bytes.length);
         await writable.write(bytes as Bytes);
         await writable.close();
       } catch (error) {
