@@ -90,25 +90,30 @@ async function openFiles(): Promise<Store> {
       return new Uint8Array(await file.arrayBuffer());
     },
     async write(name, bytes) {
-      const isNew = !(await store.names()).includes(name);
-      const handle = await folder.getFileHandle(name, { create: true });
-      const writable = await handle.createWritable();
-      try {
-        // Takes the room first: a write that finds none may only say that its pipe broke.
-        await writable.truncate(bytes.length);
-        await writable.write(bytes as Bytes);
-        await writable.close();
-      } catch (error) {
-        await writable.abort().catch(() => undefined); // it may have failed in closing
-        if (isNew) await folder.removeEntry(name).catch(() => undefined); // it is empty
-        throw error;
-      }
+      await replaceFile(folder, name, bytes, !(await store.names()).includes(name));
     },
     async remove(name) {
       if ((await store.names()).includes(name)) await folder.removeEntry(name);
     },
   };
   return store;
+}
+
+async function replaceFile(
+  folder: FileSystemDirectoryHandle, name: string, bytes: Uint8Array, isNew: boolean,
+): Promise<void> {
+  const handle = await folder.getFileHandle(name, { create: true });
+  const writable = await handle.createWritable();
+  try {
+    // Takes the room first: a write that finds none may only say that its pipe broke.
+    await writable.truncate(bytes.length);
+    await writable.write(bytes as Bytes);
+    await writable.close();
+  } catch (error) {
+    await writable.abort().catch(() => undefined); // it may have failed in closing
+    if (isNew) await folder.removeEntry(name).catch(() => undefined); // it is empty
+    throw error;
+  }
 }
 
 async function openDatabase(): Promise<Store> {
