@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from playwright.sync_api import sync_playwright
-
+from bench.headless import HeadlessPage, in_base64
 from hearth.bundle.dtypes import to_device
 from hearth.bundle.manifest import Step
 from hearth.bundle.read import Bundle
 from hearth.codegen.wasm import METHODS, Call, ConvMethods, emit_module
 from hearth.ir.kernel import Kernel
-from hearth.runtime.browser import find_browser
 from hearth.runtime.plan import make_plan
-from hearth.serve import Server
 
 PAGE_BYTES = 65536
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -42,26 +37,12 @@ class Workload:
     methods: ConvMethods = METHODS["fast"]
 
 
-class Browser:
+class Browser(HeadlessPage):
     """One Chromium for all measurements of a run."""
 
-    def __enter__(self) -> Self:
+    def __init__(self) -> None:
         worker = Path(__file__).with_name("timing_worker.js")
-        self._server = Server({"/index.html": b"<!doctype html>", "/worker.js": worker})
-        self._playwright = sync_playwright().start()
-        executable = find_browser(self._playwright.chromium.executable_path)
-        self._browser = self._playwright.chromium.launch(
-            executable_path=executable, headless=False, args=FLAGS
-        )
-        self._page = self._browser.new_page()
-        self._page.goto(f"{self._server.url}index.html")
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
-        self._browser.close()
-        self._playwright.stop()
-        self._server.close()
+        super().__init__({"/index.html": b"<!doctype html>", "/worker.js": worker}, FLAGS)
 
     def times_ms(self, workload: Workload, *, relaxed: bool = True, seconds: float = 0.02,
                  rounds: int = 15) -> dict[str, float]:  # fmt: skip
@@ -81,11 +62,11 @@ class Browser:
         calls = {f"{i}": [_call(step)] for i, step in enumerate(steps)}
         module = emit_module(kernels, calls, relaxed=True, threads=threads > 1)
         request = _step_request(bundle, arrays, batch, threads)
-        request |= {"code": _base64(module.code), "functions": list(calls)}
+        request |= {"code": in_base64(module.code), "functions": list(calls)}
         return list(self._times(request, 0.004, rounds).values())
 
     def _times(self, request: dict[str, Any], seconds: float, rounds: int) -> dict[str, float]:
-        result: dict[str, float] = self._page.evaluate(
+        result: dict[str, float] = self.page.evaluate(
             PAGE, {"threads": 1, **request, "seconds": seconds, "rounds": rounds}
         )
         return result
@@ -111,7 +92,7 @@ def _request(workload: Workload, relaxed: bool) -> dict[str, Any]:
         words.append([2048 + 4 * i, top])
         top = _align(top + 4 * size)
     return {
-        "code": _base64(module.code),
+        "code": in_base64(module.code),
         "pages": -(-top // PAGE_BYTES) + 1,
         "words": words,
         "numbers": [start, top],
@@ -137,19 +118,15 @@ def _step_request(bundle: Bundle, arrays: Mapping[int, Any], batch: int,
     data |= {arena + plan.offsets[buffer]: array for buffer, array in arrays.items()}
     table = [[2048 + 4 * i, arena + offset] for i, offset in enumerate(plan.offsets)]
     return {
-        "code": _base64(bundle.file(variant.file)),
+        "code": in_base64(bundle.file(variant.file)),
         "pages": -(-(arena + plan.arena_bytes) // PAGE_BYTES) + 1,
         "words": [[1024, scratch], *table],
         "numbers": [0, 0],
-        "segments": [[at, _base64(a.tobytes())] for at, a in data.items() if a.any()],
+        "segments": [[at, in_base64(a.tobytes())] for at, a in data.items() if a.any()],
         "functions": ["train"],
         "batch": batch,
         "threads": threads,
     }
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 def _align(size: int) -> int:

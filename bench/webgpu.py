@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from playwright.sync_api import sync_playwright
-
+from bench.headless import HeadlessPage, in_base64
 from hearth.bundle.dtypes import to_device
 from hearth.bundle.read import Bundle
 from hearth.bundle.wgsl import modules_of, workgroup_count
-from hearth.runtime.browser import find_browser, has_gpu, launch_flags
+from hearth.runtime.browser import has_gpu, launch_flags
 from hearth.runtime.plan import Plan, make_plan
-from hearth.serve import Server
 
 MAX_GRID = 65535
 # Without it Chromium rounds timestamps to a tenth of a millisecond.
@@ -43,39 +39,25 @@ class Times:
     kernels_ms: list[float]
 
 
-class Gpu:
+class Gpu(HeadlessPage):
     """One Chromium for all measurements of a run."""
 
-    def __enter__(self) -> Self:
+    def __init__(self) -> None:
         script = Path(__file__).with_name("webgpu_timing.js")
         page = b'<!doctype html><script src="/timing.js"></script>'
-        self._server = Server({"/index.html": page, "/timing.js": script})
-        self._playwright = sync_playwright().start()
-        executable = find_browser(self._playwright.chromium.executable_path)
         flags = launch_flags("webgpu", software_gpu=not has_gpu())
-        self._browser = self._playwright.chromium.launch(
-            executable_path=executable, headless=False,
-            args=["--headless=new", *flags, EXACT_TIMESTAMPS],
-        )  # fmt: skip
-        self._page = self._browser.new_page()
-        self._page.goto(f"{self._server.url}index.html")
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
-        self._browser.close()
-        self._playwright.stop()
-        self._server.close()
+        super().__init__({"/index.html": page, "/timing.js": script},
+                         ["--headless=new", *flags, EXACT_TIMESTAMPS])  # fmt: skip
 
     def times(self, modules: Sequence[str], dispatches: Sequence[Dispatch], *, batch: int,
               arena_bytes: int, data: Mapping[int, Any], rounds: int = 5,
               seconds: float = 0.5) -> Times:  # fmt: skip
         """Of all dispatches as a step, and of each; `data` are arrays by their place in bytes."""
-        found = self._page.evaluate("request => measure(request)", {
+        found = self.page.evaluate("request => measure(request)", {
             "modules": modules,
             "dispatches": [d.as_json() for d in dispatches],
             "arenaBytes": max(arena_bytes, 256),
-            "segments": [[at, _base64(a.tobytes())] for at, a in data.items() if a.any()],
+            "segments": [[at, in_base64(a.tobytes())] for at, a in data.items() if a.any()],
             "batch": batch, "rounds": rounds, "seconds": seconds,
         })  # fmt: skip
         return Times(**found)
@@ -105,7 +87,3 @@ class Gpu:
 def bindings(plan: Plan, buffers: Sequence[int]) -> tuple[tuple[int, int], ...]:
     """Ranges as the runtime binds them: whole vectors."""
     return tuple((plan.offsets[b], max(16, -(-plan.sizes[b] // 16) * 16)) for b in buffers)
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()

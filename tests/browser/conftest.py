@@ -29,6 +29,14 @@ def served() -> Iterator[Site]:
         yield opened
 
 
+@pytest.fixture
+def bare_page(browser: Browser, served: Site) -> Iterator[Page]:
+    """A page of the site with the runtime, and no trainer yet."""
+    opened = open_page(browser, served)
+    yield opened
+    opened.close()
+
+
 @pytest.fixture(params=WAYS, ids=lambda way: way.name)
 def way(request: pytest.FixtureRequest) -> Way:
     chosen: Way = request.param

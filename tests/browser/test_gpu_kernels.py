@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 from torch import nn
 
 import hearth
-from tests.browser.pages import attempt, file_entry, open_page, site
+from tests.browser.pages import attempt, file_entry, site
 from tests.browser.site_server import Reply, Site
 
 pytestmark = pytest.mark.chromium
@@ -71,13 +71,6 @@ def served(bundle: Path) -> Iterator[Site]:
         yield opened
 
 
-@pytest.fixture
-def page(browser: Browser, served: Site) -> Iterator[Page]:
-    opened = open_page(browser, served)
-    yield opened
-    opened.close()
-
-
 def given(kernels: str | None = None, **more: Any) -> dict[str, Any]:
     random = np.random.default_rng(1)
     x = random.normal(size=(BATCH, 64)).astype(np.float32)
@@ -91,8 +84,10 @@ def variants(bundle: Path) -> list[str]:
     return [variant["name"] for variant in manifest["wgsl"]["variants"]]
 
 
-def test_all_kernels_of_a_bundle_train_alike(page: Page, bundle: Path) -> None:
-    found = {name: attempt(page, TRAIN, given(name)) for name in ("general", *variants(bundle))}
+def test_all_kernels_of_a_bundle_train_alike(bare_page: Page, bundle: Path) -> None:
+    found = {
+        name: attempt(bare_page, TRAIN, given(name)) for name in ("general", *variants(bundle))
+    }
     for name, result in found.items():
         if result["device"]["backend"] == "wasm":  # a feature that this adapter lacks
             assert any(f'"{name}"' in warning for warning in result["warnings"])
@@ -102,8 +97,8 @@ def test_all_kernels_of_a_bundle_train_alike(page: Page, bundle: Path) -> None:
     assert sum(r["device"]["backend"] == "webgpu" for r in found.values()) >= 3
 
 
-def test_an_adapter_in_software_gets_its_kernels_unasked(page: Page, bundle: Path) -> None:
-    result = attempt(page, TRAIN, given())
+def test_an_adapter_in_software_gets_its_kernels_unasked(bare_page: Page, bundle: Path) -> None:
+    result = attempt(bare_page, TRAIN, given())
     assert result["device"]["kernels"] in variants(bundle)
     assert result["warnings"] == []
 
@@ -135,9 +130,9 @@ def test_what_was_measured_is_kept_for_the_next_visit(
 
 
 def test_kernels_that_compute_wrong_numbers_give_way_to_the_general_ones(
-    page: Page, served: Site, bundle: Path
+    bare_page: Page, served: Site, bundle: Path
 ) -> None:
-    chosen = attempt(page, TRAIN, given())["device"]["kernels"]
+    chosen = attempt(bare_page, TRAIN, given())["device"]["kernels"]
     manifest = json.loads((bundle / "manifest.json").read_text())
     (variant,) = (v for v in manifest["wgsl"]["variants"] if v["name"] == chosen)
     text = (bundle / variant["file"]).read_text().replace("dot(", "-dot(")
@@ -145,6 +140,6 @@ def test_kernels_that_compute_wrong_numbers_give_way_to_the_general_ones(
     manifest["files"][variant["file"]] = file_entry(text.encode())
     served.pages[f"/mlp/{variant['file']}"] = Reply(text.encode())
     served.pages["/mlp/manifest.json"] = Reply(json.dumps(manifest).encode())
-    result = attempt(page, TRAIN, given())
+    result = attempt(bare_page, TRAIN, given())
     assert (result["device"]["backend"], result["device"]["kernels"]) == ("webgpu", "general")
     assert any("WebGPU is not used" in warning for warning in result["warnings"])

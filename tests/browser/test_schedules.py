@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 from torch import nn
 from torch.optim import lr_scheduler as schedulers
 
 import hearth
-from tests.browser.pages import attempt, open_page, site
+from tests.browser.pages import attempt
 from tests.browser.site_server import Site
 
 pytestmark = pytest.mark.chromium
@@ -55,25 +55,12 @@ FORMS: dict[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def served() -> Iterator[Site]:
-    with site(isolated=False) as opened:
-        yield opened
-
-
-@pytest.fixture
-def page(browser: Browser, served: Site) -> Iterator[Page]:
-    opened = open_page(browser, served)
-    yield opened
-    opened.close()
-
-
 def optimizer_at(rate: float = BASE) -> torch.optim.Optimizer:
     return torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=rate)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_thousand_rates_are_those_of_pytorch(page: Page, form: str) -> None:
+def test_a_thousand_rates_are_those_of_pytorch(bare_page: Page, form: str) -> None:
     optimizer = optimizer_at()
     scheduler = FORMS[form](optimizer)
     expected = []
@@ -87,7 +74,7 @@ def test_a_thousand_rates_are_those_of_pytorch(page: Page, form: str) -> None:
         const schedule = s.scheduled({form}, {BASE}, "step");
         return Array.from({{ length: {STEPS} }}, (_, step) => schedule(step, 0));"""
     # PyTorch multiplies its last rate where the closed form takes a power or a cosine anew.
-    np.testing.assert_allclose(attempt(page, body), expected, rtol=1e-10, atol=1e-15)
+    np.testing.assert_allclose(attempt(bare_page, body), expected, rtol=1e-10, atol=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +85,9 @@ def test_a_thousand_rates_are_those_of_pytorch(page: Page, form: str) -> None:
         {"threshold_mode": "abs", "threshold": 0.2, "patience": 0, "min_lr": 1e-3},
     ],
 )
-def test_a_plateau_lowers_the_rate_when_pytorch_does(page: Page, options: dict[str, Any]) -> None:
+def test_a_plateau_lowers_the_rate_when_pytorch_does(
+    bare_page: Page, options: dict[str, Any]
+) -> None:
     random = np.random.default_rng(5)
     losses = (2 / (1 + 0.05 * np.arange(200)) + random.normal(size=200) * 0.05).tolist()
     optimizer = optimizer_at()
@@ -108,7 +97,7 @@ def test_a_plateau_lowers_the_rate_when_pytorch_does(page: Page, options: dict[s
         scheduler.step(loss)
         expected.append(optimizer.param_groups[0]["lr"])
     found = attempt(
-        page,
+        bare_page,
         """
         const trainer = { learningRate: given.base, history: { validations: [] } };
         let callback = hearth.reduceOnPlateau(given.options);
@@ -128,7 +117,7 @@ def test_a_plateau_lowers_the_rate_when_pytorch_does(page: Page, options: dict[s
 
 @pytest.mark.parametrize("interval", ["epoch", "step"])
 def test_a_compiled_scheduler_drives_fit_as_it_drives_pytorch(
-    page: Page, served: Site, tmp_path: Path, interval: Any
+    bare_page: Page, served: Site, tmp_path: Path, interval: Any
 ) -> None:
     torch.manual_seed(0)
     model = nn.Linear(4, 3)
@@ -156,7 +145,7 @@ def test_a_compiled_scheduler_drives_fit_as_it_drives_pytorch(
         }
         return found;"""
     given = {"x": x.ravel().tolist(), "y": y.tolist()}
-    found = np.array(attempt(page, body, given))
+    found = np.array(attempt(bare_page, body, given))
     expected = []
     for _ in range(6):
         for i in range(4):

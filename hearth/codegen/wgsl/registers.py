@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hearth.codegen.wgsl.blocks import ThreadBlocks, cut_into_blocks
 from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.contraction import Contraction, Operand, Places
 from hearth.codegen.wgsl.layout import TYPICAL_BATCH
-from hearth.codegen.wgsl.module import WgslKernel, assemble, ceil_div, workgroup_index
+from hearth.codegen.wgsl.module import WgslKernel, assemble
 from hearth.codegen.wgsl.operands import clamped_quad
 from hearth.codegen.wgsl.sums import Share, Sums
 from hearth.codegen.wgsl.term import Term
@@ -23,39 +24,17 @@ from hearth.codegen.wgsl.values import write_stores
 
 
 @dataclass(frozen=True, slots=True)
-class Registers:
-    """Threads (`wide` along columns times `high`), and results per thread (multiples of 4)."""
+class Registers(ThreadBlocks):
+    """Nothing but threads and their results."""
 
-    wide: int
-    high: int
-    columns: int
-    rows: int
     has_quads: bool = False  # four threads read their rows together; `wide` is a multiple of 4
-
-    @property
-    def threads(self) -> int:
-        return self.wide * self.high
-
-    @property
-    def all_columns(self) -> int:
-        return self.wide * self.columns
-
-    @property
-    def all_rows(self) -> int:
-        return self.high * self.rows
 
 
 def emit_registers(contraction: Contraction, shape: Registers) -> WgslKernel:
     """A module in which every thread sums a block of results."""
     body = Body(contraction.kernel.params, contraction.vectors(along_depth=True))
-    workgroups = (
-        (contraction.batch, 1),
-        (contraction.rows.size, shape.all_rows),
-        (contraction.columns.size, shape.all_columns),
-    )
-    workgroup_index(body, workgroups)
-    across = ceil_div(body, contraction.columns.size, shape.all_columns).text
-    down = ceil_div(body, contraction.rows.size, shape.all_rows).text
+    grid = cut_into_blocks(body, contraction, shape.all_rows, shape.all_columns)
+    across, down = grid.across, grid.down
     body.line(f"let slice = workgroup / {across} / {down};")
     # Neighbours in time have the smaller operand in common as a whole, and it stays in a cache.
     row = f"workgroup % {down} * {shape.all_rows}u"
@@ -81,7 +60,7 @@ def emit_registers(contraction: Contraction, shape: Registers) -> WgslKernel:
     sums.run(Share())
     _finish(places, sums, shape)
     method = f"{shape.rows} x {shape.columns} in the registers of a thread"
-    return assemble(contraction.kernel, body, shape.threads, workgroups, method)
+    return assemble(contraction.kernel, body, shape.threads, grid.workgroups, method)
 
 
 def _own_rows(body: Body, contraction: Contraction, shape: Registers) -> list[Term]:

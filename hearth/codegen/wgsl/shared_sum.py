@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hearth.codegen.wgsl.blocks import cut_into_blocks
 from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.contraction import Contraction, Operand, Places
 from hearth.codegen.wgsl.epilogue import write_results
-from hearth.codegen.wgsl.module import WgslKernel, assemble, ceil_div, workgroup_index
+from hearth.codegen.wgsl.module import WgslKernel, assemble
 from hearth.codegen.wgsl.operands import clamped_quad
 from hearth.codegen.wgsl.sums import Share, Sums
 from hearth.codegen.wgsl.term import Term
@@ -30,20 +31,14 @@ class Block:
 def emit_shared_sum(contraction: Contraction, block: Block) -> WgslKernel:
     """A module in which the threads of a workgroup share the sums of a block of results."""
     body = Body(contraction.kernel.params, contraction.vectors(along_depth=True))
-    workgroups = (
-        (contraction.batch, 1),
-        (contraction.rows.size, block.all_rows),
-        (contraction.columns.size, block.all_columns),
-    )
-    workgroup_index(body, workgroups)
-    across = ceil_div(body, contraction.columns.size, block.all_columns).text
-    down = ceil_div(body, contraction.rows.size, block.all_rows).text
+    grid = cut_into_blocks(body, contraction, block.all_rows, block.all_columns)
+    across, down = grid.across, grid.down
     body.line(f"let first_row = workgroup / {across} % {down} * {block.all_rows}u;")
     body.line(f"let first_column = workgroup % {across} * {block.all_columns}u;")
     body.line(f"let slice = workgroup / {across} / {down};")
     _SharedSum(contraction, block, body).run()
     method = f"{block.lanes} threads together for {block.all_rows} x {block.all_columns}"
-    return assemble(contraction.kernel, body, block.lanes, workgroups, method)
+    return assemble(contraction.kernel, body, block.lanes, grid.workgroups, method)
 
 
 class _SharedSum:

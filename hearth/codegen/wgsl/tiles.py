@@ -13,11 +13,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from hearth.codegen.wgsl.blocks import ThreadBlocks, cut_into_blocks
 from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.contraction import Contraction, Operand, Places
 from hearth.codegen.wgsl.coordinates import Coordinates
 from hearth.codegen.wgsl.epilogue import write_results
-from hearth.codegen.wgsl.module import WgslKernel, assemble, ceil_div, workgroup_index
+from hearth.codegen.wgsl.module import WgslKernel, assemble
 from hearth.codegen.wgsl.operands import COMPONENTS, clamped_quad, load_quad
 from hearth.codegen.wgsl.term import Term
 from hearth.ir.dim import Dim, product
@@ -26,39 +27,17 @@ Place = Callable[[Term, Term], Coordinates]  # a position along an operand and a
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
-    """Threads (`wide` along columns times `high`), results per thread, steps of the sum at once."""
+class Tile(ThreadBlocks):
+    """Threads, their results, and the steps of the sum at once."""
 
-    wide: int
-    high: int
-    columns: int  # per thread, a multiple of 4
-    rows: int  # per thread, a multiple of 4
     depth: int
-
-    @property
-    def threads(self) -> int:
-        return self.wide * self.high
-
-    @property
-    def all_columns(self) -> int:
-        return self.wide * self.columns
-
-    @property
-    def all_rows(self) -> int:
-        return self.high * self.rows
 
 
 def emit_tiles(contraction: Contraction, tile: Tile) -> WgslKernel:
     """A module that computes a contraction by tiles."""
     body = Body(contraction.kernel.params, contraction.vectors(along_depth=False))
-    workgroups = (
-        (contraction.batch, 1),
-        (contraction.rows.size, tile.all_rows),
-        (contraction.columns.size, tile.all_columns),
-    )
-    workgroup_index(body, workgroups)
-    across = ceil_div(body, contraction.columns.size, tile.all_columns).text
-    down = ceil_div(body, contraction.rows.size, tile.all_rows).text
+    grid = cut_into_blocks(body, contraction, tile.all_rows, tile.all_columns)
+    across, down = grid.across, grid.down
     body.line(f"let first_row = workgroup / {across} % {down} * {tile.all_rows}u;")
     body.line(f"let first_column = workgroup % {across} * {tile.all_columns}u;")
     body.line(f"let slice = workgroup / {across} / {down};")
@@ -66,7 +45,7 @@ def emit_tiles(contraction: Contraction, tile: Tile) -> WgslKernel:
     body.line(f"let ty = thread / {tile.wide}u;")
     _Tiles(contraction, tile, body).run()
     method = f"in tiles of {tile.all_rows} x {tile.all_columns}"
-    return assemble(contraction.kernel, body, tile.threads, workgroups, method)
+    return assemble(contraction.kernel, body, tile.threads, grid.workgroups, method)
 
 
 class _Tiles:

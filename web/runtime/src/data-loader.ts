@@ -7,8 +7,7 @@
  */
 
 import { InvalidInputError } from "./errors.ts";
-import type { InputArray, Inputs } from "./inputs.ts";
-import { asList } from "./inputs.ts";
+import { asList, requireWhole, type InputArray, type Inputs } from "./inputs.ts";
 import { permutation } from "./permutation.ts";
 import type { Batch } from "./slice.ts";
 
@@ -170,10 +169,4 @@ function gather(array: InputArray, size: number, indices: Uint32Array): InputArr
     made.set((array as Float32Array).subarray(index * size, (index + 1) * size), i * size);
   });
   return made;
-}
-
-function requireWhole(value: number, name: string, least: number): void {
-  if (Number.isInteger(value) && value >= least) return;
-  throw new InvalidInputError(
-    `${name} is ${String(value)}, expected a whole number from ${String(least)}`);
 }

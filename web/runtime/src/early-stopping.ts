@@ -1,15 +1,14 @@
 /** Ends a run that no longer gets better, and gives back its best weights. */
 
-import { InvalidInputError } from "./errors.ts";
-import type { EvaluateResult } from "./engine.ts";
 import type { Callback } from "./fit.ts";
+import { monitored, signOf, type Mode } from "./monitor.ts";
 import type { Trainer } from "./trainer.ts";
 
 export interface EarlyStoppingOptions {
   /** "loss", or a metric of the validation. */
   monitor?: string;
   /** Whether less is better; by default so for "loss" and nothing else. */
-  mode?: "min" | "max";
+  mode?: Mode;
   /** Validations without a better value before the run ends. */
   patience?: number;
   /** What counts as better at least. */
@@ -26,7 +25,7 @@ export interface EarlyStoppingOptions {
  */
 export function earlyStopping(options: EarlyStoppingOptions = {}): Callback {
   const { monitor = "loss", patience = 3, minDelta = 0, restoreBest = true } = options;
-  const sign = (options.mode ?? (monitor === "loss" ? "min" : "max")) === "min" ? 1 : -1;
+  const sign = signOf(monitor, options.mode);
   let best = Infinity;
   let waited = 0;
   let weights: Uint8Array | undefined;
@@ -45,12 +44,4 @@ export function earlyStopping(options: EarlyStoppingOptions = {}): Callback {
       if (weights) await trainer.loadWeights(weights);
     },
   };
-}
-
-/** A value of a validation by name; InvalidInputError where there is none. */
-export function monitored(event: EvaluateResult, name: string): number {
-  const value = name === "loss" ? event.loss : event.metrics[name];
-  if (value !== undefined) return value;
-  const known = ["loss", ...Object.keys(event.metrics)].join(", ");
-  throw new InvalidInputError(`the validation has no "${name}"; it has ${known}`);
 }

@@ -9,6 +9,7 @@
 import { batchesOf, isReadOnce, type Batches } from "./data-loader.ts";
 import { errorFromData, InvalidInputError } from "./errors.ts";
 import { evaluate } from "./evaluate.ts";
+import { requireWhole } from "./inputs.ts";
 import { checkedRates, type Schedule } from "./learning-rate.ts";
 import type { Cursor } from "./run-record.ts";
 import { Pace, type ScheduledBatch, type SliceResult } from "./slice.ts";
@@ -80,14 +81,9 @@ export class Fit implements AsyncIterable<FitEvent> {
     private readonly options: FitOptions = {},
   ) {
     const { epochs = 1, from = START } = options;
-    for (const [name, value] of Object.entries(from)) {
-      if (Number.isInteger(value) && value >= 0) continue;
-      throw new InvalidInputError(
-        `from.${name} is ${String(value)}, expected a whole number from 0`);
-    }
-    if (!(Number.isInteger(epochs) && epochs >= 0)) {
-      throw new InvalidInputError(`epochs is ${String(epochs)}, expected a whole number from 0`);
-    }
+    requireWhole(from.epoch, "from.epoch", 0);
+    requireWhole(from.batch, "from.batch", 0);
+    requireWhole(epochs, "epochs", 0);
     if (epochs > 1 && isReadOnce(batches)) {
       throw new InvalidInputError(`the batches can be read once only, and epochs is \
 ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be iterated again" });

@@ -120,6 +120,13 @@ export function checkBatch(given: readonly Argument[], finite = true): CheckedBa
   return { batch, feeds };
 }
 
+/** Raises InvalidInputError with the argument's name for all but whole numbers from `least`. */
+export function requireWhole(value: number, name: string, least: number): void {
+  if (Number.isInteger(value) && value >= least) return;
+  throw new InvalidInputError(
+    `${name} is ${String(value)}, expected a whole number from ${String(least)}`);
+}
+
 /** How many samples the inputs of a batch hold; 0 where their lengths do not say. */
 export function sampleCount(program: Program | undefined, x: Inputs): number {
   const inputs = program?.inputs.filter(({ role }) => role === "input") ?? [];

@@ -1,15 +1,14 @@
 /** Lowers the learning rate when a validation no longer gets better. */
 
-import { monitored } from "./early-stopping.ts";
 import { InvalidInputError } from "./errors.ts";
 import type { Callback } from "./fit.ts";
-import type { Validation } from "./run-record.ts";
+import { monitored, signOf, type Mode } from "./monitor.ts";
 
 /** The options of `torch.optim.lr_scheduler.ReduceLROnPlateau`. */
 export interface PlateauOptions {
   /** "loss", or a metric of the validation. */
   monitor?: string;
-  mode?: "min" | "max";
+  mode?: Mode;
   factor?: number;
   patience?: number;
   threshold?: number;
@@ -23,7 +22,7 @@ export interface PlateauOptions {
 export function plateau(options: PlateauOptions = {}): (value: number) => boolean {
   const { mode = "min", patience = 10, threshold = 1e-4, threshold_mode = "rel" } = options;
   const { cooldown = 0 } = options;
-  const sign = mode === "min" ? 1 : -1;
+  const sign = signOf(undefined, mode);
   let best = sign * Infinity;
   let [bad, resting] = [0, 0];
   const improves = (value: number): boolean => {
@@ -53,13 +52,13 @@ export function reduceOnPlateau(options: PlateauOptions = {}): Callback {
     throw new InvalidInputError(`factor is ${String(factor)}, expected a number between 0 and 1`);
   }
   const lowers = plateau(options);
-  let seen: Validation | undefined;
+  let isReplayed = false;
   return {
     on(event, trainer) {
       if (event.kind !== "validation") return undefined;
       const { validations } = trainer.history;
-      const past = seen ? [] : validations.slice(0, -1);
-      seen = validations.at(-1);
+      const past = isReplayed ? [] : validations.slice(0, -1);
+      isReplayed = true;
       for (const validation of past) lowers(monitored(validation, monitor));
       if (!lowers(monitored(event, monitor))) return undefined;
       trainer.learningRate = [trainer.learningRate].flat().map((rate) => {

@@ -6,6 +6,7 @@
  */
 
 import { InvalidInputError, StorageError } from "./errors.ts";
+import { requireWhole } from "./inputs.ts";
 import type { Bytes } from "./safetensors.ts";
 import { openStore, type Store } from "./store.ts";
 
@@ -45,9 +46,7 @@ export async function listSaved(store: Store): Promise<Saved[]> {
 export async function saveRun(
   name: string, { keep = 2, best = false, store }: KeepOptions, make: () => Promise<Uint8Array>,
 ): Promise<void> {
-  if (!(Number.isInteger(keep) && keep >= 1)) {
-    throw new InvalidInputError(`keep is ${String(keep)}, expected a whole number from 1`);
-  }
+  requireWhole(keep, "keep", 1);
   const files = store ?? await openStore();
   const bytes = await make();
   if (best) await files.write(fileOf({ name: checkedName(name), number: BEST }), bytes);

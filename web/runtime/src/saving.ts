@@ -1,8 +1,8 @@
 /** A callback that saves a run while it goes on. */
 
 import { InvalidInputError } from "./errors.ts";
-import { monitored } from "./early-stopping.ts";
 import type { Callback } from "./fit.ts";
+import { monitored, signOf, type Mode } from "./monitor.ts";
 import type { Store } from "./store.ts";
 
 export interface SavingOptions {
@@ -15,7 +15,7 @@ export interface SavingOptions {
   /** "loss" or a metric of the validation: its best checkpoint is kept, too. */
   best?: string;
   /** Whether less is better; by default so for "loss" and nothing else. */
-  mode?: "min" | "max";
+  mode?: Mode;
   /** Where files are kept; by default the best storage of this browser. */
   store?: Store;
 }
@@ -28,7 +28,7 @@ export function saving(name: string, options: SavingOptions = {}): Callback {
     if (value === undefined || value >= 1) continue;
     throw new InvalidInputError(`${label} is ${String(value)}, expected 1 or more`);
   }
-  const sign = (options.mode ?? (best === "loss" ? "min" : "max")) === "min" ? 1 : -1;
+  const sign = signOf(best, options.mode);
   const where = store ? { store } : {};
   let record = Infinity;
   let savedStep: number | undefined;

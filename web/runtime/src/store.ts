@@ -6,6 +6,7 @@
  * to the tab meanwhile.
  */
 
+import { useDatabase } from "./database.ts";
 import { StorageError, reasonOf } from "./errors.ts";
 import type { Bytes } from "./safetensors.ts";
 
@@ -117,20 +118,10 @@ async function replaceFile(
 }
 
 async function openDatabase(): Promise<Store> {
-  const opening = indexedDB.open(FOLDER, 1);
-  opening.onupgradeneeded = () => { opening.result.createObjectStore(FOLDER); };
-  const database = await answered(opening);
-  const use = async <T>(
+  const use = <T>(
     mode: IDBTransactionMode, ask: (files: IDBObjectStore) => IDBRequest<T>,
-  ): Promise<T> => {
-    const transaction = database.transaction(FOLDER, mode);
-    const committed = new Promise<void>((resolve, reject) => {
-      transaction.oncomplete = () => { resolve(); };
-      transaction.onabort = () => { reject(transaction.error ?? new Error("aborted")); };
-    });
-    const [value] = await Promise.all([answered(ask(transaction.objectStore(FOLDER))), committed]);
-    return value;
-  };
+  ): Promise<T> => useDatabase(FOLDER, FOLDER, mode, ask);
+  await use("readonly", (files) => files.count()); // throws where there is none
   return {
     kind: "IndexedDB",
     names: async () => (await use("readonly", (files) => files.getAllKeys())).map(String),
@@ -138,13 +129,6 @@ async function openDatabase(): Promise<Store> {
     write: async (name, bytes) => { await use("readwrite", (files) => files.put(bytes, name)); },
     remove: (name) => use("readwrite", (files) => files.delete(name)),
   };
-}
-
-function answered<T>(request: IDBRequest<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    request.onsuccess = () => { resolve(request.result); };
-    request.onerror = () => { reject(request.error ?? new Error("the request failed")); };
-  });
 }
 
 /** A few megabytes in base64: for tiny models where there is nothing else. */
