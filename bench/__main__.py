@@ -3,11 +3,12 @@
     python -m bench                                      a quick set of workloads and batches
     python -m bench --full                               everything; takes an hour or more
     python -m bench --workloads mlp,cnn --batches 32     what is named, and nothing else
-    python -m bench --peers "hearth*,torch eager*"       shell patterns of peers
+    python -m bench --peers ort,"torch eager","*2T"      some peers: names begin so, or patterns
     python -m bench --page                               only writes the page from what is kept
 
 One run is one workload at one batch size with all chosen peers of one device (the CPU, or WebGPU),
-in interleaved rounds; it is kept in build/bench.json, in place of an older run of the same.
+in interleaved rounds.  Hearth and PyTorch eager are in every run, so that large workloads can be
+measured some peers at a time.  Runs are kept in docs/benchmarks.json, of each peer the newest.
 """
 
 from __future__ import annotations
@@ -15,20 +16,19 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from fnmatch import fnmatch
 from typing import Final
 
 from bench.browser import build_pages
 from bench.kept import DEVICES, keep, read_runs
 from bench.measure import measure
 from bench.page import PAGE, PLOT, write_page
-from bench.peers import Peer, hearth, jax, ort, pytorch, tfjs
+from bench.peers import Peer
+from bench.peers.registry import choose
 from bench.plot import write_plot
 from bench.prepare import ROOT, Case, prepare
 from bench.table import table
 from bench.workloads import WORKLOADS
 
-PEERS = (*hearth.PEERS, *tfjs.PEERS, *jax.PEERS, *ort.PEERS, *pytorch.PEERS)
 QUICK_BATCHES: Final[tuple[int, ...]] = (32,)
 FULL_BATCHES: Final[tuple[int, ...]] = (1, 16, 32, 64, 128)
 
@@ -39,7 +39,7 @@ def main() -> None:
     sizes = FULL_BATCHES if options.full else QUICK_BATCHES
     sizes = tuple(map(int, options.batches.split(","))) if options.batches else sizes
     names = options.workloads.split(",") if options.workloads else list(WORKLOADS)
-    peers = [p for p in PEERS if any(fnmatch(p.name, g) for g in options.peers.split(","))]
+    peers = choose(options.peers.split(","))
     cases = [Case(WORKLOADS[name], rows) for name in names for rows in sizes]
     if options.page:
         write()
@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     made.add_argument("--workloads", metavar="NAME,…", help=", ".join(WORKLOADS))
     made.add_argument("--batches", metavar="N,…", help="default: 32; with --full 1,16,32,64,128")
-    made.add_argument("--peers", metavar="PATTERN,…", default="*", help="default: all")
+    made.add_argument("--peers", metavar="NAME,…", default="*", help="default: all")
     made.add_argument("--full", action="store_true", help="all batch sizes")
     made.add_argument("--rounds", type=int, default=5, help="interleaved rounds (5)")
     made.add_argument("--seconds", type=float, default=0.2, help="of a peer in a round (0.2)")

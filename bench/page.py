@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from bench.kept import BASELINES, Run, comparable, ratio
+from bench.kept import BASELINES, OURS, Run, Runs, comparable, newest, ratio
+from bench.peers.registry import in_order
 from bench.prepare import ROOT
 from bench.table import shown
 from bench.workloads import WORKLOADS
@@ -20,15 +21,17 @@ HEAD: Final = """<!-- Written by `python -m bench --page`: measure again instead
 # Benchmarks
 
 Whole training steps (forward, loss, backward, Adam), each ending with the loss as a number in
-JavaScript or Python. `python -m bench` measures, keeps what it measured in `build/bench.json`, and
-writes this page from it.
+JavaScript or Python. `python -m bench` measures, keeps what it measured in `docs/benchmarks.json`,
+and writes this page from it.
 
 - All peers start from the same weights and take the same batches. The losses of their first four
   steps are compared with PyTorch in float64; a peer that deviates by more than 0.1 % is marked and
   not compared. The largest deviation of those that are compared is {deviation}.
 - Browser peers run in tabs of one headless Chromium, native PyTorch in the process that drives it.
   They take turns in each round; a figure is the median over rounds, and ratios are formed within
-  one run only: one workload at one batch size on the CPU, or on WebGPU.
+  one run only: one workload at one batch size on the CPU, or on WebGPU. Hearth and PyTorch eager
+  are in every run. Peers that an asterisk marks were measured in a run of their own: compare their
+  ratios, not their milliseconds.
 - **hearth** is the public `trainer.fit` in its worker, which reports the loss of every step.
   **awaited** waits for each `trainer.trainBatch` before the next, so that two messages between page
   and worker are in every step; **inline** does so on the page's own thread (`worker: false`), as
@@ -48,54 +51,63 @@ writes this page from it.
 """
 
 
-def write_page(runs: dict[str, Run]) -> None:
+Sized = Sequence[tuple[int, list[Run]]]  # a batch size, and its runs
+
+
+def write_page(runs: Runs) -> None:
     PAGE.write_text(page(runs))
 
 
-def page(runs: dict[str, Run]) -> str:
-    """The whole page; runs by `workload/batch/device`."""
-    deviations = [row["deviation"] for run in runs.values() for row in run["rows"].values()
+def page(runs: Runs) -> str:
+    """The whole page."""
+    every = [run for of_case in runs.values() for run in of_case]
+    deviations = [row["deviation"] for run in every for row in run["rows"].values()
                   if comparable(row) is not None]  # fmt: skip
     parts = [HEAD.format(deviation=f"{max(deviations, default=0):.0e}")]
     if PLOT.is_file():
         parts.append(f"\n![Time per step relative to PyTorch eager]({PLOT.name})\n")
     for name, workload in WORKLOADS.items():
-        for device, baseline in BASELINES.items():
+        for device in BASELINES:
             of_it = runs_of(runs, name, device)
             if of_it:
                 parts.append(f"\n## {workload.title}, {TITLES[device]}\n")
-                parts += [table(step_lines(of_it, baseline)), *notes(of_it)]
-                parts.append(table(cost_lines(of_it)))
-    return "".join((*parts, *predictions(runs), *machines(runs.values())))
+                parts += [table(step_lines(of_it, BASELINES[device])), *notes(of_it)]
+                parts.append(table(cost_lines(of_it, OURS[device])))
+    return "".join((*parts, *predictions(runs), *machines(every)))
 
 
-def runs_of(runs: dict[str, Run], workload: str, device: str) -> list[tuple[int, Run]]:
+def runs_of(runs: Runs, workload: str, device: str) -> Sized:
     """Batch sizes and runs, in order."""
-    parts = [(key.split("/"), run) for key, run in runs.items()]
+    parts = [(key.split("/"), of_case) for key, of_case in runs.items()]
     found = [
-        (int(rows), run) for (name, rows, on), run in parts if (name, on) == (workload, device)
+        (int(rows), of_case)
+        for (name, rows, on), of_case in parts
+        if (name, on) == (workload, device)
     ]
     return sorted(found, key=lambda item: item[0])
 
 
-def step_lines(runs: Sequence[tuple[int, Run]], baseline: str) -> Iterator[list[str]]:
+def step_lines(sized: Sized, baseline: str) -> Iterator[list[str]]:
     """Milliseconds per step, and the time relative to the baseline's."""
-    yield [f"ms per step (÷ {baseline})", *(f"batch {rows}" for rows, _ in runs)]
-    yield ["---", *["--:"] * len(runs)]
-    for peer in peers_of(run for _, run in runs):
-        yield [peer, *(step_cell(run, peer, baseline) for _, run in runs)]
+    yield [f"ms per step (÷ {baseline})", *(f"batch {rows}" for rows, _ in sized)]
+    yield ["---", *["--:"] * len(sized)]
+    for peer in peers_of(run for _, runs in sized for run in runs):
+        yield [peer, *(step_cell(runs, peer, baseline) for _, runs in sized)]
 
 
-def step_cell(run: Run, peer: str, baseline: str) -> str:
-    row = run["rows"].get(peer)
-    if row is None:
+def step_cell(runs: Sequence[Run], peer: str, baseline: str) -> str:
+    """Of the newest run with the peer; marked where the baseline's own time is of another."""
+    run = newest(runs, peer)
+    if run is None:
         return "–"
+    row = run["rows"][peer]
     if "error" in row:
         return "fails"
     if comparable(row) is None:
         return f"{milliseconds(row['ms'])}, other losses"
     relative = ratio(run, peer, baseline)
-    return milliseconds(row["ms"]) + ("" if relative is None else f" ({relative:.2f}×)")
+    mark = "" if run is newest(runs, baseline) else "\\*"
+    return milliseconds(row["ms"]) + ("" if relative is None else f" ({relative:.2f}×)") + mark
 
 
 def milliseconds(value: float) -> str:
@@ -104,35 +116,44 @@ def milliseconds(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
-def notes(runs: Iterable[tuple[int, Run]]) -> Iterator[str]:
+def notes(sized: Sized) -> Iterator[str]:
     """Why peers failed, each reason once."""
     reasons: dict[str, list[str]] = {}
-    for rows, run in runs:
-        for peer, row in run["rows"].items():
+    for rows, runs in sized:
+        for peer, row in newest_rows(runs).items():
             if "error" in row:
                 reasons.setdefault(f"{peer}: {row['error']}", []).append(str(rows))
     for reason, sizes in reasons.items():
         yield f"\nBatch {', '.join(sizes)}: {reason}\n"
 
 
-def cost_lines(runs: Sequence[tuple[int, Run]]) -> Iterator[list[str]]:
+def cost_lines(sized: Sized, ours: str) -> Iterator[list[str]]:
     """What a page loads, and how long it waits for the first loss; of the batch nearest to 32."""
-    size, run = min(runs, key=lambda item: abs(item[0] - 32))
-    yield [f"batch {size}", "samples/s", "first step", "code, gzip", "memory", "deviation"]
-    yield ["---", *["--:"] * 5]
-    for peer, row in run["rows"].items():
+    size, runs = min(sized, key=lambda item: abs(item[0] - 32))
+    yield [f"batch {size}", f"÷ {ours}", "samples/s", "first step", "code, gzip", "memory",
+           "deviation"]  # fmt: skip
+    yield ["---", *["--:"] * 6]
+    for peer, row in newest_rows(runs).items():
+        relative = ratio(newest(runs, peer), peer, ours)
         if comparable(row) is not None:
             yield [
-                peer, f"{size / row['ms'] * 1e3:,.0f}", shown(row.get("first_step_ms"), 1, "ms"),
+                peer, "–" if relative is None else f"{relative:.2f}×",
+                f"{size / row['ms'] * 1e3:,.0f}", shown(row.get("first_step_ms"), 1, "ms"),
                 shown(row.get("code_bytes"), 1024, "KiB"),
                 shown(row.get("memory_bytes"), 2**20, "MiB"), f"{row['deviation']:.0e}",
             ]  # fmt: skip
 
 
-def predictions(runs: dict[str, Run]) -> Iterator[str]:
+def newest_rows(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """The newest row of every peer."""
+    found = ((peer, newest(runs, peer)) for peer in peers_of(runs))
+    return {peer: run["rows"][peer] for peer, run in found if run is not None}
+
+
+def predictions(runs: Runs) -> Iterator[str]:
     """Latency of one prediction, and predictions while training goes on."""
-    for key, run in runs.items():
-        rows = {peer: row for peer, row in run["rows"].items() if "predict_ms" in row}
+    for key, of_case in runs.items():
+        rows = {p: row for p, row in newest_rows(of_case).items() if "predict_ms" in row}
         if rows and key.endswith("/32/cpu"):
             yield "\n## Predictions\n\nLeNet-5, one sample: alone, and while it trains, batch 32.\n"
             yield table(prediction_lines(rows))
@@ -162,7 +183,7 @@ def machines(runs: Iterable[Run]) -> Iterator[str]:
 
 
 def peers_of(runs: Iterable[Run]) -> list[str]:
-    return list(dict.fromkeys(peer for run in runs for peer in run["rows"]))
+    return in_order(peer for run in runs for peer in run["rows"])
 
 
 def table(lines: Iterable[Sequence[str]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from bench.kept import BASELINES, Run, ratio
+from bench.kept import BASELINES, Runs, newest, ratio
 from bench.page import peers_of
 from bench.workloads import WORKLOADS
 
@@ -13,18 +13,18 @@ BATCH = 32
 EAGER = BASELINES["cpu"]
 
 
-def bars(runs: dict[str, Run]) -> dict[str, list[float]]:
+def bars(runs: Runs) -> dict[str, list[float]]:
     """Ratios of every peer, one for each workload; NaN where there is none."""
-    chosen = [runs.get(f"{name}/{BATCH}/cpu") for name in WORKLOADS]
+    chosen = [runs.get(f"{name}/{BATCH}/cpu", []) for name in WORKLOADS]
     found: dict[str, list[float]] = {}
-    for peer in peers_of(run for run in chosen if run):
-        ratios = [ratio(run, peer, EAGER) if run else None for run in chosen]
+    for peer in peers_of(run for of_case in chosen for run in of_case):
+        ratios = [ratio(newest(of_case, peer), peer, EAGER) for of_case in chosen]
         if peer != EAGER and any(ratios):
             found[peer] = [math.nan if r is None else r for r in ratios]
     return found
 
 
-def write_plot(runs: dict[str, Run], path: Path) -> None:
+def write_plot(runs: Runs, path: Path) -> None:
     """Needs matplotlib, from `pip install -e .[bench]`."""
     import matplotlib as mpl
     from matplotlib.figure import Figure

@@ -13,6 +13,7 @@ import torch
 from bench import kept, page, plot
 from bench.kept import ratio
 from bench.measure import DEVIATION, Row, check, summary
+from bench.peers.registry import PEERS, choose
 from bench.prepare import CHECKED_STEPS, Case, make_once, pack, reference_losses
 from bench.table import table
 from bench.workloads import WORKLOADS, Workload, loss
@@ -76,7 +77,7 @@ def test_the_table_shows_ratios_failures_and_differences() -> None:
 
 
 def test_the_page_has_every_run_and_the_machine() -> None:
-    text = page.page({"mlp/1/cpu": RUN, "mlp/32/cpu": RUN, "lenet5/32/cpu": RUN})
+    text = page.page({"mlp/1/cpu": [RUN], "mlp/32/cpu": [RUN], "lenet5/32/cpu": [RUN]})
     assert "| ms per step (÷ torch eager 1T) | batch 1 | batch 32 |" in text
     assert "| hearth wasm | 2.00 (0.50×) | 2.00 (0.50×) |" in text
     assert "| jax-js wasm | 1.00, other losses | 1.00, other losses |" in text
@@ -92,27 +93,56 @@ def test_times_have_three_digits() -> None:
 
 def test_runs_on_the_gpu_are_relative_to_hearth() -> None:
     run = {"machine": {}, "rows": {"hearth webgpu": row(2.0), "tfjs webgpu": row(3.0)}}
-    assert "| tfjs webgpu | 3.00 (1.50×) |" in page.page({"mlp/32/gpu": run})
+    assert "| tfjs webgpu | 3.00 (1.50×) |" in page.page({"mlp/32/gpu": [run]})
 
 
 def test_the_plot_leaves_gaps_where_there_is_no_ratio() -> None:
-    heights = plot.bars({"mlp/32/cpu": RUN})
+    heights = plot.bars({"mlp/32/cpu": [RUN]})
     assert set(heights) == {"hearth wasm", "tfjs wasm"}
     assert heights["hearth wasm"][0] == 0.5
     assert all(math.isnan(height) for height in heights["hearth wasm"][1:])
 
 
-def test_a_run_replaces_the_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "KEPT", tmp_path / "build" / "bench.json")
+def test_a_run_replaces_what_it_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "KEPT", tmp_path / "docs" / "benchmarks.json")
     case = Case(WORKLOADS["mlp"], 32)
-    kept.keep(case, "cpu", {"a": row(1.0)}, "1.2")
-    kept.keep(case, "gpu", {"b": row(1.0)}, "1.2")
-    kept.keep(case, "cpu", {"c": row(2.0)}, "1.2")
+    torch_row = {"torch eager 1T": row(1.0)}
+    kept.keep(case, "cpu", torch_row | {"tfjs wasm": row(4.0)}, "1.2")
+    kept.keep(case, "gpu", {"hearth webgpu": row(1.0)}, "1.2")
+    kept.keep(case, "cpu", {"torch eager 1T": row(2.0), "ort wasm": row(6.0)}, "1.3")
     runs = kept.read_runs()
-    assert {key: list(run["rows"]) for key, run in runs.items()} == {
-        "mlp/32/cpu": ["c"], "mlp/32/gpu": ["b"],
-    }  # fmt: skip
-    assert runs["mlp/32/cpu"]["machine"]["browser"] == "Chromium 1.2"
+    assert [list(run["rows"]) for run in runs["mlp/32/cpu"]] == [
+        ["torch eager 1T", "tfjs wasm"], ["torch eager 1T", "ort wasm"],
+    ]  # fmt: skip
+    assert [run["machine"]["browser"] for run in runs["mlp/32/cpu"]] == [
+        "Chromium 1.2", "Chromium 1.3",
+    ]  # fmt: skip
+    assert list(runs["mlp/32/gpu"][0]["rows"]) == ["hearth webgpu"]
+    kept.keep(case, "cpu", torch_row | {"tfjs wasm": row(5.0)}, "1.4")
+    (ort, tfjs) = kept.read_runs()["mlp/32/cpu"]
+    assert list(ort["rows"]) == ["torch eager 1T", "ort wasm"]
+    assert tfjs["rows"]["tfjs wasm"]["ms"] == 5.0
+
+
+def test_a_peer_is_compared_within_its_own_run() -> None:
+    older = {"machine": {}, "rows": {"torch eager 1T": row(4.0), "tfjs wasm": row(8.0)}}
+    newer = {"machine": {}, "rows": {"torch eager 1T": row(2.0), "hearth wasm": row(1.0)}}
+    text = page.page({"mlp/32/cpu": [older, newer]})
+    assert "| tfjs wasm | 8.00 (2.00×)\\* |" in text
+    assert "| torch eager 1T | 2.00 (1.00×) |" in text
+    assert "| hearth wasm | 1.00 (0.50×) |" in text
+    assert plot.bars({"mlp/32/cpu": [older, newer]})["tfjs wasm"][0] == 2.0
+
+
+def test_peers_are_chosen_by_name_or_pattern_and_never_without_their_references() -> None:
+    assert [p.name for p in choose(["ort", "torch compile 2T"])] == [
+        "hearth wasm", "ort wasm", "ort wasm 2T", "torch eager 1T", "torch compile 2T",
+    ]  # fmt: skip
+    assert [p.name for p in choose(["jax-js webgpu"])] == ["hearth webgpu", "jax-js webgpu"]
+    assert choose(["nothing"]) == []
+    assert len(choose(["*"])) == len(PEERS)
 
 
 def test_files_are_made_again_when_a_source_changes(tmp_path: Path) -> None:
