@@ -102,11 +102,15 @@ def _softmax(draw: st.DrawFn, pool: list[Node], _: Node) -> Node:
 
 def _view(draw: st.DrawFn, pool: list[Node], _: Node) -> Node:
     x = _pick(draw, pool)
-    kind = draw(st.sampled_from(("flatten", "permute", "slice", "pad", "flip", "expand")))
+    kind = draw(
+        st.sampled_from(("flatten", "permute", "slice", "pad", "flip", "expand", "recompute"))
+    )
     rank = len(x.shape)
     match kind:
         case "flatten":
             return build.reshape(x, [product(x.shape)])
+        case "recompute":
+            return build.recompute(x, draw(st.integers(0, 1)))
         case "permute":
             return build.permute(x, draw(st.permutations(range(rank))))
         case "pad":

@@ -53,6 +53,7 @@ POINTWISE_OPS: dict[str, str] = {
     "hearth.cast": "(x, dtype); float to integer truncates, anything to bool is != 0",
     "hearth.index_range": "(y, size, except_value: int | None) -> y, a promise about the values: "
     "0 <= y < size or y == except_value",
+    "hearth.recompute": "(x, region: int) -> x, for what is computed once more in that region",
 }
 
 REDUCE_OPS: dict[str, str] = {

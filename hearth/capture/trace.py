@@ -24,6 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from hearth.capture.canonicalize import canonicalize
+from hearth.capture.checkpointing import marked, region_of
 from hearth.capture.decompositions import table
 from hearth.capture.distributions import decompositions
 from hearth.capture.explain import explained
@@ -44,6 +45,7 @@ BATCH_SIZES = (7, 11, 17)
 _IGNORED_ARGUMENTS = frozenset(
     ("device", "layout", "memory_format", "pin_memory", "generator", "non_blocking", "out_dtype")
 )
+_STATE_ROLES = frozenset(("parameter", "buffer", "optimizer"))
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,7 @@ def _canonical_backends() -> Iterator[None]:
         stack.enter_context(mock.patch.object(effects, "has_effects", return_value=False))
         stack.enter_context(without_fastpath())
         stack.enter_context(substituted())
+        stack.enter_context(marked())
         yield
 
 
@@ -240,6 +243,9 @@ class _Reader:
         self.attributes: dict[str, Value] = {}
         self.constants: dict[Value, np.ndarray] = {}
         self.nodes: list[AtenNode] = []
+        self.region: int | None = None  # the second forward pass that is being read
+        self.regions: dict[Value, int | None] = {}  # in which a value was computed; not of state
+        self.again: dict[tuple[Value, int], Value] = {}
 
     def read(self) -> AtenGraph:
         placeholders = iter(self.inputs)
@@ -263,6 +269,8 @@ class _Reader:
     def _input(self, node: torch.fx.Node, given: TracedInput) -> AtenInput:
         value = Value(given.name, shape_of(node.meta["val"].shape), dtype_name(given.dtype))
         self.results[node] = (value,)
+        if given.role not in _STATE_ROLES:
+            self.regions[value] = None
         return AtenInput(given.name, given.role, value)
 
     def _constant(self, node: torch.fx.Node) -> Value:
@@ -299,12 +307,14 @@ class _Reader:
             raise CaptureError(f"{node.target} is not an operator", where=origin)
         produced = node.meta.get("val")
         tensors = produced if isinstance(produced, (tuple, list)) else [produced]
+        self.region = region_of(node)
+        arguments = self._named_arguments(node, node.target)
         index = len(self.nodes)
         self.results[node] = tuple(
             _value(f"{index}" if len(tensors) == 1 else f"{index}.{i}", t)
             for i, t in enumerate(tensors)
         )
-        arguments = self._named_arguments(node, node.target)
+        self.regions.update(dict.fromkeys(self.results[node], self.region))
         target = str(node.target)
         if target.startswith("hearth."):
             target = target.removesuffix(".default")
@@ -326,7 +336,7 @@ class _Reader:
 
     def _plain(self, argument: Any, node: torch.fx.Node) -> Argument:
         if isinstance(argument, torch.fx.Node):
-            return self.results[argument][0]
+            return self._read(self.results[argument][0], node.stack_trace or UNKNOWN)
         if isinstance(argument, (list, tuple)):
             return tuple(self._plain(a, node) for a in argument)
         if isinstance(argument, torch.dtype):
@@ -337,6 +347,21 @@ class _Reader:
             f"{node.target} has an argument of type {type(argument).__name__}",
             where=node.stack_trace or UNKNOWN,
         )
+
+    def _read(self, value: Value, origin: str) -> Value:
+        """The value; inside of a second pass, what comes from outside is read anew."""
+        region = self.region
+        if region is None or self.regions.get(value, region) == region:
+            return value
+        if (value, region) not in self.again:
+            index = len(self.nodes)
+            new = self.again[value, region] = Value(f"{index}", value.shape, value.dtype)
+            self.nodes.append(
+                AtenNode(
+                    index, "hearth.recompute", (), {"self": value, "region": region}, (new,), origin
+                )
+            )
+        return self.again[value, region]
 
 
 def _value(name: str, produced: Any) -> Value:

@@ -26,6 +26,7 @@ from hearth.ir.graph import (
     Pad,
     Permute,
     Pointwise,
+    Recompute,
     Reduce,
     Reshape,
     Slice,
@@ -138,6 +139,11 @@ def window_transpose(x: Node, spec: WindowSpec, spatial: Sequence[Dim | int],
     lead, _ = _split_spatial(x, spec.rank)
     shape = (*lead, *shape_of(spatial), *shape_of(spec.kernel))
     return Node(WindowTranspose(spec, fill), (x,), shape, x.dtype, origin)
+
+
+def recompute(x: Node, region: int) -> Node:
+    """The value, for what is computed once more in a region."""
+    return Node(Recompute(region), (x,), x.shape, x.dtype, x.origin)
 
 
 def gather(x: Node, index: Node, axis: int, origin: str = "") -> Node:

@@ -117,6 +117,17 @@ class WindowTranspose:
 
 
 @dataclass(frozen=True, slots=True)
+class Recompute:
+    """The same elements, for a computation that is done once more, and only when it is needed.
+
+    What is made of it is not merged with what is made of the value itself, or in another region,
+    and is not kept since the first time: less memory, for more arithmetic.
+    """
+
+    region: int
+
+
+@dataclass(frozen=True, slots=True)
 class Gather:
     """`torch.gather(x, axis, index)`; the index is int32, not negative and in range."""
 
@@ -179,11 +190,11 @@ class Pack:
 
 Op = (
     Input | Constant | Pointwise | Reduce | Reshape | Permute | Expand | Slice | Pad | Window
-    | WindowTranspose | Gather | Dot | Conv | ConvInputGrad | ConvWeightGrad | Pack
+    | WindowTranspose | Recompute | Gather | Dot | Conv | ConvInputGrad | ConvWeightGrad | Pack
 )  # fmt: skip
 
 # Ops that only say where an element comes from.
-VIEW_OPS = (Reshape, Permute, Expand, Slice, Pad, Window, WindowTranspose)
+VIEW_OPS = (Reshape, Permute, Expand, Slice, Pad, Window, WindowTranspose, Recompute)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -33,6 +33,7 @@ from hearth.ir.graph import (
     Pad,
     Permute,
     Pointwise,
+    Recompute,
     Reduce,
     Reshape,
     Slice,
@@ -164,6 +165,10 @@ def _reshape(_: Reshape, inputs: list[Array], extents: Extents, __: int) -> Arra
     return inputs[0].reshape(extents)
 
 
+def _recompute(_: Recompute, inputs: list[Array], __: Extents, ___: int) -> Array:
+    return inputs[0]
+
+
 def _permute(op: Permute, inputs: list[Array], _: Extents, __: int) -> Array:
     return inputs[0].transpose(op.order)
 
@@ -274,6 +279,7 @@ _RULES: dict[type[Op], Rule] = {
     Reduce: _reduce,
     Reshape: _reshape,
     Permute: _permute,
+    Recompute: _recompute,
     Expand: _expand,
     Slice: _slice,
     Pad: _pad,

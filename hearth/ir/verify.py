@@ -30,6 +30,7 @@ from hearth.ir.graph import (
     Pad,
     Permute,
     Pointwise,
+    Recompute,
     Reduce,
     Reshape,
     Slice,
@@ -190,9 +191,10 @@ def _packs(node: Node) -> bool:
 
 _ARITY: dict[type[Op], int] = {
     Input: 0, Constant: 0, Reduce: 1, Reshape: 1, Permute: 1, Expand: 1, Slice: 1, Pad: 1,
-    Window: 1, WindowTranspose: 1, Gather: 2, Dot: 2, Conv: 2, ConvInputGrad: 2, ConvWeightGrad: 2,
+    Window: 1, WindowTranspose: 1, Recompute: 1, Gather: 2, Dot: 2, Conv: 2, ConvInputGrad: 2,
+    ConvWeightGrad: 2,
 }  # fmt: skip
-_SAME_TYPE = (Reshape, Permute, Expand, Slice, Pad, Window, WindowTranspose)
+_SAME_TYPE = (Reshape, Permute, Expand, Slice, Pad, Window, WindowTranspose, Recompute)
 _ONE_TYPE = (*_SAME_TYPE, Dot, Conv, ConvInputGrad, ConvWeightGrad, Pack)
 
 RULES: tuple[Rule, ...] = (
@@ -233,6 +235,7 @@ RULES: tuple[Rule, ...] = (
          lambda n: _windows(n, _spatial(n), _outer(n))),
     Rule(WindowTranspose, "its shape is [..., *spatial, *kernel]",
          lambda n: _windows(n, _spatial(n), _outer(n))),
+    Rule(Recompute, "its shape is its input's", lambda n: n.shape == _x(n).shape),
     Rule(Gather, "its index is int32", lambda n: n.inputs[1].dtype == INT32),
     Rule(Gather, "its result has the type of the table and the shape of the index",
          lambda n: n.dtype == _x(n).dtype and n.shape == n.inputs[1].shape),

@@ -18,6 +18,11 @@ def _reshape(site: AtenNode, x: Node, _: Operand) -> Node:
     return build.reshape(x, site.shape, site.origin)
 
 
+@lowers("hearth.recompute")
+def _recompute(_: AtenNode, x: Node, region: int) -> Node:
+    return build.recompute(x, region)
+
+
 @lowers("aten.permute.default")
 def _permute(site: AtenNode, x: Node, axes: tuple[int, ...]) -> Node:
     return build.permute(x, axes, site.origin)

@@ -25,6 +25,7 @@ from hearth.ir.graph import (
     Input,
     Node,
     Pointwise,
+    Recompute,
     Reduce,
     Reshape,
 )
@@ -84,7 +85,7 @@ def frame_of(node: Node) -> Frame:
 
 def base_of(node: Node) -> Node:
     """The node whose memory, read in row-major order, is this node's value."""
-    while isinstance(node.op, Reshape):
+    while isinstance(node.op, Reshape | Recompute):
         node = node.inputs[0]
     return node
 
@@ -261,7 +262,7 @@ class Emitter:
 
     def _view(self, node: Node, coords: Coords, guards: tuple[Guard, ...]) -> Expr:
         (x,) = node.inputs
-        if isinstance(node.op, Reshape):
+        if isinstance(node.op, Reshape | Recompute):
             base = base_of(node)
             if is_stored(base, self.roots) and base not in self.members:
                 return self.load(base, linearize(coords, node.shape), guards)

@@ -22,7 +22,7 @@ from hearth.schedule.emit import (
     base_of,
     frame_of,
 )
-from hearth.schedule.roots import direct_reads
+from hearth.schedule.roots import computed_late, direct_reads
 
 MAX_PARAMS = 8  # storage bindings per shader stage: the WebGPU baseline
 SHARED_PART = 4  # kernels over the same data are one where it is at least a quarter of their points
@@ -38,6 +38,7 @@ class Group:
     members: list[Node]
     depends_on: set[Group] = field(default_factory=set)
     reads: set[Node] = field(default_factory=set)
+    is_late: bool = False  # a recomputation, which runs only when its results are needed
 
 
 class Fusion:
@@ -57,6 +58,7 @@ class Fusion:
         )
         self.loads = direct_reads(graph.nodes, roots)
         self.needs = {node: _with_parts(found) for node, found in self.loads.items()}
+        self.late = computed_late(graph.nodes, roots)
         self.outputs = {base_of(output.node) for output in graph.outputs}
         self.readers: dict[Node, set[Node]] = {}
         for root in roots:
@@ -69,9 +71,10 @@ class Fusion:
         """Put a root into the first group that can compute it too, or into a new one."""
         group = next((g for g in self._candidates(node) if self._fits(g, node)), None)
         if group is None:
-            group = Group(frame_of(node), [])
+            group = Group(frame_of(node), [], is_late=node in self.late)
             self.groups.append(group)
         group.members.append(node)
+        group.is_late &= node in self.late
         group.reads |= self.needs[node]
         group.depends_on |= self._producers(node) - {group}
         self.group_of[node] = group
@@ -104,14 +107,16 @@ class Fusion:
         before = ancestors(producers)  # such a group would wait for what waits for it
         shared = {n for n in self.needs[node] if _is_worth_sharing(n, frame)}
         is_number = not isinstance(node.op, Reduce) and product(node.shape) == ONE
+        is_late = node in self.late
         for group in reversed(self.groups):
-            if group in before:
+            if group in before or (is_late and not group.is_late):
                 continue
             is_sibling = group.frame == frame and not shared.isdisjoint(group.reads)
+            is_sibling &= group.is_late == is_late
             if (
                 (group in producers and _may_follow(group, node))
                 or (is_sibling and not isinstance(group.members[0].op, CONTRACTIONS))
-                or (is_number and _gives_numbers(group))
+                or (is_number and group.is_late == is_late and _gives_numbers(group))
             ):
                 yield group
 

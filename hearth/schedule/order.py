@@ -1,14 +1,15 @@
 """The order of kernels, and which updates may overwrite their state directly.
 
 Kernels run as soon as their operands exist (by depth), so that an activation dies soon after the
-gradients that need it.  An update overwrites its state in place when every other kernel that reads
-the old value can run before it, and when its own kernel reads the old value only at the element it
-writes; otherwise it is computed aside and copied at the end.
+gradients that need it.  Recomputations run as late as they can.  An update overwrites its state in
+place when every other kernel that reads the old value can run before it, and when its own kernel
+reads the old value only at the element it writes; otherwise it is computed aside and copied at the
+end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from hearth.ir.graph import Node
 from hearth.ir.kernel import Store
@@ -17,7 +18,7 @@ from hearth.schedule.fuse import Group, reaches
 
 
 def order_groups(groups: list[Group]) -> list[Group]:
-    """Producers before users, shallow before deep, otherwise as they came."""
+    """Producers before users, shallow before deep, otherwise as they came; late ones last."""
     depth: dict[Group, int] = {}
 
     def measure(start: Group) -> None:
@@ -28,12 +29,32 @@ def order_groups(groups: list[Group]) -> list[Group]:
             if waiting:
                 stack.extend(waiting)
                 continue
-            depth[group] = 1 + max((depth[d] for d in group.depends_on), default=0)
+            own = 0 if group.is_late else 1
+            depth[group] = own + max((depth[d] for d in group.depends_on), default=0)
             stack.pop()
 
     for group in groups:
         measure(group)
-    return sorted(groups, key=lambda g: depth[g])  # sorting is stable
+    in_time = sorted((g for g in groups if not g.is_late), key=lambda g: depth[g])  # stable
+    return list(_with_what_they_need([*in_time, *(g for g in groups if g.is_late)]))
+
+
+def _with_what_they_need(groups: list[Group]) -> Iterator[Group]:
+    """The groups, each after the late ones that it waits for."""
+    position = {group: k for k, group in enumerate(groups)}
+    done: set[Group] = set()
+    for goal in groups:
+        stack = [goal]
+        while stack:
+            group = stack[-1]
+            waiting = [d for d in group.depends_on if d not in done]
+            if not waiting:
+                stack.pop()
+                if group not in done:
+                    done.add(group)
+                    yield group
+            # In the order of the list, as that of a set changes with every run.
+            stack.extend(sorted(waiting, key=position.__getitem__, reverse=True))
 
 
 def place_update(

@@ -20,6 +20,7 @@ from hearth.ir.graph import (
     Node,
     Pack,
     Pointwise,
+    Recompute,
     Reduce,
     Window,
     WindowTranspose,
@@ -146,6 +147,23 @@ def direct_reads(nodes: list[Node], roots: set[Node]) -> dict[Node, set[Node]]:
     for node in nodes:
         reads[node] = _reads(node, reads, roots)
     return reads
+
+
+def computed_late(nodes: list[Node], roots: set[Node]) -> set[Node]:
+    """The roots of recomputations: what they read comes through `Recompute`, or from other ones.
+
+    Parameters, tables and other inputs that are read as they are say nothing of the time.
+    """
+    is_late: dict[Node, bool | None] = {}
+    for node in nodes:
+        found = {is_late[x] for x in node.inputs} - {None}
+        if isinstance(node.op, Recompute):
+            is_late[node] = True
+        elif node in roots:
+            is_late[node] = found == {True}
+        else:
+            is_late[node] = found == {True} if found else None
+    return {node for node in roots if is_late[node]}
 
 
 def _reads(node: Node, reads: dict[Node, set[Node]], roots: set[Node]) -> set[Node]:

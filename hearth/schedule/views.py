@@ -11,6 +11,7 @@ from hearth.ir.graph import (
     Node,
     Pad,
     Permute,
+    Recompute,
     Reshape,
     Slice,
     Window,
@@ -35,6 +36,8 @@ def source_of(node: Node, coords: Coords) -> Source:
     """What a view node reads for one of its elements."""
     (x,) = node.inputs
     match node.op:
+        case Recompute():
+            return Source(coords)
         case Reshape():
             return Source(delinearize(linearize(coords, node.shape), x.shape))
         case Permute(order=order):

@@ -199,6 +199,7 @@ OPS: dict[str, Callable[..., Any]] = {
     "aten.threshold_backward.default": _plain(lambda g, x, t: torch.where(x <= t, 0.0, g)),
     "hearth.cast": _cast,
     "hearth.index_range": _index_range,
+    "hearth.recompute": _plain(lambda x, region: x),
     "aten.sum.dim_IntList": _plain(lambda x, axes, keep: x.sum(axes, keep)),
     "aten.prod.dim_int": _plain(_prod),
     "aten.amax.default": _plain(torch.amax),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from torch.utils.checkpoint import checkpoint
 
 Extent = int | Literal["B"]
 aten = torch.ops.aten
@@ -213,6 +214,13 @@ add("hearth.cast", "int8 wraps around", lambda x: ((x * 97).to(torch.int8) * 3).
     ints("B", 5))  # fmt: skip
 add("hearth.cast", "uint8 wraps around", lambda x: (x * 97).to(torch.uint8).long(), ints("B", 5))
 add("hearth.cast", "int16 wraps around", lambda x: (x * 9999).to(torch.int16).long(), ints("B", 5))
+add(
+    "hearth.recompute",
+    "checkpoint",
+    gradient(lambda x, w: checkpoint(lambda t: F.linear(t, w).tanh(), x, use_reentrant=False)),
+    floats("B", 5),
+    floats(7, 5),
+)
 add("hearth.index_range", "", F.cross_entropy, floats("B", 5),
     ints("B", low=0, high=5))  # fmt: skip
 add("hearth.index_range", "ignored", lambda x, y: F.cross_entropy(x, y, ignore_index=2),

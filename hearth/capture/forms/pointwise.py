@@ -113,6 +113,13 @@ def _index_range(r: Rewriter, c: Call) -> Argument:
     return r.emit("hearth.index_range", args, c.shape, c.dtype)
 
 
+@form("hearth.recompute")
+def _recompute(r: Rewriter, c: Call) -> Argument:
+    x = c.value()
+    is_literal = x in r.scalars
+    return x if is_literal else r.emit("hearth.recompute", (x, c["region"]), c.shape, c.dtype)
+
+
 # ---------------------------------------------------------------------- copies, casts and creation
 
 
