@@ -1,4 +1,4 @@
-"""The command line: `hearth check | compile | verify | train | inspect | bench | serve`.
+"""The command line: a verb for each public function, as `hearth --help` lists them.
 
 Each command is a thin layer over a public function; what it prints is for people.  Exit codes: 0
 done, 1 a check or verification failed, 2 an error (also of usage), 130 interrupted.
@@ -21,6 +21,7 @@ from hearth.errors import HearthError, InvalidInputError
 RUNNERS: Final = ("chromium:wasm", "chromium:webgpu", "wasm", "webgpu", "reference")
 BACKENDS: Final = ("webgpu", "wasm")
 ACCURACIES: Final = ("fast", "strict")
+PRECISIONS: Final = ("float32", "float16", "int8", "int8-dynamic")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -134,6 +135,24 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
+def _export(options: argparse.Namespace) -> int:
+    from hearth.exporting import export_trained
+
+    step = load_step(options.step)[0] if options.step is not None else None
+    report = export_trained(
+        options.bundle, options.weights, options.output,
+        precision=options.precision, data=options.data, step=step,
+    )  # fmt: skip
+    print(report)
+    return 0
+
+
+def _delta(options: argparse.Namespace) -> int:
+    hearth.save_delta(options.before, options.after, options.output)
+    print(f"{options.output}: {Path(options.output).stat().st_size:,} bytes")
+    return 0
+
+
 def _inspect(options: argparse.Namespace) -> int:
     from hearth.bundle.read import read_bundle
     from hearth.inspection import describe, kernel_source, wasm_source
@@ -206,6 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--seed", type=int, default=0, help="of the cases (0)")
 
     _add_train(commands)
+    _add_export(commands)
 
     inspect = _command(commands, "inspect", _inspect, "print kernels, bytes, dispatches, memory")
     inspect.add_argument("bundle", metavar="BUNDLE")
@@ -231,6 +251,23 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--resume", metavar="FILE", help="continue the run of a checkpoint")
     train.add_argument("-o", "--output", metavar="FILE", default="trained.safetensors")
     train.add_argument("--checkpoint", metavar="FILE", help="also write the whole run")
+
+
+def _add_export(commands: Any) -> None:
+    export = _command(
+        commands, "export", _export, "write trained weights as ONNX or in fewer bytes"
+    )
+    export.add_argument("bundle", metavar="BUNDLE")
+    export.add_argument("weights", metavar="WEIGHTS", help="what `hearth train` or a page wrote")
+    export.add_argument("-o", "--output", metavar="FILE", required=True, help=".safetensors, .onnx")
+    export.add_argument("--precision", choices=PRECISIONS, default="float32", help="(float32)")
+    export.add_argument("--data", metavar="PATH", help=_DATA_HELP)
+    export.add_argument("--step", metavar="MODULE:FUNCTION", help="the model, if not in the bundle")
+
+    delta = _command(commands, "delta", _delta, "write the difference of two files of weights")
+    delta.add_argument("before", metavar="BEFORE", help="weights, or a checkpoint")
+    delta.add_argument("after", metavar="AFTER", help="weights, or a checkpoint")
+    delta.add_argument("-o", "--output", metavar="FILE", default="delta.safetensors")
 
 
 def _add_bench(commands: Any) -> None:

@@ -16,10 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from hearth.bundle.checkpoint import FORMAT as CHECKPOINT_FORMAT
 from hearth.bundle.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
+from hearth.bundle.delta import apply_delta as apply_delta_file
+from hearth.bundle.delta import encode_delta
 from hearth.bundle.files import read_file, write_file
 from hearth.bundle.manifest import Optimizer
-from hearth.bundle.safetensors import decode_safetensors, encode_safetensors
+from hearth.bundle.quantized import Precision, encode_stored_weights, plain_weights
+from hearth.bundle.safetensors import decode_safetensors
 from hearth.bundle.weights import Weight, decode_weights, is_json
 from hearth.errors import InvalidInputError
 from hearth.steps.optimizer_state import (
@@ -55,7 +59,7 @@ def load_weights(
     """The weights in a file, for `model.load_state_dict`.
 
     Args:
-        path: a safetensors file, or the JSON form.
+        path: a safetensors file, in any precision that `save_weights` writes, or the JSON form.
         like: the model's `state_dict()`; names, shapes and dtypes are then checked against it.
             The JSON form needs it, because `fc1_weight` may be `fc1.weight` or `fc1_weight`.
         names: keys of the file to state_dict keys, where they differ.
@@ -74,13 +78,47 @@ def load_weights(
             remedy="hearth.load_weights(path, like=model.state_dict())",
         )
     renamed = names or {}
-    tensors = decode_safetensors(data, str(path)).tensors
+    tensors = plain_weights(decode_safetensors(data, str(path)), str(path))
     return _tensors({renamed.get(name, name): array for name, array in tensors.items()})
 
 
-def save_weights(state_dict: Mapping[str, torch.Tensor], path: str | Path) -> None:
-    """Writes weights as safetensors; the browser's `loadWeights` takes the file."""
-    write_file(path, encode_safetensors({name: _array(t) for name, t in state_dict.items()}))
+def save_weights(
+    state_dict: Mapping[str, torch.Tensor], path: str | Path, *, precision: Precision = "float32"
+) -> None:
+    """Writes weights as safetensors; `load_weights` and the browser's `loadWeights` take the file.
+
+    Args:
+        state_dict: float32 weights, and whatever else the model keeps.
+        path: of the file.
+        precision: "float16" halves the file; "int8" quarters it, with a scale for each output
+            channel of every tensor of two or more dimensions.  Readers give float32 back.
+
+    Raises:
+        InvalidInputError: a tensor that the precision cannot hold, by name.
+    """
+    arrays = {name: _array(t) for name, t in state_dict.items()}
+    write_file(path, encode_stored_weights(arrays, precision))
+
+
+def save_delta(before: str | Path, after: str | Path, path: str | Path) -> None:
+    """Writes the difference of the weights in two files, or checkpoints, as safetensors.
+
+    Raises:
+        InvalidInputError: the files hold other names, shapes or dtypes.
+    """
+    write_file(path, encode_delta(_model_arrays(before), _model_arrays(after)))
+
+
+def apply_delta(
+    state_dict: Mapping[str, torch.Tensor], path: str | Path, *, scale: float = 1.0
+) -> StateDict:
+    """`state_dict + scale · difference`, for `model.load_state_dict`; see `save_delta`.
+
+    Raises:
+        BundleFormatError: the difference is from other weights than these.
+    """
+    base = {name: _array(t) for name, t in state_dict.items()}
+    return _tensors(apply_delta_file(base, read_file(path), str(path), scale))
 
 
 def load_checkpoint(path: str | Path) -> TorchCheckpoint:
@@ -128,6 +166,15 @@ def save_checkpoint(
     arrays = {name: _array(tensor.float()) for name, tensor in tensors.items()}
     weights = {name: _array(tensor) for name, tensor in model.state_dict().items()}
     write_file(path, encode_checkpoint(Checkpoint(weights, arrays, description, done, seed)))
+
+
+def _model_arrays(path: str | Path) -> dict[str, Array]:
+    """The weights of a file that may be a checkpoint."""
+    data = read_file(path)
+    file = decode_safetensors(data, str(path))
+    if file.metadata.get("format") == CHECKPOINT_FORMAT:
+        return decode_checkpoint(data, str(path)).model
+    return plain_weights(file, str(path))
 
 
 def _weight(name: str, tensor: torch.Tensor) -> Weight:

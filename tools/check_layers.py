@@ -46,6 +46,7 @@ LAYERS = {
     "schedule": layer("ir", outside="numpy"),
     "codegen": layer("ir", outside="numpy"),
     "bundle": layer("ir", outside="numpy"),
+    "deploy": layer("bundle", outside="torch numpy onnx onnxruntime onnxscript"),
     "serve": layer(),
     # The reference device runs kernels by their NumPy meaning.
     "runtime": layer("ir bundle serve schedule.reference", "numpy wasmtime wgpu playwright"),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from hearth.bundle.dtypes import NUMPY_DTYPES
 from hearth.bundle.manifest import State
+from hearth.bundle.quantized import plain_weights
 from hearth.bundle.safetensors import decode_safetensors, encode_safetensors
 from hearth.errors import BundleFormatError
 
@@ -60,14 +61,15 @@ def decode_weights(
     source: str = "weights",
     names: Mapping[str, str] | None = None,
 ) -> dict[str, Array]:
-    """The arrays in a safetensors file or a JSON document, in the order of `weights`.
+    """The arrays in a safetensors file, stored small or not, or a JSON document, in the order of
+    `weights`.
 
     `names` maps keys of the file to state_dict keys and wins over every other rule.
     Raises `BundleFormatError` for an ambiguous, missing, surplus or wrongly sized key, by name.
     """
     if is_json(data):
         return _decode_json(weights, data, source, names or {})
-    tensors = decode_safetensors(data, source).tensors
+    tensors = plain_weights(decode_safetensors(data, source), source)
     renamed = _rename(tensors, names or {}, source)
     return match_weights(weights, renamed, source)
 

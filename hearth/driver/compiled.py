@@ -82,3 +82,15 @@ def read_build(path: str | Path) -> Build:
         ) from error
     assert isinstance(build, Build)
     return build
+
+
+def step_of(bundle: str | Path | Compiled) -> TrainStep:
+    """The training step that a bundle was compiled from; `InvalidInputError` where it has none."""
+    step = bundle.step if isinstance(bundle, Compiled) else read_build(bundle).step
+    if step is None:
+        raise InvalidInputError(
+            "the bundle does not contain its PyTorch model",
+            why="functions have none, and models made of local classes cannot be pickled",
+            remedy="pass it as step: hearth.TrainStep(...), or --step FILE.py:FUNCTION",
+        )
+    return step

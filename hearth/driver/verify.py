@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from hearth.bundle.manifest import Accuracy, Manifest
 from hearth.bundle.read import read_bundle
 from hearth.driver.cases import Case, Key, Results, named, random_case, trained
-from hearth.driver.compiled import Compiled, read_build
+from hearth.driver.compiled import Compiled, step_of
 from hearth.driver.report import Deviation, VerifyReport
 from hearth.driver.runners import open_runner
 from hearth.errors import InvalidInputError, NumericalInstabilityError
@@ -101,7 +101,7 @@ def verify_on(
             stack.callback(opened.close)
             report = VerifyReport(name, opened.device, cases)
             verifiers.append(Verifier(opened, report, slack_of(files.manifest, name)))
-        step = step or _step_of(bundle, path)
+        step = step or step_of(bundle)
         for number in range(cases):
             case = random_case(step, files, number, seed)
             for verifier in verifiers:
@@ -244,14 +244,3 @@ def _folder(bundle: str | Path | Compiled, runtime: bool) -> Iterator[Path]:
     with TemporaryDirectory(prefix="hearth-verify-") as folder:
         bundle.save(folder, runtime=runtime)
         yield Path(folder)
-
-
-def _step_of(bundle: str | Path | Compiled, path: Path) -> TrainStep:
-    step = bundle.step if isinstance(bundle, Compiled) else read_build(path).step
-    if step is None:
-        raise InvalidInputError(
-            "the bundle does not contain its PyTorch model",
-            why="functions have none, and models made of local classes cannot be pickled",
-            remedy="pass it: verify(bundle, step=TrainStep(...))",
-        )
-    return step

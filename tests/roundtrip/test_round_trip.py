@@ -120,6 +120,12 @@ def test_untouched_weights_come_back_byte_for_byte_in_both_forms(tmp_path: Path)
         assert browser.export_weights_file() != original
         browser.load_weights_file(text)
         assert browser.export_weights_file() == original
+        for precision in ("float16", "int8"):
+            hearth.save_weights(model.state_dict(), tmp_path / "small", precision=precision)
+            browser.load_weights_file((tmp_path / "small").read_bytes())
+            small = hearth.load_weights(tmp_path / "small")
+            for name, array in browser.export_weights().items():
+                np.testing.assert_array_equal(array, small[name].numpy(), err_msg=name)
     (tmp_path / "w.json").write_bytes(text)
     loaded = hearth.load_weights(tmp_path / "w.json", like=model.state_dict())
     assert all(torch.equal(loaded[name], value) for name, value in model.state_dict().items())

@@ -12,6 +12,7 @@ import {
   concatenate, decodeSafetensors, looksLikeSafetensors, type Bytes, type Tensor, type TensorFile,
 } from "./safetensors.ts";
 import { checkedTensor, readEntry, writeEntries } from "./state.ts";
+import { plainTensors } from "./stored-weights.ts";
 
 const SOURCE = "the weight file";
 
@@ -69,7 +70,7 @@ export function readWeights(
 ): Map<State, Tensor> {
   const entries = manifest.state.filter(isWeight);
   if (looksLikeSafetensors(bytes)) {
-    const { tensors } = decodeSafetensors(bytes, SOURCE);
+    const tensors = plainTensors(decodeSafetensors(bytes, SOURCE), SOURCE);
     const same = (key: string, name: string): boolean => key === name;
     const keys = match(entries, [...tensors.keys()], names, same);
     return new Map([...keys].map(([entry, key]) =>
