@@ -203,17 +203,33 @@ def test_a_tensor_without_elements_at_the_end_of_memory_runs_on_webgpu(
     page.close()
 
 
-def test_a_lost_gpu_is_an_error_and_the_page_loads_again(
-    playwright: Playwright, served: Site
-) -> None:
+def test_training_survives_a_gpu_process_that_crashes(playwright: Playwright, served: Site) -> None:
     with chromium(playwright) as own:
         page = open_page(own, served)
         load(page, "webgpu")
         attempt(page, BATCH + "await trainer.trainBatch(x, y);", GIVEN)
         own.new_browser_cdp_session().send("Browser.crashGpuProcess")
-        name, message = failure(
-            page, BATCH + "for (let i = 0; i < 1000; i++) await trainer.trainBatch(x, y);", GIVEN
+        step, warnings = attempt(
+            page,
+            BATCH
+            + """
+            for (let i = 0; !trainer.warnings.length || i < 20; i++) await trainer.trainBatch(x, y);
+            return [trainer.step, trainer.warnings];""",
+            GIVEN,
         )
+        assert step > 20
+        assert "training goes on with" in warnings[-1]
+
+
+def test_a_gpu_lost_before_anything_was_trained_is_an_error_and_the_page_loads_again(
+    playwright: Playwright, served: Site
+) -> None:
+    with chromium(playwright) as own:
+        page = open_page(own, served)
+        load(page, "webgpu")
+        own.new_browser_cdp_session().send("Browser.crashGpuProcess")
+        call = "for (let i = 0; i < 1000; i++) await trainer.predict([0, 0, 0, 0]);"
+        name, message = failure(page, call)
         assert name == "DeviceLostError", message
         for _ in range(5):  # more than there are staging buffers
             for call in ("exportWeights()", "predict([0, 0, 0, 0])"):

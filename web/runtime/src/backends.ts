@@ -4,7 +4,7 @@
  */
 
 import type { Bundle } from "./bundle.ts";
-import type { Device } from "./device.ts";
+import type { Backend, Device } from "./device.ts";
 import { BackendError } from "./errors.ts";
 import { defaultThreads, wasmFeatures } from "./features.ts";
 import { openWasm } from "./wasm.ts";
@@ -18,6 +18,7 @@ export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 
 export interface Candidate {
   name: string;
+  backend: Backend;
   open(batch: number): Promise<Device>;
 }
 
@@ -42,6 +43,7 @@ export async function candidates(
     variant.features.every((feature) => features.has(feature)));
   const cpu = variants.map((variant) => ({
     name: `WebAssembly (${variant.features.join(", ")})`,
+    backend: "wasm" as const,
     open: (batch: number) => openWasm(bundle, variant, batch, threads),
   }));
   if (!isAsked && cpu.length > 0) return { first: cpu, challengers: gpu };
@@ -55,18 +57,18 @@ export async function candidates(
 async function webGpuCandidates(
   bundle: Bundle, isAsked: boolean, allowSoftware: boolean, gpuKernels?: string,
 ): Promise<Candidate[]> {
-  const name = "WebGPU";
+  const [name, backend] = ["WebGPU", "webgpu"] as const;
   try {
     const adapter = await requestAdapter(allowSoftware);
     if (!isAsked && !bundle.manifest.wgsl) return [];
     const chosen = {
-      name, open: (batch: number) => openWebGpu(bundle, adapter, batch, gpuKernels),
+      name, backend, open: (batch: number) => openWebGpu(bundle, adapter, batch, gpuKernels),
     };
     if (gpuKernels !== undefined || usableVariants(bundle.manifest, adapter).length === 0) {
       return [chosen];
     }
     const general = {
-      name: `${name} with general kernels`,
+      name: `${name} with general kernels`, backend,
       // An adapter gives one device only.
       open: async (batch: number) =>
         openWebGpu(bundle, await requestAdapter(allowSoftware), batch, GENERAL),
@@ -74,6 +76,6 @@ async function webGpuCandidates(
     return [chosen, general];
   } catch (error) {
     if (!(error instanceof BackendError)) throw error;
-    return isAsked ? [{ name, open: () => Promise.reject(error) }] : [];
+    return isAsked ? [{ name, backend, open: () => Promise.reject(error) }] : [];
   }
 }

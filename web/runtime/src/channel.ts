@@ -2,7 +2,6 @@
  * The page's end of the wire: typed calls to an engine, in a worker or on this very thread.
  */
 
-import type { EngineEvent } from "./engine.ts";
 import {
   BackendError, errorFromData, errorToData, InvalidInputError, reasonOf,
 } from "./errors.ts";
@@ -10,6 +9,7 @@ import {
   buffersIn, WORKER_NAME, type Call, type CallKind, type Calls, type Message, type Request,
 } from "./protocol.ts";
 import { Server } from "./server.ts";
+import type { EngineEvent } from "./session.ts";
 import { spawnWorker } from "./spawn.ts";
 
 export interface Channel {

@@ -39,6 +39,8 @@ export interface Device {
   /** Writes into the state region, ordered after the programs started before. */
   writeState(offset: number, bytes: Uint8Array): void;
   readState(span: Span): Promise<Bytes>;
+  /** The same for who does not want to wait: `result` is the state after the calls made before. */
+  copyState(span: Span): Promise<{ result: Promise<Bytes> }>;
   /** Starts a program on a checked batch that the plan holds. */
   start(
     program: string, batch: number, feeds: readonly Feed[], wanted: readonly number[],

@@ -12,7 +12,7 @@ import { serveAsHelper, THREAD_NAME } from "./wasm-threads.ts";
 
 export { Trainer, type TrainerOptions } from "./trainer.ts";
 export {
-  Engine, type EngineEvent, type EvaluateResult, type RunResult, type TrainResult,
+  Engine, type EvaluateResult, type RunResult, type TrainResult,
   type WeightFormat,
 } from "./engine.ts";
 export type { EngineOptions } from "./open.ts";
@@ -25,7 +25,10 @@ export {
 export type { Backend, DeviceInfo } from "./device.ts";
 export { earlyStopping, type EarlyStoppingOptions } from "./early-stopping.ts";
 export type { Values } from "./elements.ts";
-export { Fit, type Callback, type FitEvent, type FitOptions, type StepReport } from "./fit.ts";
+export type { Diagnosis } from "./diagnosis.ts";
+export { Fit, type Callback, type FitOptions } from "./fit.ts";
+export type { FitEvent, StepReport } from "./fit-events.ts";
+export type { RecoveryOptions } from "./recovery-options.ts";
 export type { InputArray, Inputs } from "./inputs.ts";
 export type { Schedule } from "./learning-rate.ts";
 export { reduceOnPlateau, type PlateauOptions } from "./plateau.ts";
@@ -36,6 +39,7 @@ export type { Cursor, RunRecord, Validation } from "./run-record.ts";
 export type { ResumeOptions } from "./resume.ts";
 export type { KeepOptions, Saved, SaveOptions } from "./saved-runs.ts";
 export { saving, type SavingOptions } from "./saving.ts";
+export type { EngineEvent, Rescue } from "./session.ts";
 export { openStore, type Store } from "./store.ts";
 export type { Batch } from "./slice.ts";
 export type { NameMap } from "./weights.ts";

@@ -13,6 +13,7 @@ import { replayGolden } from "./golden.ts";
 import { readSchedule, type RateTable } from "./learning-rate.ts";
 import { CONSTANTS_FILE, isWeight, WEIGHTS_FILE } from "./manifest.ts";
 import { decodeSafetensors, encodeSafetensors, type TensorFile } from "./safetensors.ts";
+import type { Reopen } from "./session.ts";
 import { initialState } from "./state.ts";
 import { layoutOf, type WeightLayout } from "./weights.ts";
 
@@ -40,6 +41,8 @@ export interface Opened {
   layout: WeightLayout;
   /** The learning rates that the bundle was compiled with. */
   schedule: RateTable | undefined;
+  /** Opens a fresh device of a kind that repeats the recorded step; BackendError if none does. */
+  reopen: Reopen;
 }
 
 /** Loads a bundle on the best device that repeats the recorded step correctly. */
@@ -49,8 +52,9 @@ export async function openExecutor(
   checkOptions(options);
   const bundle = await Bundle.open(source);
   const parts = await readParts(bundle);
-  const { first, challengers } = await candidates(
-    bundle, options.backend ?? "auto", options.threads, options.softwareGpu, options.gpuKernels);
+  const find = (backend: BackendChoice) => candidates(
+    bundle, backend, options.threads, options.softwareGpu, options.gpuKernels);
+  const { first, challengers } = await find(options.backend ?? "auto");
   const executor = await firstGood(bundle, parts, options, first, warn);
   return {
     executor,
@@ -58,6 +62,11 @@ export async function openExecutor(
       ? firstGood(bundle, parts, options, challengers, warn) : undefined,
     layout: layoutOf(bundle.manifest, parts.weights),
     schedule: readSchedule(bundle.manifest, parts.schedule),
+    reopen: async (backend, batchSize) => {
+      const { first: all } = await find(backend);
+      const same = all.filter((candidate) => candidate.backend === backend);
+      return firstGood(bundle, await readParts(bundle), { ...options, batchSize }, same, warn);
+    },
   };
 }
 

@@ -8,16 +8,16 @@
 import type { BundleSource } from "./bundle.ts";
 import type { DeviceInfo } from "./device.ts";
 import type { Values } from "./elements.ts";
-import type {
-  EngineEvent, EvaluateResult, RunResult, TrainResult, WeightFormat,
-} from "./engine.ts";
+import type { EvaluateResult, RunResult, TrainResult, WeightFormat } from "./engine.ts";
 import type { ErrorData } from "./errors.ts";
 import type { InputArray, Inputs } from "./inputs.ts";
 import type { RateTable } from "./learning-rate.ts";
 import type { Manifest } from "./manifest.ts";
 import type { EngineOptions } from "./open.ts";
+import type { Recovered, RecoverRequest } from "./recovery.ts";
 import type { Bytes } from "./safetensors.ts";
-import type { Batch, ScheduledBatch, SliceResult } from "./slice.ts";
+import type { EngineEvent } from "./session.ts";
+import type { Batch, SliceRequest, SliceResult } from "./slice.ts";
 import type { NameMap } from "./weights.ts";
 
 export const WORKER_NAME = "hearth-worker";
@@ -38,9 +38,8 @@ export interface Calls {
   /** A source with functions never crosses: it is for engines without a worker. */
   load: { takes: { source: string | BundleSource; options: EngineOptions }; gives: Loaded };
   train: { takes: Batch; gives: TrainResult };
-  trainSlice: {
-    takes: { run: number; batches: readonly ScheduledBatch[] }; gives: SliceResult;
-  };
+  trainSlice: { takes: SliceRequest; gives: SliceResult };
+  recover: { takes: RecoverRequest; gives: Recovered };
   evaluate: { takes: Batch; gives: EvaluateResult };
   predict: { takes: { x: Inputs }; gives: Float32Array };
   gradients: { takes: Batch; gives: Record<string, Values> };

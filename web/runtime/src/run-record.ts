@@ -38,13 +38,20 @@ export interface RunRecord {
   losses: number[];
   lossStep: number;
   validations: Validation[];
+  /** Whether the epoch that ended last is still to be validated. */
+  owesValidation: boolean;
+  /** What the rates of the schedule are multiplied with, after steps that went wrong. */
+  rateScale: number;
 }
 
 /** What stands in the metadata; the losses are a tensor. */
 type Stored = Omit<RunRecord, "losses"> & { bundle: string | undefined };
 
 export function newRecord(step: number): RunRecord {
-  return { epoch: 0, epochStep: step, losses: [], lossStep: step, validations: [] };
+  return {
+    epoch: 0, epochStep: step, losses: [], lossStep: step, validations: [], owesValidation: false,
+    rateScale: 1,
+  };
 }
 
 /** Appends losses; of a run that also trained outside `fit` the last unbroken stretch is kept. */
@@ -63,10 +70,10 @@ export function addRecord(
   checkpoint: Bytes, record: RunRecord, step: number, bundle: string | undefined,
 ): Bytes {
   const { tensors, metadata } = decodeSafetensors(checkpoint, SOURCE);
-  const { losses, lossStep, validations, epoch, epochStep } = record;
+  const { losses, lossStep, validations, ...rest } = record;
   const values = Float32Array.from(losses.slice(0, losses.length - Math.max(0, lossStep - step)));
   const run: Stored = {
-    epoch, epochStep, lossStep: Math.min(lossStep, step), bundle,
+    ...rest, lossStep: Math.min(lossStep, step), bundle,
     validations: validations.filter((validation) => validation.step <= step),
   };
   const tensor: Tensor = { dtype: "F32", shape: [values.length], data: bytesOf(values) };
@@ -100,11 +107,13 @@ function parse(text: string): Stored | undefined {
   }
   if (typeof value !== "object" || value === null) return undefined;
   const { epoch, epochStep, lossStep, validations, bundle } = value as Record<string, unknown>;
+  const { owesValidation = false, rateScale = 1 } = value as Record<string, unknown>;
   const whole = (n: unknown): n is number => Number.isInteger(n) && Number(n) >= 0;
   if (!whole(epoch) || !whole(epochStep) || !whole(lossStep)) return undefined;
   if (!Array.isArray(validations) || !validations.every(isValidation)) return undefined;
   if (bundle !== undefined && typeof bundle !== "string") return undefined;
-  return { epoch, epochStep, lossStep, validations, bundle };
+  if (typeof owesValidation !== "boolean" || typeof rateScale !== "number") return undefined;
+  return { epoch, epochStep, lossStep, validations, owesValidation, rateScale, bundle };
 }
 
 function isValidation(value: unknown): value is Validation {

@@ -4,9 +4,10 @@
 
 import { fetchSource } from "./bundle.ts";
 import { unreachable } from "./elements.ts";
-import { Engine, type EngineEvent } from "./engine.ts";
+import { Engine } from "./engine.ts";
 import { BackendError, errorToData } from "./errors.ts";
 import { buffersIn, type Call, type Loaded, type Message, type Request } from "./protocol.ts";
+import type { EngineEvent } from "./session.ts";
 import { workerScope } from "./spawn.ts";
 
 export class Server {
@@ -20,7 +21,8 @@ export class Server {
     const engine = this.requireEngine();
     switch (call.kind) {
       case "train": return engine.train(call.x, call.y);
-      case "trainSlice": return engine.trainSlice(call.run, call.batches);
+      case "trainSlice": return engine.trainSlice(call);
+      case "recover": return engine.recover(call);
       case "evaluate": return engine.evaluate(call.x, call.y);
       case "predict": return engine.predict(call.x);
       case "gradients": return engine.gradients(call.x, call.y);

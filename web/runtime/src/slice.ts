@@ -9,6 +9,7 @@
 import type { TrainResult } from "./engine.ts";
 import { errorToData, type ErrorData } from "./errors.ts";
 import type { Inputs } from "./inputs.ts";
+import type { WatchOptions } from "./loss-watch.ts";
 
 export interface Batch {
   x: Inputs;
@@ -18,6 +19,19 @@ export interface Batch {
 /** A batch, and the learning rates of its step where they change. */
 export interface ScheduledBatch extends Batch {
   rates?: readonly number[] | undefined;
+}
+
+/** What keeps a run from going wrong unnoticed; sent with every slice of it. */
+export interface Guard extends WatchOptions {
+  /** Steps between the pictures of the state that the run can go back to. */
+  everySteps: number;
+}
+
+/** A slice of a run; runs are told apart by their numbers. */
+export interface SliceRequest {
+  run: number;
+  batches: readonly ScheduledBatch[];
+  guard: Guard | undefined;
 }
 
 /** What a slice came to: the steps that were taken, and the error that ended it early. */
@@ -50,9 +64,16 @@ export class Slices {
     const now = performance.now();
     const ms = now - Math.max(begin, this.ended);
     this.ended = now;
-    const steps = settled.flatMap((step) => (step.status === "fulfilled" ? [step.value] : []));
+    const end = settled.findIndex((step) => step.status === "rejected");
+    const good = end < 0 ? settled : settled.slice(0, end); // later ones follow from a bad state
+    const steps = good.flatMap((step) => (step.status === "fulfilled" ? [step.value] : []));
     const failed = settled.find((step) => step.status === "rejected");
     return { steps, ms, failure: failed && errorToData(failed.reason) };
+  }
+
+  /** The failed run goes on. */
+  forgive(): void {
+    this.failedRun = undefined;
   }
 
   private async launchAll(run: number, batches: readonly ScheduledBatch[]) {

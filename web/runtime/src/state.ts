@@ -77,6 +77,23 @@ export function spanOf(entries: readonly State[]): Span {
   return entries.length > 0 ? { offset: begin, bytes: end - begin } : { offset: 0, bytes: 0 };
 }
 
+/** The trained parameters and their optimizer state that hold a value which is not finite. */
+export function nonFiniteEntries(manifest: Manifest, image: Uint8Array): State[] {
+  return manifest.state.filter((entry) => isTrained(entry)
+    && !valuesOf(image, entry).every(Number.isFinite));
+}
+
+/** Whether training changes the entry, and it has float values. */
+export function isTrained({ role, dtype, trainable }: State): boolean {
+  if (dtype !== "float32") return false;
+  return role === "optimizer" || (role === "parameter" && trainable !== false);
+}
+
+/** The float values of an entry in the whole state region. */
+export function valuesOf(image: Uint8Array, entry: State): Float32Array {
+  return new Float32Array(image.buffer, image.byteOffset + entry.offset, stateElements(entry));
+}
+
 /** The tensor of an entry under `name`; BundleFormatError if it is missing or of another form. */
 export function requireTensor(
   file: TensorFile, entry: State, source: string, name = entry.name,

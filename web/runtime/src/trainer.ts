@@ -11,9 +11,7 @@ import type { Comparison } from "./contest.ts";
 import type { Batches } from "./data-loader.ts";
 import type { DeviceInfo } from "./device.ts";
 import type { Values } from "./elements.ts";
-import type {
-  EngineEvent, EvaluateResult, TrainResult, WeightFormat,
-} from "./engine.ts";
+import type { EvaluateResult, TrainResult, WeightFormat } from "./engine.ts";
 import type { EngineOptions } from "./open.ts";
 import { BackendError, HearthError } from "./errors.ts";
 import { copyBatch, copyBytes, copyInputs } from "./copies.ts";
@@ -24,14 +22,15 @@ import { checkedRates, tableSchedule, type Schedule } from "./learning-rate.ts";
 import type { Manifest } from "./manifest.ts";
 import type { CallKind, Calls, Loaded } from "./protocol.ts";
 import { resume, type ResumeOptions } from "./resume.ts";
-import {
-  addRecord, newRecord, noteLosses, readRecord, type Cursor, type RunRecord,
-} from "./run-record.ts";
+import type { Recovered, RecoverRequest } from "./recovery.ts";
+import { RunLog } from "./run-log.ts";
+import { addRecord, readRecord, type Cursor, type RunRecord } from "./run-record.ts";
 import { looksLikeSafetensors } from "./safetensors.ts";
 import {
   listSaved, removeSaved, saveRun, type KeepOptions, type Saved, type SaveOptions,
 } from "./saved-runs.ts";
-import type { ScheduledBatch, SliceResult } from "./slice.ts";
+import type { EngineEvent, Rescue } from "./session.ts";
+import type { SliceRequest, SliceResult } from "./slice.ts";
 import { openStore } from "./store.ts";
 import type { NameMap } from "./weights.ts";
 
@@ -46,19 +45,26 @@ export interface TrainerOptions extends EngineOptions {
   workerUrl?: string | URL;
 }
 
+/** A device that failed and the one that goes on. */
+export interface Rescued {
+  readonly device: DeviceInfo;
+  readonly rescue: Rescue;
+}
+
 /** A compiled model that trains on this machine; `Trainer.load` makes one. */
 export class Trainer {
   /** Everything the bundle says about its model, inputs and weights. */
   readonly manifest: Manifest;
   /** The learning rates of the PyTorch scheduler that the bundle was compiled with, for `fit`. */
   readonly schedule: Schedule | undefined;
+  /** For `fit`: what it knows of the run. */
+  readonly log: RunLog;
   private rates: readonly number[];
   private currentDevice: DeviceInfo;
   private currentComparison: Comparison | undefined;
-  private completed: number;
+  private rescues: Rescued[] = [];
   private readonly underWay = new Set<Promise<unknown>>();
   private disposal: Promise<void> | undefined;
-  private record: RunRecord;
 
   private constructor(
     private readonly channel: Channel, loaded: Loaded,
@@ -70,8 +76,7 @@ export class Trainer {
     this.schedule = loaded.schedule && tableSchedule(loaded.schedule, loaded.step);
     this.currentDevice = loaded.device;
     this.rates = loaded.learningRates;
-    this.completed = loaded.step;
-    this.record = newRecord(loaded.step);
+    this.log = new RunLog(loaded.step);
   }
 
   /**
@@ -93,6 +98,8 @@ export class Trainer {
       } else if (trainer) {
         trainer.currentDevice = event.device;
         trainer.currentComparison = event.comparison ?? trainer.currentComparison;
+        const { device, rescue } = event;
+        if (rescue) trainer.rescues.push({ device, rescue });
         onDevice?.(event.device);
       }
     };
@@ -149,18 +156,17 @@ export class Trainer {
 
   /** Completed training steps. */
   get step(): number {
-    return this.completed;
+    return this.log.completed;
   }
 
   /** The epoch of `fit` and the batch in it that come next. */
   get cursor(): Cursor {
-    const { epoch, epochStep } = this.record;
-    return { epoch, batch: this.completed - epochStep };
+    return this.log.cursor;
   }
 
   /** The losses and validations of `fit`, also of before a resume. */
   get history(): Pick<RunRecord, "losses" | "lossStep" | "validations"> {
-    return this.record;
+    return this.log.record;
   }
 
   /** The learning rate; a list where the optimizer has several parameter groups. */
@@ -186,10 +192,10 @@ export class Trainer {
   async trainBatch(x: Inputs, y?: Inputs): Promise<TrainResult> {
     try {
       const result = await this.call("train", copyBatch(x, y));
-      this.advance(result.step);
+      this.log.advance(result.step);
       return result;
     } catch (error) {
-      if (error instanceof HearthError) this.advance(error.step);
+      if (error instanceof HearthError) this.log.advance(error.step);
       throw error;
     }
   }
@@ -210,14 +216,27 @@ export class Trainer {
   }
 
   /** Several steps in one message, for `fit`; a run ends with its first failure. */
-  async trainSlice(batches: readonly ScheduledBatch[], run: number): Promise<SliceResult> {
+  async trainSlice({ batches, ...rest }: SliceRequest): Promise<SliceResult> {
     const copies = batches.map(({ x, y, rates }) => ({ ...copyBatch(x, y), rates }));
-    const result = await this.call("trainSlice", { run, batches: copies });
-    this.advance(result.steps.at(-1)?.step);
-    this.advance(result.failure?.step);
-    noteLosses(this.record, result.steps);
+    const result = await this.call("trainSlice", { ...rest, batches: copies });
+    this.log.note(result);
     this.rates = batches[result.steps.length - 1]?.rates ?? this.rates;
     return result;
+  }
+
+  /** For `fit`: takes a failed step back. */
+  async recover(request: RecoverRequest): Promise<Recovered> {
+    const recovered = await this.call("recover", request);
+    this.log.rewind(recovered.restored, recovered);
+    this.rates = recovered.learningRates;
+    return recovered;
+  }
+
+  /** For `fit`: the devices that failed since it was asked last, and what goes on. */
+  takeRescues(): readonly Rescued[] {
+    const found = this.rescues;
+    this.rescues = [];
+    return found;
   }
 
   /** Loss and metrics of a batch in evaluation mode; nothing changes. */
@@ -244,7 +263,7 @@ export class Trainer {
     const { outputs, step } = await this.call("run", {
       program, inputs: Object.fromEntries(copies) as Record<string, InputArray>,
     });
-    this.advance(step);
+    this.log.advance(step);
     return outputs;
   }
 
@@ -258,18 +277,12 @@ export class Trainer {
     return this.call("loadWeights", { bytes: copyBytes(bytes), names });
   }
 
-  /** For `fit`: the next step is of this epoch, after so many batches of it. */
-  beginEpoch(epoch: number, batch = 0): void {
-    this.record.epoch = epoch;
-    this.record.epochStep = this.completed - batch;
-  }
-
   /** The whole run in one file: weights, optimizer state, step, seed, rates, cursor, history. */
   async exportCheckpoint(): Promise<Uint8Array> {
     const before = [...this.underWay];
     const { bytes, step } = await this.call("exportCheckpoint", {});
     await Promise.allSettled(before); // so that their losses are in the record
-    return addRecord(bytes, this.record, step, this.address);
+    return addRecord(bytes, this.log.record, step, this.address);
   }
 
   /** Continues the run of a checkpoint, also of one that PyTorch's side wrote. */
@@ -277,9 +290,8 @@ export class Trainer {
     const copy = copyBytes(bytes);
     const known = looksLikeSafetensors(copy) ? readRecord(copy)?.record : undefined;
     const { step, learningRates } = await this.call("loadCheckpoint", { bytes: copy });
-    this.completed = step;
     this.rates = learningRates;
-    this.record = known ?? newRecord(step);
+    this.log.replace(step, known);
   }
 
   /**
@@ -299,11 +311,6 @@ export class Trainer {
       .catch(() => undefined) // a worker that failed has nothing to give back
       .then(() => { this.channel.close(); });
     return this.disposal;
-  }
-
-  /** Replies may come in another order than their steps. */
-  private advance(step = 0): void {
-    this.completed = Math.max(this.completed, step);
   }
 
   private call<K extends CallKind>(

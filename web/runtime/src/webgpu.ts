@@ -120,12 +120,16 @@ class WebGpuDevice implements Device {
     this.write(this.arena.buffer, offset, bytes);
   }
 
-  async readState({ offset, bytes }: Span): Promise<Bytes> {
+  async readState(span: Span): Promise<Bytes> {
+    return (await this.copyState(span)).result;
+  }
+
+  async copyState({ offset, bytes }: Span): Promise<{ result: Promise<Bytes> }> {
     const staging = await this.take(bytes);
     this.submit(staging, (encoder) => {
       if (bytes > 0) encoder.copyBufferToBuffer(this.arena.buffer, offset, staging, 0, bytes);
     });
-    return this.read(staging, bytes);
+    return { result: this.read(staging, bytes) };
   }
 
   async start(

@@ -1,0 +1,203 @@
+/**
+ * The steps of one epoch, in slices.
+ *
+ * Two slices are under way at any time, so that the device always has work while the page gathers
+ * the next batches and reads the last losses.  No new slice starts before the loop has taken the
+ * event of an old one: a page that stops listening stops training.  The batches of a slice are kept
+ * until it has landed, so that a run that went wrong takes them again.
+ */
+
+import { errorFromData, type ErrorData } from "./errors.ts";
+import type { FitEvent, RecoveryEvent, StepReport, StepsEvent } from "./fit-events.ts";
+import type { Recovered } from "./recovery.ts";
+import type { RecoveryPlan } from "./recovery-options.ts";
+import { Pace, type Batch, type ScheduledBatch, type SliceResult } from "./slice.ts";
+import type { Trainer } from "./trainer.ts";
+
+interface Launched {
+  slice: readonly ScheduledBatch[];
+  result: Promise<SliceResult>;
+  rates: readonly number[];
+}
+
+interface Landed extends StepsEvent {
+  spikes: readonly FitEvent[];
+  failure: ErrorData | undefined;
+  /** The batches of the slice that were not trained on. */
+  rest: readonly ScheduledBatch[];
+}
+
+/** What the epochs of a run have in common. */
+export class RunControl {
+  readonly pace = new Pace();
+  isStopped = false;
+  /** Attempts at recovery so far. */
+  attempts = 0;
+  /** What the rates of the schedule are multiplied with. */
+  scale: number;
+  /** The batch that failed last. */
+  suspect: Batch | undefined;
+  private gate: { opened: Promise<void>; open: () => void } | undefined;
+
+  constructor(
+    readonly trainer: Trainer, readonly run: number, readonly plan: RecoveryPlan | undefined,
+    readonly signal: AbortSignal | undefined, scale = 1,
+  ) {
+    this.scale = scale;
+  }
+
+  get isPaused(): boolean {
+    return this.gate !== undefined;
+  }
+
+  pause(): void {
+    if (this.gate) return;
+    let open = (): void => undefined;
+    const opened = new Promise<void>((resolve) => { open = resolve; });
+    this.gate = { opened, open };
+  }
+
+  resume(): void {
+    this.gate?.open();
+    this.gate = undefined;
+  }
+
+  /** Waits while the run is paused; raises the reason of a signal that aborted it. */
+  async passGate(): Promise<void> {
+    await this.gate?.opened;
+  }
+}
+
+/** Trains on slices of batches; gives the events, and in the end the mean loss. */
+export class EpochRun {
+  private readonly flight: Launched[] = [];
+  private readonly pending: (readonly ScheduledBatch[])[] = [];
+  private readonly losses = new Map<number, number>();
+
+  constructor(
+    private readonly control: RunControl, private readonly epoch: number,
+    private readonly slices: AsyncGenerator<ScheduledBatch[], undefined>,
+  ) {}
+
+  /** Steps of this epoch so far. */
+  get steps(): number {
+    return this.losses.size;
+  }
+
+  get meanLoss(): number {
+    return [...this.losses.values()].reduce((sum, loss) => sum + loss, 0) / this.steps;
+  }
+
+  async *events(): AsyncGenerator<FitEvent> {
+    const { control, flight, pending } = this;
+    const first = control.trainer.step + 1;
+    try {
+      for (let more = true; more || flight.length + pending.length > 0;) {
+        if (flight.length === 0) await control.passGate();
+        control.signal?.throwIfAborted();
+        if (control.isStopped) pending.length = 0;
+        const slice = await this.next(more);
+        if (slice) flight.push(this.launch(slice));
+        else more &&= control.isPaused;
+        if (flight.length === 0 || (slice && flight.length === 1)) continue;
+        const { spikes, failure, rest, ...event } = await this.land();
+        yield* this.told(event, first);
+        yield* spikes;
+        if (failure) yield* this.recover(failure, rest, first);
+      }
+    } finally {
+      await Promise.allSettled(flight.map(({ result }) => result));
+      await this.slices.return(undefined);
+    }
+  }
+
+  private async next(more: boolean): Promise<readonly ScheduledBatch[] | undefined> {
+    if (this.control.isPaused) return undefined;
+    const again = this.pending.shift();
+    if (again ?? !more) return again;
+    return (await this.slices.next()).value;
+  }
+
+  private launch(slice: readonly ScheduledBatch[]): Launched {
+    const { trainer, run, plan, scale } = this.control;
+    const [current = NaN] = [trainer.learningRate].flat();
+    const scaled = slice.map((batch) =>
+      ({ ...batch, rates: batch.rates?.map((rate) => rate * scale) }));
+    const result = trainer.trainSlice({ run, batches: scaled, guard: plan?.guard });
+    result.catch(() => undefined); // heard when it lands
+    return { slice, result, rates: scaled.map(({ rates }) => rates?.[0] ?? current) };
+  }
+
+  /** What came of the oldest slice under way. */
+  private async land(): Promise<Landed> {
+    const { slice, result, rates } = this.flight.shift() as Launched;
+    const landed = await result;
+    const { steps, ms, failure } = landed;
+    if (!failure) this.control.pace.note(landed);
+    const { epoch } = this;
+    const spikes = steps.flatMap(({ step, loss, spike }): FitEvent[] =>
+      spike === undefined ? [] : [{ kind: "spike", epoch, step, loss, deviations: spike }]);
+    const reports = reportsOf(landed, rates, ms / steps.length);
+    const rest = slice.slice(steps.length);
+    return { kind: "steps", epoch, steps: reports, spikes, failure, rest };
+  }
+
+  /** The events of steps from `first` on, which is where the epoch began, and of devices. */
+  private *told(event: StepsEvent, first: number): Generator<FitEvent> {
+    for (const { device, rescue } of this.control.trainer.takeRescues()) {
+      yield { kind: "device", epoch: this.epoch, device, ...rescue };
+    }
+    for (const { step, loss } of event.steps) if (step >= first) this.losses.set(step, loss);
+    if (event.steps.length > 0) yield event;
+  }
+
+  /** Takes a failed step back, or raises its error. */
+  private async *recover(
+    failure: ErrorData, rest: readonly ScheduledBatch[], first: number,
+  ): AsyncGenerator<FitEvent> {
+    const { control, epoch } = this;
+    const { trainer, plan } = control;
+    const { step } = failure;
+    if (!plan || failure.name !== "NumericalInstabilityError" || step === undefined) {
+      throw errorFromData(failure);
+    }
+    const later = this.flight.splice(0);
+    await Promise.all(later.map(({ result }) => result));
+    const { factor } = plan;
+    const { attempts: tried } = control;
+    const attempts = plan.attempts - tried;
+    const recovered = await trainer.recover({ step, failure, factor, attempts, tried });
+    if (recovered.failure) throw errorFromData(recovered.failure);
+    control.attempts += recovered.attempts;
+    control.scale *= recovered.scale;
+    trainer.log.record.rateScale = control.scale;
+    const [bad, ...others] = rest;
+    const skipped = bad === control.suspect;
+    control.suspect = bad;
+    if (skipped) trainer.log.skipBatch();
+    const again = [skipped ? others : rest, ...later.map(({ slice }) => slice)];
+    this.pending.unshift(...again.filter(({ length }) => length > 0));
+    yield recoveryEvent(epoch, failure, recovered, skipped);
+    const steps = reportsOf(recovered, recovered.rates, NaN);
+    yield* this.told({ kind: "steps", epoch, steps }, first);
+  }
+}
+
+function reportsOf(
+  { steps }: Pick<SliceResult, "steps">, rates: readonly number[], ms: number,
+): StepReport[] {
+  return steps.map(({ step, loss, metrics: { norm } }, i) => ({
+    step, loss, learningRate: rates[i] ?? NaN, ms,
+    ...(norm === undefined ? {} : { gradientNorm: norm }),
+  }));
+}
+
+function recoveryEvent(
+  epoch: number, failure: ErrorData, recovered: Recovered, skipped: boolean,
+): RecoveryEvent {
+  const { diagnosis, restored, learningRates: [learningRate = NaN] } = recovered;
+  return {
+    kind: "recovery", epoch, step: failure.step ?? NaN, reason: failure.what, restored,
+    learningRate, skipped, ...(diagnosis ? { diagnosis } : {}),
+  };
+}

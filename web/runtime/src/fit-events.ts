@@ -1,0 +1,78 @@
+/** What `fit` tells of a run.  Epochs count from 0. */
+
+import type { DeviceInfo } from "./device.ts";
+import type { Diagnosis } from "./diagnosis.ts";
+import type { EvaluateResult } from "./engine.ts";
+
+export interface StepReport {
+  /** Completed training steps, this one included. */
+  step: number;
+  loss: number;
+  /** Of the first parameter group. */
+  learningRate: number;
+  /** Milliseconds; of several steps in one slice their mean. */
+  ms: number;
+  /** Before clipping; where the step clips. */
+  gradientNorm?: number;
+}
+
+export interface StepsEvent {
+  kind: "steps";
+  epoch: number;
+  steps: readonly StepReport[];
+}
+
+/** The loss of an epoch is the mean of its steps'. */
+export interface EpochEvent {
+  kind: "epoch";
+  epoch: number;
+  step: number;
+  loss: number;
+  ms: number;
+}
+
+export interface ValidationEvent extends EvaluateResult {
+  kind: "validation";
+  epoch: number;
+  step: number;
+}
+
+/** A loss far above its running mean. */
+export interface SpikeEvent {
+  kind: "spike";
+  epoch: number;
+  step: number;
+  loss: number;
+  /** Above the mean. */
+  deviations: number;
+}
+
+/** A step went wrong and was taken back; the steps after `restored` follow once more. */
+export interface RecoveryEvent {
+  kind: "recovery";
+  epoch: number;
+  /** The step that went wrong, and how. */
+  step: number;
+  reason: string;
+  /** Which layer went first; missing where its device failed meanwhile. */
+  diagnosis?: Diagnosis;
+  /** The step of the last good state. */
+  restored: number;
+  /** Of the first parameter group, from now on. */
+  learningRate: number;
+  /** Whether the batch is left out: it had failed before. */
+  skipped: boolean;
+}
+
+/** A device failed; the run goes on, after some steps were taken again. */
+export interface DeviceEvent {
+  kind: "device";
+  epoch: number;
+  step: number;
+  device: DeviceInfo;
+  reason: string;
+  repeated: number;
+}
+
+export type FitEvent =
+  | StepsEvent | EpochEvent | ValidationEvent | SpikeEvent | RecoveryEvent | DeviceEvent;

@@ -1,0 +1,131 @@
+/**
+ * A step that went wrong is taken back: the last good state returns, and the steps since are taken
+ * again at a lower learning rate.
+ */
+
+import { diagnose, type Diagnosis } from "./diagnosis.ts";
+import { BackendError, NumericalInstabilityError, type ErrorData } from "./errors.ts";
+import type { Result } from "./executor.ts";
+import type { Call } from "./journal.ts";
+import type { TrainResult } from "./engine.ts";
+import type { Session } from "./session.ts";
+
+
+export interface RecoverRequest {
+  /** The step that failed, and how. */
+  step: number;
+  failure: ErrorData;
+  /** The learning rate is multiplied by this at every attempt. */
+  factor: number;
+  attempts: number;
+  /** Attempts in this run before. */
+  tried: number;
+}
+
+export interface Recovered {
+  /** Completed training steps: all but the one that failed, or those of the last good state. */
+  step: number;
+  /** The step of the last good state. */
+  restored: number;
+  /** What the learning rates are multiplied with from now on. */
+  scale: number;
+  learningRates: readonly number[];
+  /** Attempts that it took. */
+  attempts: number;
+  /** The steps that were taken again, and the rate of the first parameter group in each. */
+  steps: readonly TrainResult[];
+  rates: readonly number[];
+  diagnosis?: Diagnosis;
+  /** Why it was given up; the last good state is back. */
+  failure?: ErrorData;
+}
+
+type Judge = (results: readonly Result[], step: number) => TrainResult;
+
+/** Recovers from a failed step; `judge` raises NumericalInstabilityError for a step that fails. */
+export function recover(
+  session: Session, { step, failure, factor, attempts, tried }: RecoverRequest,
+  judge: Judge,
+): Promise<Recovered> {
+  return session.inOrder(async (): Promise<Recovered> => {
+    const rates = session.executor.learningRates;
+    const good = session.journal.oldest();
+    if (!good) return { ...unchanged(session, rates), failure };
+    const { picture } = good;
+    const calls = good.calls.filter(({ program }) => program === "train")
+      .slice(0, step - picture.step);
+    const diagnosis = await diagnose(session.executor, picture, calls).catch(noDevice);
+    const before = calls.slice(0, -1);
+    const last = calls.at(-1)?.rates ?? rates;
+    let steps: TrainResult[] | undefined;
+    let [scale, attempt] = [1, 0];
+    while (!steps && attempt < attempts) {
+      attempt++;
+      scale *= factor;
+      await session.restore(picture);
+      steps = await takeAgain(session, before, scale, judge);
+    }
+    if (!steps) {
+      await session.restore(picture);
+      scale = 1;
+    }
+    session.executor.learningRates = last.map((rate) => rate * scale);
+    const common = {
+      step: session.completed, restored: picture.step, scale, attempts: attempt,
+      learningRates: session.executor.learningRates, ...(diagnosis ? { diagnosis } : {}),
+    };
+    if (steps) {
+      return { ...common, steps, rates: before.map((call) => (call.rates[0] ?? NaN) * scale) };
+    }
+    const error = givenUp(failure, diagnosis, tried + attempts, picture.step);
+    return { ...common, steps: [], rates: [], failure: error };
+  });
+}
+
+/** Steps from now on at lower rates; undefined if one of them fails. */
+async function takeAgain(
+  session: Session, calls: readonly Call[], scale: number, judge: Judge,
+): Promise<TrainResult[] | undefined> {
+  const steps: TrainResult[] = [];
+  for (const { program, given, roles, rates } of calls) {
+    const call: Call = { program, given, roles, rates: rates.map((rate) => rate * scale) };
+    const results = await session.perform(call);
+    try {
+      steps.push(judge(results, ++session.completed));
+    } catch (error) {
+      if (error instanceof NumericalInstabilityError) return undefined;
+      throw error;
+    }
+  }
+  return steps;
+}
+
+/** A device that fails in the middle of a diagnosis is noticed again by the next call. */
+function noDevice(error: unknown): undefined {
+  if (!(error instanceof BackendError)) throw error;
+}
+
+function unchanged({ completed: step }: Session, learningRates: readonly number[]) {
+  return { step, restored: step, scale: 1, learningRates, attempts: 0, steps: [], rates: [] };
+}
+
+function givenUp(
+  failure: ErrorData, diagnosis: Diagnosis | undefined, attempts: number, restored: number,
+): ErrorData {
+  const { what, why } = failure;
+  const tried = attempts > 0 ? `; ${String(attempts)} lower learning rates did not help` : "";
+  const found = diagnosis && describe(diagnosis);
+  const data: ErrorData = {
+    name: failure.name, what: what + tried, step: restored,
+    remedy: `lower the learning rate, or clip the gradient norm; the state is that after step \
+${String(restored)} again`,
+  };
+  if (found ?? why) data.why = found ?? why ?? "";
+  if (diagnosis?.layer) data.where = diagnosis.layer;
+  return data;
+}
+
+/** A diagnosis in words. */
+export function describe({ step, layer, finding }: Diagnosis): string {
+  return `${layer ? `${layer} went first, in step ${String(step)}: ` : ""}${finding}`;
+}

@@ -1,0 +1,79 @@
+/** What the page knows of its run while it goes on: steps, the place in the data, the history. */
+
+import {
+  newRecord, noteLosses, type Cursor, type RunRecord, type Validation,
+} from "./run-record.ts";
+import type { SliceResult } from "./slice.ts";
+
+/** An epoch that has begun, after so many steps. */
+type Begun = Pick<RunRecord, "epoch" | "epochStep">;
+
+export class RunLog {
+  record: RunRecord;
+  private begun: Begun[] = [];
+
+  /** `completed` training steps have been taken. */
+  constructor(public completed: number) {
+    this.record = newRecord(completed);
+  }
+
+  /** The epoch and the batch in it that come next. */
+  get cursor(): Cursor {
+    const { epoch, epochStep } = this.record;
+    return { epoch, batch: this.completed - epochStep };
+  }
+
+  /** Replies may come in another order than their steps. */
+  advance(step = 0): void {
+    this.completed = Math.max(this.completed, step);
+  }
+
+  /** The next step is of this epoch, after so many batches of it, or after a validation first. */
+  beginEpoch(epoch: number, batch: number, owesValidation = false): void {
+    const begun = { epoch, epochStep: this.completed - batch };
+    Object.assign(this.record, begun, { owesValidation });
+    this.begun.push(begun);
+  }
+
+  /** Whether the epoch before a place in the data ended, and its validation did not. */
+  owesValidation({ epoch, batch }: Cursor): boolean {
+    return epoch > 0 && batch === 0 && this.record.owesValidation;
+  }
+
+  noteValidation(validation: Validation): void {
+    this.record.validations.push(validation);
+    this.record.owesValidation = false;
+  }
+
+  /** A batch of the epoch is left out. */
+  skipBatch(): void {
+    this.record.epochStep--;
+  }
+
+  note({ steps, failure }: SliceResult): void {
+    this.advance(steps.at(-1)?.step);
+    this.advance(failure?.step);
+    noteLosses(this.record, steps);
+  }
+
+  /** Steps after `restored` were taken back, and some of them again. */
+  rewind(restored: number, { steps, step }: Pick<SliceResult, "steps"> & { step: number }): void {
+    const { record } = this;
+    record.validations = record.validations.filter((validation) => validation.step <= step);
+    record.losses.length -= Math.min(record.losses.length, Math.max(0, record.lossStep - restored));
+    record.lossStep = Math.min(record.lossStep, restored);
+    noteLosses(record, steps);
+    this.completed = step;
+    while (record.epochStep > step && this.begun.length > 1) {
+      this.begun.pop();
+      Object.assign(record, this.begun.at(-1));
+    }
+  }
+
+  /** Goes on with another run. */
+  replace(completed: number, record = newRecord(completed)): void {
+    this.completed = completed;
+    this.record = record;
+    this.begun = [];
+  }
+}

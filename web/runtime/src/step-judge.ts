@@ -1,0 +1,60 @@
+/** Says of every training step whether it went well. */
+
+import type { EvaluateResult, TrainResult } from "./engine.ts";
+import { NumericalInstabilityError } from "./errors.ts";
+import { scalarOf, type Result } from "./executor.ts";
+import type { Journal } from "./journal.ts";
+import { LossWatch } from "./loss-watch.ts";
+import type { Guard } from "./slice.ts";
+
+export class StepJudge {
+  private run: number | undefined;
+  private guard: Guard | undefined;
+  private watch: LossWatch | undefined;
+
+  constructor(private readonly journal: Journal) {}
+
+  /** The steps that follow are of a run, guarded or not; true if that is another run. */
+  begin(run: number, guard: Guard | undefined): boolean {
+    if (run === this.run) return false;
+    this.run = run;
+    this.guard = guard;
+    this.watch = guard && new LossWatch(guard);
+    this.journal.isGuarded = guard !== undefined;
+    return true;
+  }
+
+  /** Loss and metrics of a step; NumericalInstabilityError if it went wrong. */
+  step(results: readonly Result[], step: number): TrainResult {
+    const { loss, metrics } = scalars(results);
+    if (!this.guard) this.journal.confirm(step);
+    if (!Number.isFinite(loss)) throw instability(loss, step, "training diverged: the weights are \
+probably not finite any more");
+    const { isExploded = false, spike } = this.watch?.note(loss) ?? {};
+    if (isExploded) throw instability(loss, step, "training diverged: no loss before was like it");
+    if (spike === undefined) {
+      this.journal.confirm(step);
+      return { loss, metrics, step };
+    }
+    if (this.guard?.rollBackSpikes) {
+      throw instability(loss, step, `that is ${spike.toPrecision(3)} deviations above its mean`);
+    }
+    return { loss, metrics, step, spike };
+  }
+}
+
+/** Loss and metrics of a training or evaluation step. */
+export function scalars(results: readonly Result[]): EvaluateResult {
+  const metrics: Record<string, number> = {};
+  for (const { output, values } of results) {
+    if (output.role !== "loss") metrics[output.name] = values[0] ?? NaN;
+  }
+  return { loss: scalarOf(results, "loss") ?? NaN, metrics };
+}
+
+function instability(loss: number, step: number, why: string): NumericalInstabilityError {
+  return new NumericalInstabilityError(`the loss of step ${String(step)} is ${String(loss)}`, {
+    why, step,
+    remedy: "load earlier weights and lower the learning rate, or clip the gradient norm",
+  });
+}
