@@ -104,7 +104,10 @@ def random_case(step: TrainStep, bundle: Bundle, number: int, seed: int) -> Case
     parameters = [s for s in bundle.manifest.state if s.role == "parameter"]
     batch = max(BATCH_SIZES[number % len(BATCH_SIZES)], _smallest_batch(step))
     weights = perturbed(bundle.weights(), parameters, rng)
-    batches = [random_batch(program.inputs, batch, rng) for _ in range(TRAIN_STEPS)]
+    positive = step.augmentation is not None  # mostly images, from 0 to 1
+    batches = [
+        random_batch(program.inputs, batch, rng, positive=positive) for _ in range(TRAIN_STEPS)
+    ]
     return Case(step, weights, batches, number)
 
 

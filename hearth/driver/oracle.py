@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 
 from hearth.capture.fastpath import without_fastpath
 from hearth.capture.random import replay_random
+from hearth.steps.augment import augment
 from hearth.steps.optimizer_state import (
     describe_optimizer,
     from_torch_optimizer,
@@ -48,11 +49,13 @@ class Oracle:
 
     def __init__(self, step: TrainStep, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        model, self._optimizer, loss = copy.deepcopy((step.model, step.optimizer, step.loss))
+        model, self._optimizer, loss, augmentation = copy.deepcopy(
+            (step.model, step.optimizer, step.loss, step.augmentation)
+        )
         self._model = model.to(dtype)
         if not model.training:
             model.train()
-        self._loss = loss.to(dtype) if isinstance(loss, torch.nn.Module) else loss
+        self._loss, self._augmentation = _in_type(loss, dtype), _in_type(augmentation, dtype)
         self._clip_grad_value, self._clip_grad_norm = step.clip_grad_value, step.clip_grad_norm
         # An optimizer that has stepped already: its state in our type, its count as our start.
         self._optimizer.load_state_dict(self._optimizer.state_dict())
@@ -120,8 +123,10 @@ class Oracle:
     def _backward(self, inputs: Sequence[Array], targets: Sequence[Array], seed: int) -> Evaluation:
         self._optimizer.zero_grad(set_to_none=True)
         with replay_random(seed, self.step_count), _computing_in(self.dtype):
-            outputs = self._model(*self._tensors(inputs))
-            loss = self._loss(outputs, *self._tensors(targets))
+            batch = self._tensors(inputs), self._tensors(targets)
+            given, wanted = augment(self._augmentation, *batch)
+            outputs = self._model(*given)
+            loss = self._loss(outputs, *wanted)
             loss.backward()
         gradients = {
             name: (torch.zeros_like(p) if p.grad is None else p.grad).detach().numpy().copy()
@@ -135,6 +140,10 @@ class Oracle:
     def _tensors(self, arrays: Sequence[Array]) -> list[torch.Tensor]:
         tensors = [torch.from_numpy(np.ascontiguousarray(a)) for a in arrays]
         return [t.to(self.dtype) if t.is_floating_point() else t for t in tensors]
+
+
+def _in_type(function: Any, dtype: torch.dtype) -> Any:
+    return function.to(dtype) if isinstance(function, torch.nn.Module) else function
 
 
 @contextmanager

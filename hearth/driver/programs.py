@@ -34,17 +34,22 @@ class ProgramGraph:
 
 
 def graphs_of_step(programs: StepPrograms) -> dict[str, ProgramGraph]:
-    """train, gradients, evaluate and predict."""
+    """train, gradients, evaluate, predict, and augment where the step augments."""
     backward = lower_program(programs.gradients)
     update = lower_program(programs.optimizer.graph)
     kept = tuple(o for o in backward.graph.outputs if o.role != "update")
     gradients = replace(backward, graph=Graph(kept, backward.graph.constants))
-    return {
+    graphs = {
         "train": _optimized(_train(backward, update, programs.optimizer)),
         "gradients": _optimized(gradients),
         "evaluate": _optimized(lower_program(programs.evaluate)),
         "predict": _optimized(lower_program(programs.predict)),
     }
+    if programs.augment is not None:
+        graphs["augment"] = _optimized(lower_program(programs.augment))
+        known = graphs["evaluate"].ranges  # mixed labels index nothing, but are the same labels
+        graphs = {k: replace(g, ranges={**known, **g.ranges}) for k, g in graphs.items()}
+    return graphs
 
 
 def graph_of_function(aten: AtenGraph) -> ProgramGraph:

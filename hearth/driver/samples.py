@@ -36,5 +36,7 @@ def _random(entry: Input, batch: int, rng: np.random.Generator, positive: bool) 
         is_uniform = positive or entry.role == "target"
         values = rng.random(shape) if is_uniform else rng.normal(size=shape)
         return values.astype(dtype)
-    low, high = entry.range or (0, 2)
+    # What indexes has a range; an int32 input without one is most often the bytes of an image.
+    unbounded = (0, 256) if (entry.role, entry.dtype) == ("input", "int32") else (0, 2)
+    low, high = entry.range or unbounded
     return rng.integers(low, high, shape).astype(dtype)

@@ -68,12 +68,13 @@ def random_affine(
     translation: float = 0.0,
     zoom: Range = (1.0, 1.0),
     shear: float = 0.0,
+    outside: str = "zeros",
 ) -> Tensor:
     """Each image turned, moved, enlarged and slanted at random.
 
     Angles in [-degrees, degrees], translations up to that fraction of width and height, zooms in
     their range, slants along x in [-shear, shear] degrees; all uniform, as in torchvision's
-    `RandomAffine` (which rounds translations to whole pixels).
+    `RandomAffine` (which rounds translations to whole pixels).  `outside` is that of `warp`.
 
     >>> random_affine(torch.ones(2, 3, 8, 8), degrees=15, zoom=(0.9, 1.1)).shape
     torch.Size([2, 3, 8, 8])
@@ -89,25 +90,60 @@ def random_affine(
         zoom=zoom[0] + u[:, 3] * (zoom[1] - zoom[0]),
         shear=torch.stack([slant, torch.zeros_like(slant)], 1),
     )
-    return warp(images, matrices)
+    return warp(images, matrices, outside=outside)
 
 
-def flip(images: Tensor, chosen: Tensor) -> Tensor:
-    """The chosen images [B], as booleans, mirrored left to right.
+def flip(images: Tensor, chosen: Tensor, axis: int = -1) -> Tensor:
+    """The chosen images [B], as booleans, mirrored left to right, or top to bottom with axis -2.
 
     >>> flip(torch.tensor([[[[1.0, 2.0]]], [[[3.0, 4.0]]]]), torch.tensor([True, False])).tolist()
     [[[[2.0, 1.0]]], [[[3.0, 4.0]]]]
     """
-    return torch.where(chosen[:, None, None, None], images.flip(-1), images)
+    return torch.where(chosen[:, None, None, None], images.flip(axis), images)
 
 
-def random_flip(images: Tensor, probability: float = 0.5) -> Tensor:
-    """Each image mirrored left to right with this probability.
+def random_flip(images: Tensor, probability: float = 0.5, axis: int = -1) -> Tensor:
+    """Each image mirrored left to right, or top to bottom with axis -2, with this probability.
 
     >>> random_flip(torch.tensor([[[[1.0, 2.0]]]]), probability=1.0).tolist()
     [[[[2.0, 1.0]]]]
     """
-    return flip(images, torch.rand(len(images)) < probability)
+    return flip(images, torch.rand(len(images)) < probability, axis)
+
+
+def crop(images: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:
+    """The pixels of each image from its corner on, in whole pixels.
+
+    `corners` is [B, 2], int64: top and left, such that the crop lies inside of the image.
+
+    >>> crop(torch.arange(9.0).reshape(1, 1, 3, 3), torch.tensor([[1, 0]]), size=(2, 2)).tolist()
+    [[[[3.0, 4.0], [6.0, 7.0]]]]
+    """
+    rows = corners[:, :1] + torch.arange(size[0])
+    columns = corners[:, 1:] + torch.arange(size[1])
+    count, channels, _, width = images.shape
+    high = images.gather(2, rows[:, None, :, None].expand(count, channels, size[0], width))
+    return high.gather(3, columns[:, None, None, :].expand(count, channels, *size))
+
+
+def random_crop(
+    images: Tensor, padding: int = 4, size: tuple[int, int] | None = None, mode: str = "constant"
+) -> Tensor:
+    """A random place of each padded image, at `size` or the image's own.
+
+    Every whole place is as likely, as in torchvision's `RandomCrop`.  `mode` is that of
+    `torch.nn.functional.pad`: "constant" (zeros), "reflect" or "replicate".
+
+    >>> random_crop(torch.ones(2, 3, 8, 8), padding=2).shape
+    torch.Size([2, 3, 8, 8])
+    """
+    height, width = size or images.shape[2:]
+    padded = F.pad(images, [padding] * 4, mode) if padding else images
+    count, _, rows, columns = padded.shape
+    if height > rows or width > columns:
+        raise ValueError(f"a crop of {height}x{width} does not fit into {rows}x{columns} pixels")
+    places = [torch.randint(n, (count,)) for n in (rows - height + 1, columns - width + 1)]
+    return crop(padded, torch.stack(places, 1), (height, width))
 
 
 def resized_crop(images: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:

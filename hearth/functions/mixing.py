@@ -41,6 +41,16 @@ def symmetric_beta(like: Tensor, alpha: float) -> Tensor:
     return torch.sigmoid(odds + (logs[1] - logs[2]) / alpha)
 
 
+def one_hot(images: Tensor, labels: Tensor, classes: int) -> Mixed:
+    """The images as they are, and their labels [B] as probabilities [B, classes] to be mixed.
+
+    >>> one_hot(torch.ones(2, 3, 4, 4), torch.tensor([0, 2]), classes=3).labels.tolist()
+    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    chosen = labels[:, None] == torch.arange(classes)
+    return Mixed(images, chosen.to(images.dtype))
+
+
 def mix(images: Tensor, labels: Tensor, share: Tensor) -> Mixed:
     """`share` [B] of each image and of its labels, the rest from its partner.
 

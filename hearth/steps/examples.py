@@ -61,7 +61,7 @@ def traced(
 # The state entries of every program: of the random generator, and of the steps done.
 SEED, STEP = "hearth/seed", "hearth/step"
 
-RANDOM_INPUTS = (
-    TracedInput(SEED, "seed", (2,), torch.uint32),
-    TracedInput(STEP, "step", (), torch.int32),
-)
+_SEED_INPUT = TracedInput(SEED, "seed", (2,), torch.uint32)
+RANDOM_INPUTS = (_SEED_INPUT, TracedInput(STEP, "step", (), torch.int32))
+# Of a program that is told which random numbers to draw.
+DRAW_INPUTS = (_SEED_INPUT, TracedInput("draw", "step", (), torch.int32))

@@ -1,4 +1,5 @@
-"""The programs of a training step: gradients, evaluate and predict, captured as ATen graphs.
+"""The programs of a training step: gradients, evaluate and predict, captured as ATen graphs; and
+`augment`, what the gradients do to a batch first.
 
 Parameters and buffers enter by name and gradients and new buffers leave by name: the module is
 only borrowed, with its tensors swapped for traced ones around the forward pass *and* the gradient
@@ -19,7 +20,8 @@ from hearth.capture.graph import AtenGraph
 from hearth.capture.prune import prune
 from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
 from hearth.errors import CaptureError, UnsupportableError
-from hearth.steps.examples import RANDOM_INPUTS, as_tuple, check_batch, traced
+from hearth.steps.augment import augment
+from hearth.steps.examples import DRAW_INPUTS, RANDOM_INPUTS, as_tuple, check_batch, traced
 from hearth.steps.optimizer import OptimizerProgram, capture_optimizer
 from hearth.steps.swap import swapped
 from hearth.steps.train_step import TrainStep, untouched
@@ -34,13 +36,15 @@ class StepPrograms:
 
     Inputs and outputs carry names: parameters and buffers their own, "input/0", "target/0",
     "output/0", "hearth/seed", "hearth/step", "loss", metrics their own.  `optimizer` continues
-    `gradients`.
+    `gradients`.  `augment` takes "draw" for the step, and gives what it changes under the names of
+    the inputs: "input/0", "target/0".
     """
 
     gradients: AtenGraph
     evaluate: AtenGraph
     predict: AtenGraph
     optimizer: OptimizerProgram
+    augment: AtenGraph | None = None
 
 
 def capture_programs(step: TrainStep, inputs: Examples, targets: Examples) -> StepPrograms:
@@ -49,7 +53,11 @@ def capture_programs(step: TrainStep, inputs: Examples, targets: Examples) -> St
     evaluate = capture_evaluate(step, inputs, targets)
     with_gradient = [o.name for o in gradients.outputs if o.role == "gradient"]
     return StepPrograms(
-        gradients, evaluate, predict_of(evaluate), capture_optimizer(step, with_gradient)
+        gradients,
+        evaluate,
+        predict_of(evaluate),
+        capture_optimizer(step, with_gradient),
+        None if step.augmentation is None else capture_augment(step, inputs, targets),
     )
 
 
@@ -59,8 +67,10 @@ def capture_gradients(step: TrainStep, inputs: Examples, targets: Examples) -> A
     def body(model: nn.Module, t: Named, tracing: Tracing) -> list[TracedOutput]:
         trained = {name: t[name].detach().requires_grad_() for name in step.trainable}
         with torch.enable_grad(), swapped(step.model, {**_state(step, t), **trained}):
-            outputs = model(*_numbered(t, "input"))
-            loss = _scalar(step.loss(outputs, *_numbered(t, "target")), "the loss")
+            batch = _numbered(t, "input"), _numbered(t, "target")
+            given, wanted = augment(step.augmentation, *batch)
+            outputs = model(*given)
+            loss = _scalar(step.loss(outputs, *wanted), "the loss")
             if not loss.requires_grad:
                 raise _no_gradient(tracing)
             gradients = tracing.gradient(loss, list(trained.values()))
@@ -107,6 +117,33 @@ def predict_of(evaluate: AtenGraph) -> AtenGraph:
     )
 
 
+def capture_augment(step: TrainStep, inputs: Examples, targets: Examples) -> AtenGraph:
+    """input/K and target/K where the augmentation changes them; it depends on "draw" as a training
+    step does on the number of steps before it, and on nothing else but the seed.
+    """
+    given, wanted = as_tuple(inputs, "inputs"), as_tuple(targets, "targets")
+    arguments = [*traced(given, "input"), *traced(wanted, "target"), *DRAW_INPUTS]
+
+    def body(t: Named, tracing: Tracing) -> list[TracedOutput]:  # noqa: ARG001
+        batch = _numbered(t, "input"), _numbered(t, "target")
+        given, wanted = augment(step.augmentation, *batch)
+        return [
+            TracedOutput(f"{role}/{k}", "output", tensor)
+            for role, tensors in (("input", given), ("target", wanted))
+            for k, tensor in enumerate(tensors)
+        ]
+
+    with untouched(step.augmentation):
+        graph = capture(body, arguments)
+    known = {i.name: i.value for i in graph.inputs}
+    changed = tuple(o for o in graph.outputs if o.value != known.get(o.name))
+    graph = prune(replace(graph, outputs=changed))
+    read = {v for node in graph.nodes for v in node.operands()} | {o.value for o in changed}
+    kept = (i for i in graph.inputs if i.role != "target" or i.value in read)
+    as_data = (replace(i, role="input") if i.role == "step" else i for i in kept)
+    return replace(graph, inputs=tuple(as_data))
+
+
 Body = Callable[[nn.Module, Named, Tracing], list[TracedOutput]]
 
 
@@ -123,7 +160,7 @@ def _capture(
         *RANDOM_INPUTS,
     ]
     modules = {module: name for name, module in step.model.named_modules()}
-    with untouched(step.model, step.loss):
+    with untouched(step.model, step.loss, step.augmentation):
         if not (training and step.model.training):
             step.model.train(training)
         return capture(lambda t, tracing: body(step.model, t, tracing), arguments, modules)

@@ -16,6 +16,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from hearth.errors import CaptureError, InvalidInputError, UnsupportedOpError
+from hearth.steps.augment import Augmentation
 from hearth.steps.schedule import Schedule, check_schedule
 
 Loss = Callable[..., torch.Tensor]
@@ -33,7 +34,8 @@ class TrainStep:
     mode inside a model in training mode stay so (frozen BatchNorm).  Gradients are clipped by value
     first (`clip_grad_value_`), then by their norm (`clip_grad_norm_`).  `scheduler` gives the
     learning rates of `trainer.fit`; a bare one steps after every epoch, a `Schedule` says how
-    often.
+    often.  `augmentation` changes every training batch before the model sees it: a function of the
+    first input, or one of all inputs and targets that returns as much (docs/augmentation.md).
 
     Raises `InvalidInputError`, `CaptureError` or `UnsupportedOpError` for what cannot be compiled.
     """
@@ -46,6 +48,7 @@ class TrainStep:
     metrics: Mapping[str, Metric] | None = None
     scheduler: Schedule | LRScheduler | None = None
     clip_grad_value: float | None = None
+    augmentation: Augmentation | None = None
     parameters: Mapping[str, nn.Parameter] = field(init=False, repr=False)
     buffers: Mapping[str, torch.Tensor] = field(init=False, repr=False)
     groups: tuple[tuple[str, ...], ...] = field(init=False)
@@ -153,6 +156,11 @@ def _check_kinds(step: TrainStep) -> None:
     if step.precision != "float32":
         raise UnsupportedOpError(
             f"precision {step.precision!r} is not supported", remedy='use precision="float32"'
+        )
+    if step.augmentation is not None and not callable(step.augmentation):
+        raise InvalidInputError(
+            f"augmentation is a {type(step.augmentation).__name__} and cannot be called",
+            remedy="pass one function; hearth.functions.augmentation.Compose makes one of several",
         )
     for name in ("clip_grad_value", "clip_grad_norm"):
         limit = getattr(step, name)

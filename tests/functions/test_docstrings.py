@@ -1,4 +1,6 @@
-"""Every public function has an example that holds, and a place in docs/functions.md."""
+"""Every public function, and class of transforms, has an example that holds, and a place in
+docs/functions.md.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +45,14 @@ def test_the_page_lists_every_function_of_a_module(module: ModuleType) -> None:
 def public_names(module: ModuleType) -> set[str]:
     return {
         name
-        for name, function in inspect.getmembers(module, inspect.isfunction)
-        if function.__module__ == module.__name__ and not name.startswith("_")
+        for name, found in inspect.getmembers(module, is_called)
+        if found.__module__ == module.__name__ and not name.startswith("_")
     }
+
+
+def is_called(found: object) -> bool:
+    """Functions, and classes whose objects are called."""
+    is_transform = isinstance(found, type) and (
+        "__call__" in vars(found) or issubclass(found, torch.nn.Module)
+    )
+    return inspect.isfunction(found) or is_transform
