@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from hearth.bundle import manifest
 from hearth.bundle.checkpoint import FORMAT as CHECKPOINT_FORMAT
-from hearth.bundle.checkpoint import Checkpoint, decode_checkpoint, encode_checkpoint
+from hearth.bundle.checkpoint import Checkpoint, Scaler, decode_checkpoint, encode_checkpoint
 from hearth.bundle.delta import apply_delta as apply_delta_file
 from hearth.bundle.delta import encode_delta
 from hearth.bundle.files import read_file, write_file
@@ -26,6 +27,7 @@ from hearth.bundle.quantized import Precision, encode_stored_weights, plain_weig
 from hearth.bundle.safetensors import decode_safetensors
 from hearth.bundle.weights import Weight, decode_weights, is_json
 from hearth.errors import InvalidInputError
+from hearth.steps.mixed import LossScaling
 from hearth.steps.optimizer_state import (
     describe_optimizer,
     from_torch_optimizer,
@@ -41,13 +43,15 @@ class TorchCheckpoint:
     """A run that continues in PyTorch.
 
     `model` and `optimizer` are for `load_state_dict`; the optimizer must have the same parameter
-    groups, in the same order, as the one that was compiled.
+    groups, in the same order, as the one that was compiled.  `scaler` is for a
+    `torch.amp.GradScaler`; None where the run has none.
     """
 
     model: StateDict
     optimizer: dict[str, Any]
     step: int
     seed: int
+    scaler: dict[str, Any] | None = None
 
 
 def load_weights(
@@ -133,7 +137,8 @@ def load_checkpoint(path: str | Path) -> TorchCheckpoint:
     found = decode_checkpoint(read_file(path), str(path))
     description = found.description.to_json()
     optimizer = to_torch_state_dict(description, _tensors(found.optimizer), found.step)
-    return TorchCheckpoint(_tensors(found.model), optimizer, found.step, found.seed)
+    scaler = _scaling(found.scaler).to_torch_state_dict() if found.scaler else None
+    return TorchCheckpoint(_tensors(found.model), optimizer, found.step, found.seed, scaler)
 
 
 def save_checkpoint(
@@ -143,12 +148,14 @@ def save_checkpoint(
     *,
     step: int | None = None,
     seed: int = 0,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> None:
     """Writes a run of PyTorch as a checkpoint that the browser continues.
 
     Args:
         step: completed training steps; by default what the optimizer counts (Adam and its kin).
         seed: the seed of Dropout and its like in the browser.
+        scaler: of a run in mixed precision.
 
     Raises:
         InvalidInputError: the run has not begun, so there is no optimizer state to save.
@@ -165,7 +172,26 @@ def save_checkpoint(
     description = Optimizer.from_json(describe_optimizer(optimizer, named))
     arrays = {name: _array(tensor.float()) for name, tensor in tensors.items()}
     weights = {name: _array(tensor) for name, tensor in model.state_dict().items()}
-    write_file(path, encode_checkpoint(Checkpoint(weights, arrays, description, done, seed)))
+    scaling = _scaler(scaler, done) if scaler is not None else None
+    checkpoint = Checkpoint(weights, arrays, description, done, seed, scaling)
+    write_file(path, encode_checkpoint(checkpoint))
+
+
+def _scaler(scaler: torch.amp.GradScaler, done: int) -> Scaler | None:
+    found = LossScaling.of(scaler)
+    if found is None:
+        return None
+    constants = manifest.LossScaling(
+        found.growth_factor, found.backoff_factor, found.growth_interval
+    )
+    return Scaler(found.scale, found.growth_tracker, done, constants)
+
+
+def _scaling(scaler: Scaler) -> LossScaling:
+    c = scaler.constants
+    return LossScaling(
+        scaler.scale, c.growth_factor, c.backoff_factor, c.growth_interval, scaler.growth_tracker
+    )
 
 
 def _model_arrays(path: str | Path) -> dict[str, Array]:

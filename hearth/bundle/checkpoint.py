@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.bundle.manifest import Manifest, Optimizer, State
+from hearth.bundle.manifest import LossScaling, Manifest, Optimizer, State
 from hearth.bundle.safetensors import TensorFile, decode_safetensors, encode_safetensors
 from hearth.bundle.weights import match_weights, weights_of
 from hearth.errors import BundleFormatError
@@ -24,6 +24,17 @@ Array = NDArray[Any]
 FORMAT = "hearth-checkpoint"
 VERSION = 1
 _OPTIMIZER, _STEP, _SEED = "optimizer/", "hearth/step", "hearth/seed"
+_SCALE, _TRACKER, _UPDATES = "hearth/loss_scale", "hearth/growth_tracker", "hearth/updates"
+
+
+@dataclass(frozen=True, slots=True)
+class Scaler:
+    """Where loss scaling stands, and its constants; `updates` are the steps not left out."""
+
+    scale: float
+    growth_tracker: int
+    updates: int
+    constants: LossScaling
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,7 @@ class Checkpoint:
     description: Optimizer
     step: int
     seed: int
+    scaler: Scaler | None = None
 
 
 def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
@@ -46,8 +58,11 @@ def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
         _STEP: np.array(checkpoint.step, np.int64),
         _SEED: np.array(words, np.int64),
     }
-    description = json.dumps(checkpoint.description.to_json(), separators=(",", ":"))
+    description = _json(checkpoint.description.to_json())
     metadata = {"format": FORMAT, "version": str(VERSION), "optimizer": description}
+    if checkpoint.scaler:
+        tensors.update(_scaler_arrays(checkpoint.scaler))
+        metadata["loss_scaling"] = _json(checkpoint.scaler.constants.to_json())
     return encode_safetensors(tensors, metadata)
 
 
@@ -66,6 +81,7 @@ def decode_checkpoint(data: bytes, source: str = "checkpoint") -> Checkpoint:
         description=_description(file.metadata, source),
         step=step[0],
         seed=seed[0] | seed[1] << 32,
+        scaler=_scaler(file, source),
     )
 
 
@@ -84,6 +100,7 @@ def checkpoint_of(
         description=replace(manifest.optimizer, groups=groups),
         step=int(state[_one(manifest, "step").name].reshape(-1)[0]),
         seed=int(seed[0]) | int(seed[1]) << 32,
+        scaler=_scaler_of(manifest, state),
     )
 
 
@@ -105,7 +122,51 @@ def state_of(manifest: Manifest, checkpoint: Checkpoint) -> dict[str, Array]:
         **match_weights(weights_of(as_weights), checkpoint.optimizer, "checkpoint optimizer"),
         step.name: np.array(checkpoint.step, np.int32).reshape(step.shape),
         seed.name: words.reshape(seed.shape),
+        **(_scaler_state(checkpoint) if manifest.loss_scaling else {}),
     }
+
+
+def _scaler_arrays(scaler: Scaler) -> dict[str, Array]:
+    return {
+        _SCALE: np.array(scaler.scale, np.float32),
+        _TRACKER: np.array(scaler.growth_tracker, np.int32),
+        _UPDATES: np.array(scaler.updates, np.int32),
+    }
+
+
+def _scaler_of(manifest: Manifest, state: Mapping[str, Array]) -> Scaler | None:
+    if manifest.loss_scaling is None:
+        return None
+    scale, tracker, updates = (state[n].item() for n in (_SCALE, _TRACKER, _UPDATES))
+    return Scaler(float(scale), int(tracker), int(updates), manifest.loss_scaling)
+
+
+def _scaler_state(checkpoint: Checkpoint) -> dict[str, Array]:
+    """What continues the scaling; a run that had none starts it as the bundle does."""
+    if checkpoint.scaler:
+        return _scaler_arrays(checkpoint.scaler)
+    return {_UPDATES: np.array(checkpoint.step, np.int32)}
+
+
+def _scaler(file: TensorFile, source: str) -> Scaler | None:
+    if "loss_scaling" not in file.metadata:
+        return None
+    kinds = {_SCALE: np.float32, _TRACKER: np.int32, _UPDATES: np.int32}
+    for name, kind in kinds.items():
+        array = file.tensors.get(name)
+        if array is None or array.dtype != kind or array.size != 1:
+            raise BundleFormatError(f"{source}: {name} must hold one {np.dtype(kind)}")
+    scale, tracker, updates = (file.tensors[name].item() for name in kinds)
+    if not 0 < scale < np.inf:
+        raise BundleFormatError(f"{source}: {_SCALE} is {scale}, not a positive number")
+    constants = LossScaling.from_json(
+        _object(file.metadata, "loss_scaling", source), f"{source}: loss_scaling"
+    )
+    return Scaler(float(scale), int(tracker), int(updates), constants)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _same_optimizer(ours: Optimizer, theirs: Optimizer) -> bool:
@@ -145,10 +206,14 @@ def _integers(file: TensorFile, name: str, count: int, source: str) -> list[int]
 
 
 def _description(metadata: Mapping[str, str], source: str) -> Optimizer:
+    return Optimizer.from_json(_object(metadata, "optimizer", source), f"{source}: optimizer")
+
+
+def _object(metadata: Mapping[str, str], name: str, source: str) -> object:
     try:
-        value = json.loads(metadata.get("optimizer", ""))
+        value: object = json.loads(metadata.get(name, ""))
     except (ValueError, RecursionError) as error:
         raise BundleFormatError(
-            f"{source}: the metadata entry 'optimizer' is not JSON", why=str(error)
+            f"{source}: the metadata entry {name!r} is not JSON", why=str(error)
         ) from error
-    return Optimizer.from_json(value, f"{source}: optimizer")
+    return value

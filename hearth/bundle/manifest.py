@@ -19,12 +19,15 @@ VERSION = 1
 
 FileDtype = Literal["float32", "int64", "int32", "bool", "uint32"]
 DeviceDtype = Literal["float32", "int32", "uint32", "bool"]
-StateRole = Literal["parameter", "buffer", "optimizer", "constant", "seed", "step", "workspace"]
+StateRole = Literal[
+    "parameter", "buffer", "optimizer", "constant", "seed", "step", "scaler", "workspace"
+]
 InputRole = Literal["input", "target", "hyper"]
 WebgpuFeature = Literal["subgroups"]
 WasmFeature = Literal["simd128", "relaxed-simd", "threads"]
 OutputRole = Literal["loss", "output", "metric", "gradient", "norm"]
 Accuracy = Literal["fast", "strict"]
+Half = Literal["float16", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,24 @@ class Golden:
     file: str
     batch: int
     seed: int
+    tolerance: float | None = None  # relative to a tensor's largest element; None is 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class LossScaling:
+    """The constants of a `torch.amp.GradScaler`; where it stands is state of role `scaler`."""
+
+    growth_factor: float
+    backoff_factor: float
+    growth_interval: int
+
+    def to_json(self) -> dict[str, Any]:
+        value: dict[str, Any] = encode(self)
+        return value
+
+    @staticmethod
+    def from_json(value: object, path: str) -> LossScaling:
+        return decode(LossScaling, value, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +228,8 @@ class Manifest:
     wgsl: Wgsl | None = None
     golden: Golden | None = None
     accuracy: Accuracy | None = None
+    precision: Half | None = None
+    loss_scaling: LossScaling | None = None
     format: str = FORMAT
     version: int = VERSION
 

@@ -23,6 +23,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from hearth.capture.autocast import as_on_cuda
 from hearth.capture.canonicalize import canonicalize
 from hearth.capture.checkpointing import marked, region_of
 from hearth.capture.decompositions import table
@@ -227,6 +228,7 @@ def _canonical_backends() -> Iterator[None]:
         # Checks of linear algebra that raise have no result: they are pruned, not ordered.
         stack.enter_context(mock.patch.object(effects, "has_effects", return_value=False))
         stack.enter_context(without_fastpath())
+        stack.enter_context(as_on_cuda())
         stack.enter_context(substituted())
         stack.enter_context(marked())
         yield

@@ -1,9 +1,9 @@
 """Random cases of a training step, and PyTorch's results for them, computed when first asked for.
 
 A case is a state (perturbed weights, at first) and ten batches.  Its results come from eager
-PyTorch: in float64 (what is right), in float32 (what rounding does to PyTorch itself), and in
-float32 with state and inputs moved by about one rounding (how far apart right float32 answers may
-lie).
+PyTorch: in float64 (what is right), in the precision of the step (what rounding does to PyTorch
+itself), and in that with state and inputs moved by about one rounding (how far apart right answers
+may lie).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BATCH_SIZES: Final = (1, 2, 3, 4, 5, 8)
 TRAIN_STEPS: Final = 10
 PERTURBATION: Final = 0.1  # of a weight's own spread
 SMALLEST_SPREAD: Final = 0.05
-ROUNDING: Final = 2.0**-23
+ROUNDING: Final = {"float32": 2.0**-23, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 
 class Case:
@@ -77,12 +77,13 @@ class Case:
     ) -> Results:
         rng = np.random.default_rng((self.number, draw)) if draw is not None else None
         oracle = Oracle(self.step, dtype)
-        start = {k: moved_by_rounding(v, rng) for k, v in self.start.items()}
+        rounding = ROUNDING[self.step.precision]
+        start = {k: moved_by_rounding(v, rng, rounding) for k, v in self.start.items()}
         oracle.load_state(start, self.steps)
         batches = [
             (
-                tuple(moved_by_rounding(x, rng) for x in inputs),
-                tuple(moved_by_rounding(y, rng) for y in targets),
+                tuple(moved_by_rounding(x, rng, rounding) for x in inputs),
+                tuple(moved_by_rounding(y, rng, rounding) for y in targets),
             )
             for inputs, targets in self.batches
         ]
@@ -149,11 +150,11 @@ def perturbed(weights: Arrays, parameters: Iterable[State], rng: np.random.Gener
     return result
 
 
-def moved_by_rounding(array: Array, rng: np.random.Generator | None) -> Array:
-    """Floats moved by up to one float32 rounding of their scale, where a generator is given."""
+def moved_by_rounding(array: Array, rng: np.random.Generator | None, rounding: float) -> Array:
+    """Floats moved by up to one rounding of their scale, where a generator is given."""
     if rng is None or array.dtype.kind != "f":
         return array
-    return moved(array, rng, ROUNDING)
+    return moved(array, rng, rounding)
 
 
 def moved(array: Array, rng: np.random.Generator, amount: float) -> Array:

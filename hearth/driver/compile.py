@@ -94,6 +94,8 @@ def compile_step(
         type(step.model).__name__, layout, assembly, data, generated, graphs,
         optimizer=described, golden=golden[0] if golden else None,
         schedule=m.Schedule(SCHEDULE_FILE, step.schedule.interval) if step.schedule else None,
+        precision=step.precision if step.precision != "float32" else None,
+        loss_scaling=_loss_scaling(step),
     )  # fmt: skip
     files = {**generated.files, **_state_files(layout)}
     if step.schedule:
@@ -261,6 +263,13 @@ def _manifest(
         accuracy=generated.accuracy,
         **extra,
     )
+
+
+def _loss_scaling(step: TrainStep) -> m.LossScaling | None:
+    if step.scaling is None:
+        return None
+    s = step.scaling
+    return m.LossScaling(s.growth_factor, s.backoff_factor, s.growth_interval)
 
 
 def _state_files(layout: StateLayout) -> dict[str, bytes]:

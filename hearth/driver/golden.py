@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +27,19 @@ GOLDEN_FILE: Final = "golden.safetensors"
 GOLDEN_BATCH: Final = 4
 GOLDEN_SEED: Final = 20
 MAX_ELEMENTS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far a device may be off, and which share of it PyTorch's own rounding may take."""
+
+    relative: float  # to the largest element of a tensor
+    share: float
+
+
+FLOAT32: Final = Tolerance(1e-3, 0.01)
+# Halves round by 2**-11 and 2**-8 of their size; several roundings meet in one value.
+HALVES: Final = {"float16": Tolerance(0.02, 0.25), "bfloat16": Tolerance(0.1, 0.25)}
 
 
 def golden_step(
@@ -52,8 +66,10 @@ def golden_step(
     rounded = _recorded(step, torch.float32, given, wanted, trained)
     tensors: dict[str, Array] = {f"input/{i}": x for i, x in enumerate(given)}
     tensors |= {f"target/{i}": y for i, y in enumerate(wanted)}
-    tensors |= {n: sampled(v) for n, v in exact.items() if is_determined(v, rounded[n])}
-    return Golden(GOLDEN_FILE, GOLDEN_BATCH, GOLDEN_SEED), encode_safetensors(tensors)
+    tolerance = HALVES.get(step.precision, FLOAT32)
+    tensors |= {n: sampled(v) for n, v in exact.items() if is_determined(v, rounded[n], tolerance)}
+    own = tolerance.relative if tolerance is not FLOAT32 else None
+    return Golden(GOLDEN_FILE, GOLDEN_BATCH, GOLDEN_SEED, own), encode_safetensors(tensors)
 
 
 def _recorded(
@@ -70,14 +86,15 @@ def _recorded(
     }
 
 
-def is_determined(exact: Array, rounded: Array) -> bool:
-    """Whether float32 leaves a value far within what readers tolerate (spec/manifest.md).
+def is_determined(exact: Array, rounded: Array, tolerance: Tolerance = FLOAT32) -> bool:
+    """Whether rounding leaves a value well within what readers tolerate (spec/manifest.md).
 
     The bias of a convolution before a BatchNorm has the gradient 0 and gets rounding errors; Adam
     divides them by their own size, so after one step the bias is different on every device.
     """
-    tolerance = 1e-3 * np.abs(exact).max(initial=0.0) + 1e-6
-    return bool((np.abs(exact - rounded) <= tolerance / 100).all())
+    largest = np.abs(exact).max(initial=0.0)
+    allowed = (tolerance.relative * largest + 1e-6) * tolerance.share
+    return bool((np.abs(exact - rounded) <= allowed).all())
 
 
 def sampled(array: Array) -> Array:

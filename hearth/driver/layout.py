@@ -22,6 +22,7 @@ from hearth.capture.trace import dtype_name
 from hearth.ir.dtype import ELEMENT_BYTES
 from hearth.schedule.schedule import StatePlace
 from hearth.steps.examples import SEED, STEP
+from hearth.steps.mixed import GROWTH_TRACKER, LOSS_SCALE, UPDATES, LossScaling
 from hearth.steps.optimizer import FlatGroup
 from hearth.steps.optimizer_state import from_torch_optimizer
 from hearth.steps.train_step import StateEntry, TrainStep, state_entries
@@ -75,6 +76,8 @@ def layout_of_step(
         _add_optimizer(layout, step, k, group)
     layout.add_counters()
     layout.add_constants(constants)
+    if step.scaling is not None:
+        _add_scaler(layout, step.scaling)
     _keep_progress(layout, step)
     return layout
 
@@ -132,6 +135,14 @@ def _add_optimizer(layout: StateLayout, step: TrainStep, k: int, group: FlatGrou
     layout.add(f"gradient/{k}", "workspace", "float32", (group.layout.length,))
 
 
+def _add_scaler(layout: StateLayout, scaling: LossScaling) -> None:
+    layout.add(LOSS_SCALE, "scaler", "float32", ())
+    layout.add(GROWTH_TRACKER, "scaler", "int32", ())
+    layout.add(UPDATES, "scaler", "int32", ())
+    layout.initial[LOSS_SCALE] = np.array(scaling.scale, np.float32)
+    layout.initial[GROWTH_TRACKER] = np.array(scaling.growth_tracker, np.int32)
+
+
 def _keep_progress(layout: StateLayout, step: TrainStep) -> None:
     """An optimizer that has stepped already goes on where it is."""
     names = {parameter: name for name, parameter in step.parameters.items()}
@@ -142,3 +153,5 @@ def _keep_progress(layout: StateLayout, step: TrainStep) -> None:
             layout.initial[name] = tensor.to(torch.float32).contiguous().numpy().copy()
     if steps:
         layout.initial[STEP] = np.array(steps, np.int32)
+        if UPDATES in known:
+            layout.initial[UPDATES] = layout.initial[STEP]

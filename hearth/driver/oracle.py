@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from hearth.capture.autocast import HALVES, as_on_cuda
 from hearth.capture.fastpath import without_fastpath
 from hearth.capture.random import replay_random
 from hearth.steps.augment import augment
+from hearth.steps.mixed import GROWTH_TRACKER, LOSS_SCALE, autocast
 from hearth.steps.optimizer_state import (
     describe_optimizer,
     from_torch_optimizer,
@@ -56,6 +58,12 @@ class Oracle:
         if not model.training:
             model.train()
         self._loss, self._augmentation = _in_type(loss, dtype), _in_type(augmentation, dtype)
+        self._precision = step.precision
+        # In float64 nothing overflows, and scaling by powers of two changes nothing.
+        self._scaler = torch.amp.GradScaler("cpu", enabled=False)
+        if step.scaling is not None and dtype == torch.float32:
+            self._scaler = torch.amp.GradScaler("cpu")
+            self._scaler.load_state_dict(step.scaling.to_torch_state_dict())
         self._clip_grad_value, self._clip_grad_norm = step.clip_grad_value, step.clip_grad_norm
         # An optimizer that has stepped already: its state in our type, its count as our start.
         self._optimizer.load_state_dict(self._optimizer.state_dict())
@@ -75,6 +83,7 @@ class Oracle:
 
     def load_state(self, state: Mapping[str, Array], step: int = 0) -> None:
         """The weights and, after the first step, the optimizer's KEY/PARAMETER tensors."""
+        self._load_scaler(state)
         known = self._model.state_dict()
         tensors = {k: torch.from_numpy(np.array(v)) for k, v in state.items()}
         self._model.load_state_dict({k: v for k, v in tensors.items() if k in known})
@@ -89,7 +98,20 @@ class Oracle:
         kept = copy.deepcopy(self._model.state_dict())
         evaluation = self._backward(inputs, targets, seed)
         self._model.load_state_dict(kept)
+        if self._scaler.is_enabled():
+            self._scaler.update(self._scaler.get_scale())  # forgets the gradients it has seen
         return evaluation
+
+    @property
+    def loss_scale(self) -> float:
+        return self._scaler.get_scale()
+
+    def _load_scaler(self, state: Mapping[str, Array]) -> None:
+        if self._scaler.is_enabled() and LOSS_SCALE in state:
+            stands = {
+                "scale": float(state[LOSS_SCALE]), "_growth_tracker": int(state[GROWTH_TRACKER])
+            }  # fmt: skip
+            self._scaler.load_state_dict({**self._scaler.state_dict(), **stands})
 
     def train(
         self, inputs: Sequence[Array], targets: Sequence[Array], seed: int,
@@ -106,7 +128,8 @@ class Oracle:
             torch.nn.utils.clip_grad_value_(trained, self._clip_grad_value, foreach=False)
         if self._clip_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(trained, self._clip_grad_norm, foreach=False)
-        self._optimizer.step()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
         self.step_count += 1
         return evaluation
 
@@ -114,28 +137,36 @@ class Oracle:
         """The outputs in evaluation mode, by the path of training (`capture/fastpath.py`)."""
         modes = {module: module.training for module in self._model.modules()}
         self._model.eval()
-        with torch.no_grad(), without_fastpath(), _computing_in(self.dtype):
+        with torch.no_grad(), without_fastpath(), self._computing():
             outputs = self._model(*self._tensors(inputs))
         for module, training in modes.items():
             module.training = training
-        return tuple(o.numpy() for o in _flat(outputs))
+        return tuple(_array(o) for o in _flat(outputs))
 
     def _backward(self, inputs: Sequence[Array], targets: Sequence[Array], seed: int) -> Evaluation:
         self._optimizer.zero_grad(set_to_none=True)
-        with replay_random(seed, self.step_count), _computing_in(self.dtype):
-            batch = self._tensors(inputs), self._tensors(targets)
-            given, wanted = augment(self._augmentation, *batch)
-            outputs = self._model(*given)
-            loss = self._loss(outputs, *wanted)
-            loss.backward()
+        with replay_random(seed, self.step_count):
+            with _computing_in(self.dtype):
+                batch = self._tensors(inputs), self._tensors(targets)
+                given, wanted = augment(self._augmentation, *batch)
+            with self._computing():
+                outputs = self._model(*given)
+                loss = self._loss(outputs, *wanted)
+            with _computing_in(self.dtype):
+                self._scaler.scale(loss).backward()
+                self._scaler.unscale_(self._optimizer)
         gradients = {
             name: (torch.zeros_like(p) if p.grad is None else p.grad).detach().numpy().copy()
             for name, p in self._model.named_parameters()
             if p.requires_grad
         }
-        return Evaluation(
-            loss.detach().numpy(), tuple(o.detach().numpy() for o in _flat(outputs)), gradients
-        )
+        return Evaluation(_array(loss), tuple(_array(o) for o in _flat(outputs)), gradients)
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Forward and loss: in our type, or in half where the step is mixed and we are float32."""
+        with _computing_in(self.dtype), as_on_cuda(), autocast(self._precision):
+            yield
 
     def _tensors(self, arrays: Sequence[Array]) -> list[torch.Tensor]:
         tensors = [torch.from_numpy(np.ascontiguousarray(a)) for a in arrays]
@@ -173,6 +204,11 @@ class _Widening(TorchFunctionMode):
 
     def _widened(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.to(self._dtype) if tensor.dtype == torch.float32 else tensor
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    array: Array = (tensor.float() if tensor.dtype in HALVES else tensor).detach().numpy()
+    return array
 
 
 def _flat(outputs: Any) -> list[torch.Tensor]:

@@ -61,7 +61,7 @@ class VerifyReport:
     def __str__(self) -> str:
         lines = [
             f"{self.runner} ({self.device}), {self.cases} random cases against PyTorch float64",
-            f"{'what':<9}{'compared':>9}  {'worst':>8}  {'PyTorch f32':>11}  {'allowed':>8}  where",
+            f"{'what':<9}{'compared':>9}  {'worst':>8}  {'PyTorch':>11}  {'allowed':>8}  where",
         ]
         for kind, d in self.worst.items():
             place = f"{d.name}{list(d.index)} = {d.ours:.8g}, expected {d.expected:.8g}"

@@ -1,6 +1,8 @@
-"""Element types on the device.  Every element takes four bytes there.
+"""Element types on the device.
 
-Files know more types (`int64`, `float64`); `DEVICE_DTYPE` says what each becomes.
+Files know more types (`int64`, `float64`); `DEVICE_DTYPE` says what each becomes.  A half is a
+float32 whose value a half can hold: computing is done in float32, and `round_float16` or
+`round_bfloat16` (scalar.py) is where a program rounds.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ ELEMENT_BYTES = 4
 DEVICE_DTYPE = {
     "float32": FLOAT32,
     "float64": FLOAT32,
+    "float16": FLOAT32,
+    "bfloat16": FLOAT32,
     "int64": INT32,
     "int32": INT32,
     "int16": INT32,
@@ -25,6 +29,8 @@ DEVICE_DTYPE = {
     "uint32": UINT32,
     "bool": BOOL,
 }
+
+HALVES = ("float16", "bfloat16")
 
 # What programs take and return, and what files hold.
 FILE_DTYPES = frozenset(("float32", "int64", "int32", "bool", "uint32"))

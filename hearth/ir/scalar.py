@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from hearth.ir import expansions
+from hearth.ir import expansions_halves as halves
 from hearth.ir import expansions_trigonometric as trigonometric
 from hearth.ir.dtype import BOOL, FLOAT32, INT32, UINT32
 from hearth.ir.expr import (
@@ -104,6 +105,26 @@ def _to_integer(dtype: Any) -> Callable[[Array], Array]:
     return convert
 
 
+def _bits_of_float(x: Array) -> Array:
+    return np.asarray(x).astype(np.float32).view(np.uint32)
+
+
+def _float_of_bits(x: Array) -> Array:
+    return np.asarray(x, np.uint32).view(np.float32)
+
+
+def _round_float16(x: Array) -> Array:
+    x = np.asarray(x)
+    return x.astype(np.float16).astype(x.dtype)
+
+
+def _round_bfloat16(x: Array) -> Array:
+    x = np.asarray(x)
+    bits = _bits_of_float(x).astype(np.uint64)
+    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32)
+    return np.where(np.isnan(x), x, rounded.view(np.float32)).astype(x.dtype)
+
+
 def _guarded(divide: Callable[..., Array]) -> Callable[..., Array]:
     """Integer division by zero counts as division by one: it must not trap."""
 
@@ -177,6 +198,10 @@ SCALAR_OPS.update(
         ScalarOp("shift_right", 2, SAME, np.right_shift),
         ScalarOp("mul_high", 2, UINT32, _reference_mul_high, expansions.expand_mul_high),
         ScalarOp("random", 5, UINT32, _reference_random, expansions.expand_random),
+        ScalarOp("bits_of_float", 1, UINT32, _bits_of_float),
+        ScalarOp("float_of_bits", 1, FLOAT32, _float_of_bits),
+        ScalarOp("round_float16", 1, SAME, _round_float16, halves.expand_round_float16),
+        ScalarOp("round_bfloat16", 1, SAME, _round_bfloat16, halves.expand_round_bfloat16),
         ScalarOp("to_float32", 1, FLOAT32, _to(np.float32)),
         ScalarOp("to_int32", 1, INT32, _to_integer(np.int32)),
         ScalarOp("to_uint32", 1, UINT32, _to_integer(np.uint32)),

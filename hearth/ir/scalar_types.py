@@ -10,7 +10,7 @@ _ARITHMETIC = ("add", "sub", "mul", "div", "floor_div", "fmod", "remainder", "ne
 _INTEGER_ONLY = ("bit_and", "bit_or", "bit_xor", "shift_left", "shift_right")
 _LOGICAL = ("and", "or", "not")
 _ANY = ("eq", "ne")
-_UNSIGNED = ("mul_high", "random")
+_UNSIGNED = ("mul_high", "random", "float_of_bits")
 
 
 def operands_allowed(op: str) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ import numpy as np
 from hearth.ir.dtype import FLOAT32, numpy_dtype
 from hearth.ir.scalar import SCALAR_OPS, Apply, Const, Expr, apply, rewrite
 
+_IDEMPOTENT = ("abs", "floor", "ceil", "trunc", "round", "sign", "round_float16", "round_bfloat16")
+
 
 def simplify(roots: Iterable[Expr]) -> list[Expr]:
     """The same expressions, simplified; sharing between the roots is kept."""
@@ -83,7 +85,7 @@ def _double(expr: Apply) -> Expr | None:
     inner = expr.args[0]
     if expr.op in ("neg", "not") and inner.op == expr.op:
         return inner.args[0]
-    if expr.op == inner.op and expr.op in ("abs", "floor", "ceil", "trunc", "round", "sign"):
+    if expr.op == inner.op and expr.op in _IDEMPOTENT:
         return inner
     if expr.op == "abs" and inner.op == "neg":
         return apply("abs", inner.args[0])

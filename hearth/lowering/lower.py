@@ -17,7 +17,7 @@ from hearth.capture.graph import Argument, AtenGraph, AtenNode, Value, values_in
 from hearth.errors import InternalError, UnsupportedOpError
 from hearth.ir import build
 from hearth.ir.dim import shape_of
-from hearth.ir.dtype import DEVICE_DTYPE, FILE_DTYPES
+from hearth.ir.dtype import DEVICE_DTYPE, FILE_DTYPES, HALVES
 from hearth.ir.graph import (
     Expand,
     Graph,
@@ -28,7 +28,8 @@ from hearth.ir.graph import (
     Pointwise,
     Reshape,
 )
-from hearth.ir.scalar import Apply, Arg, Expr
+from hearth.ir.halves import Halves
+from hearth.ir.scalar import SCALAR_OPS, Apply, Arg, Expr
 from hearth.ir.verify import verify
 from hearth.lowering import (  # noqa: F401 (each fills the table of rules)
     contraction,
@@ -44,7 +45,7 @@ from hearth.lowering import (  # noqa: F401 (each fills the table of rules)
 )
 from hearth.lowering.rules import RULES, SATURATED, Operand, number
 
-STATE_ROLES = frozenset(("parameter", "buffer", "optimizer", "constant", "seed", "step"))
+STATE_ROLES = frozenset(("parameter", "buffer", "optimizer", "constant", "seed", "step", "scaler"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +84,11 @@ def lower(aten: AtenGraph, ends: Collection[str] = FILE_DTYPES) -> Lowered:
         raise _unsupported(gaps)
     constants: dict[str, Any] = {}
     values = _sources(aten, constants)
+    halves = Halves()
     for site in aten.nodes:
         for value, node in zip(site.results, _apply_rule(site, values), strict=True):
-            values[value] = node
+            is_half = value.dtype in HALVES
+            values[value] = halves.rounded(node, value.dtype) if is_half else node
     outputs = tuple(
         Output(o.name, "update" if o.role in STATE_ROLES else o.role, values[o.value])
         for o in aten.outputs
@@ -123,6 +126,9 @@ def _sources(aten: AtenGraph, constants: dict[str, Any]) -> dict[Value, Node]:
 def _constant(value: Value, array: Any, constants: dict[str, Any]) -> Node:
     """A table, or a number where all its elements are the same."""
     dtype = DEVICE_DTYPE[value.dtype]
+    if value.dtype in HALVES:
+        with np.errstate(over="ignore"):
+            array = SCALAR_OPS[f"round_{value.dtype}"].reference(array.astype(np.float32))
     first = array.flat[0].item() if array.size else 0
     if array.size == 1 or (array == first).all():
         return build.pointwise(number(first, dtype, value.name), shape=value.shape)

@@ -25,6 +25,7 @@ from hearth.runtime.plan import Plan, make_plan
 from hearth.runtime.runner import Array, Arrays, Batch, GradientResult, StepResult, check_loss
 
 LEARNING_RATE = "learning_rate"
+_RUN_ROLES = ("optimizer", "step", "seed", "scaler")  # what a checkpoint holds beside weights
 
 
 class BundleRunner:
@@ -122,7 +123,7 @@ class BundleRunner:
         self.load_state(matched)
 
     def export_state(self) -> dict[str, Array]:
-        kept = [s for s in self.manifest.state if s.role in ("optimizer", "step", "seed")]
+        kept = [s for s in self.manifest.state if s.role in _RUN_ROLES]
         return self.export_weights() | {entry.name: self._read_state(entry) for entry in kept}
 
     def load_state(self, state: Mapping[str, Array]) -> None:

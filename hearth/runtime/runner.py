@@ -95,8 +95,8 @@ class Runner(Protocol):
         """Replaces all parameters and persistent buffers; names, shapes and dtypes must match."""
 
     def export_state(self) -> dict[str, Array]:
-        """The weights, the optimizer state (`KEY/PARAMETER`), and the entries of role `step` and
-        `seed` under their names in the manifest: all that a checkpoint needs.
+        """The weights, the optimizer state (`KEY/PARAMETER`), and the entries of role `step`,
+        `seed` and `scaler` under their names in the manifest: all that a checkpoint needs.
         """
 
     def load_state(self, state: Mapping[str, Array]) -> None:

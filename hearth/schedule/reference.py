@@ -78,7 +78,8 @@ class _Block:
         outer = shape[: len(self.ranges)]
         for reduction, value in zip(stage.reductions, values, strict=True):
             rows = np.broadcast_to(value, shape).reshape(*outer, -1)
-            self.accumulators.append(reduce_rows(reduction, rows))
+            with np.errstate(all="ignore"):
+                self.accumulators.append(reduce_rows(reduction, rows))
 
     def store(self, stage: Store, grid: list[Array], shape: tuple[int, ...]) -> None:
         (value,) = self.evaluate([stage.value], grid, shape)

@@ -32,7 +32,7 @@ from hearth.schedule.emit import CONTRACTIONS, base_of, is_stored
 # Operations that cost much more than reading a value back from memory.
 EXPENSIVE_OPS = frozenset(
     ("exp", "expm1", "log", "log1p", "pow", "tanh", "sigmoid", "erf", "gelu", "sin", "cos",
-     "random", "sqrt", "rsqrt", "div")
+     "random", "sqrt", "rsqrt", "div", "round_float16", "round_bfloat16")
 )  # fmt: skip
 EXPENSIVE_COST = 4
 CHEAP_COST = 3

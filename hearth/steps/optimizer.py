@@ -15,6 +15,7 @@ from hearth.capture.graph import AtenGraph
 from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
 from hearth.steps.examples import STEP
 from hearth.steps.flat import FlatLayout, flat_layout
+from hearth.steps.mixed import SCALER_INPUTS, UPDATES, all_finite, updated_scaler
 from hearth.steps.optimizer_update import (
     TENSOR_SCALARS,
     as_if_compiling,
@@ -49,7 +50,8 @@ class OptimizerProgram:
     Inputs: parameter/k and gradient/k (float32 [length]), KEY/k for every state (role
     "optimizer"), learning_rate (role "hyper", float32 [groups]), hearth/step (int32, steps done).
     Outputs of the same names, role "parameter" and "optimizer", are the new values; "norm" (role
-    "norm") is the gradient norm before clipping.  Groups without a gradient have no tensors.
+    "norm") is the gradient norm before clipping.  Groups without a gradient have no tensors.  Under
+    loss scaling the state of the scaler (role "scaler") goes in and out, too.
     """
 
     graph: AtenGraph
@@ -62,18 +64,23 @@ def capture_optimizer(step: TrainStep, with_gradient: Sequence[str]) -> Optimize
     inputs = [i for k, group in enumerate(groups) for i in _group_inputs(k, group)]
     inputs.append(TracedInput("learning_rate", "hyper", (len(groups),), torch.float32))
     inputs.append(TracedInput(STEP, "step", (), torch.int32))
+    inputs += SCALER_INPUTS if step.scaling else ()
 
     def body(t: dict[str, torch.Tensor], tracing: Tracing) -> list[TracedOutput]:  # noqa: ARG001
         active = [k for k, group in enumerate(groups) if group.parameters]
         gradients = {k: t[f"gradient/{k}"] for k in active}
         outputs = []
+        finite = None
+        if step.scaling is not None:
+            finite = all_finite(gradients.values())
+            outputs += updated_scaler(t, step.scaling, finite)
         if step.clip_grad_value is not None:
             gradients = _clipped_values(gradients, step.clip_grad_value)
         if step.clip_grad_norm is not None:
             gradients, norm = _clipped(gradients, step.clip_grad_norm)
             outputs.append(TracedOutput("norm", "norm", norm))
         for k in active:
-            outputs += _update(step.optimizer, k, groups[k], t, gradients[k])
+            outputs += _update(step.optimizer, k, groups[k], t, gradients[k], finite)
         return outputs
 
     with untouched(), as_if_compiling():
@@ -100,16 +107,21 @@ def _update(
     group: FlatGroup,
     t: Mapping[str, torch.Tensor],
     gradient: torch.Tensor,
+    finite: torch.Tensor | None,
 ) -> list[TracedOutput]:
+    """The new values; those of before where a gradient is not finite."""
     keys = (*group.vector_states, *group.scalar_states)
     state, lr = {key: t[f"{key}/{k}"] for key in keys}, t["learning_rate"][k]
     old = t[f"parameter/{k}"]
     new, new_state = run_group(optimizer, k, old, gradient, state, lr)
     if not group.starts_from_zeros:
-        at_start = t[STEP] == 0
+        at_start = t[STEP if finite is None else UPDATES] == 0
         first, first_state = run_group(optimizer, k, old, gradient, {}, lr)
         new = torch.where(at_start, first, new)
         new_state = {s: torch.where(at_start, first_state[s], new_state[s]) for s in keys}
+    if finite is not None:
+        new = torch.where(finite, new, old)
+        new_state = {s: torch.where(finite, new_state[s], state[s]) for s in keys}
     return [
         TracedOutput(f"parameter/{k}", "parameter", new),
         *(TracedOutput(f"{s}/{k}", "optimizer", new_state[s]) for s in keys),

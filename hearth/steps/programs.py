@@ -16,12 +16,14 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from hearth.capture.autocast import HALVES
 from hearth.capture.graph import AtenGraph
 from hearth.capture.prune import prune
 from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
 from hearth.errors import CaptureError, UnsupportableError
 from hearth.steps.augment import augment
 from hearth.steps.examples import DRAW_INPUTS, RANDOM_INPUTS, as_tuple, check_batch, traced
+from hearth.steps.mixed import LOSS_SCALE, SCALER_INPUTS, autocast
 from hearth.steps.optimizer import OptimizerProgram, capture_optimizer
 from hearth.steps.swap import swapped
 from hearth.steps.train_step import TrainStep, untouched
@@ -69,11 +71,12 @@ def capture_gradients(step: TrainStep, inputs: Examples, targets: Examples) -> A
         with torch.enable_grad(), swapped(step.model, {**_state(step, t), **trained}):
             batch = _numbered(t, "input"), _numbered(t, "target")
             given, wanted = augment(step.augmentation, *batch)
-            outputs = model(*given)
-            loss = _scalar(step.loss(outputs, *wanted), "the loss")
+            with autocast(step.precision):
+                outputs = model(*given)
+                loss = _scalar(step.loss(outputs, *wanted), "the loss")
             if not loss.requires_grad:
                 raise _no_gradient(tracing)
-            gradients = tracing.gradient(loss, list(trained.values()))
+            gradients = _gradients(step, loss, trained, t, tracing)
             buffers = dict(model.named_buffers())
         found = {n: g for n, g in zip(trained, gradients, strict=True) if g is not None}
         return [
@@ -94,7 +97,7 @@ def capture_evaluate(step: TrainStep, inputs: Examples, targets: Examples) -> At
 
     def body(model: nn.Module, t: Named, tracing: Tracing) -> list[TracedOutput]:  # noqa: ARG001
         wanted = _numbered(t, "target")
-        with torch.no_grad(), swapped(step.model, _state(step, t)):
+        with torch.no_grad(), swapped(step.model, _state(step, t)), autocast(step.precision):
             outputs = model(*_numbered(t, "input"))
             predicted = [x.detach().clone() for x in _tensors(outputs)]  # a loss may overwrite them
             loss = _scalar(step.loss(outputs, *wanted), "the loss")
@@ -144,6 +147,17 @@ def capture_augment(step: TrainStep, inputs: Examples, targets: Examples) -> Ate
     return replace(graph, inputs=tuple(as_data))
 
 
+def _gradients(
+    step: TrainStep, loss: torch.Tensor, trained: Named, t: Named, tracing: Tracing
+) -> list[torch.Tensor | None]:
+    """The gradients of the parameters; of a scaled loss, scaled down again."""
+    if step.scaling is None:
+        return tracing.gradient(loss, list(trained.values()))
+    scale = t[LOSS_SCALE]
+    gradients = tracing.gradient(loss * scale, list(trained.values()))
+    return [None if g is None else g * scale.reciprocal() for g in gradients]
+
+
 Body = Callable[[nn.Module, Named, Tracing], list[TracedOutput]]
 
 
@@ -158,6 +172,7 @@ def _capture(
         *traced(given, "input"),
         *traced(wanted, "target"),
         *RANDOM_INPUTS,
+        *(SCALER_INPUTS if step.scaling else ()),
     ]
     modules = {module: name for name, module in step.model.named_modules()}
     with untouched(step.model, step.loss, step.augmentation):
@@ -184,7 +199,8 @@ def _numbered(t: Named, role: str) -> list[torch.Tensor]:
 
 def _outputs(outputs: Any) -> list[TracedOutput]:
     return [
-        TracedOutput(f"output/{i}", "output", x.detach()) for i, x in enumerate(_tensors(outputs))
+        TracedOutput(f"output/{i}", "output", _widened(x.detach()))
+        for i, x in enumerate(_tensors(outputs))
     ]
 
 
@@ -200,7 +216,12 @@ def _scalar(value: Any, name: str) -> torch.Tensor:
             why="a step minimizes one number",
             remedy='reduce it, for example with .mean() or reduction="mean"',
         )
-    return value.reshape(())
+    return _widened(value.reshape(()))
+
+
+def _widened(x: torch.Tensor) -> torch.Tensor:
+    """What leaves a program is not a half."""
+    return x.float() if x.dtype in HALVES else x
 
 
 def _no_gradient(tracing: Tracing) -> UnsupportableError:

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from hearth.errors import CaptureError, InvalidInputError, UnsupportedOpError
 from hearth.steps.augment import Augmentation
+from hearth.steps.mixed import LossScaling, check_precision, loss_scaling
 from hearth.steps.schedule import Schedule, check_schedule
 
 Loss = Callable[..., torch.Tensor]
@@ -37,6 +38,10 @@ class TrainStep:
     often.  `augmentation` changes every training batch before the model sees it: a function of the
     first input, or one of all inputs and targets that returns as much (docs/augmentation.md).
 
+    `precision` "float16" or "bfloat16" computes forward and loss under `torch.autocast` of that
+    type, with CUDA's lists; parameters and updates stay float32.  For float16 the loss is scaled as
+    by a new `torch.amp.GradScaler`, or by the `scaler` that is given.
+
     Raises `InvalidInputError`, `CaptureError` or `UnsupportedOpError` for what cannot be compiled.
     """
 
@@ -49,16 +54,19 @@ class TrainStep:
     scheduler: Schedule | LRScheduler | None = None
     clip_grad_value: float | None = None
     augmentation: Augmentation | None = None
+    scaler: torch.amp.GradScaler | None = None
     parameters: Mapping[str, nn.Parameter] = field(init=False, repr=False)
     buffers: Mapping[str, torch.Tensor] = field(init=False, repr=False)
     groups: tuple[tuple[str, ...], ...] = field(init=False)
     schedule: Schedule | None = field(init=False)
+    scaling: LossScaling | None = field(init=False)
 
     def __post_init__(self) -> None:
         _check_kinds(self)
         parameters = dict(self.model.named_parameters())
         object.__setattr__(self, "parameters", parameters)
         object.__setattr__(self, "schedule", _schedule(self))
+        object.__setattr__(self, "scaling", loss_scaling(self.precision, self.scaler))
         object.__setattr__(self, "buffers", dict(self.model.named_buffers()))
         object.__setattr__(self, "groups", _group_names(self.optimizer, parameters))
         check_stored({**self.parameters, **self.buffers})
@@ -153,10 +161,7 @@ def _check_kinds(step: TrainStep) -> None:
                 f"{name} is a {type(function).__name__} and cannot be called",
                 remedy="pass a callable (outputs, *targets) that returns a scalar",
             )
-    if step.precision != "float32":
-        raise UnsupportedOpError(
-            f"precision {step.precision!r} is not supported", remedy='use precision="float32"'
-        )
+    check_precision(step.precision)
     if step.augmentation is not None and not callable(step.augmentation):
         raise InvalidInputError(
             f"augmentation is a {type(step.augmentation).__name__} and cannot be called",

@@ -209,6 +209,11 @@ for _dtype in (torch.int64, torch.int32, torch.int16, torch.int8):
 for _dtype in (torch.int64, torch.int32, torch.int16, torch.int8, torch.bool):
     add("hearth.cast", f"{_dtype} to float", lambda x, d=_dtype: (x > 0).to(d).to(x.dtype),
         floats("B", 5))  # fmt: skip
+for _dtype in (torch.float16, torch.bfloat16):
+    add("hearth.cast", f"float to {_dtype}", lambda x, d=_dtype: x.to(d).to(x.dtype),
+        floats("B", 5))  # fmt: skip
+    add("hearth.cast", f"sums in {_dtype}", lambda x, d=_dtype: (x.to(d) * x.to(d)).to(x.dtype),
+        floats("B", 5))  # fmt: skip
 add("hearth.cast", "float to bool", lambda x: x.to(torch.bool), ties("B", 5))
 add("hearth.cast", "int8 wraps around", lambda x: ((x * 97).to(torch.int8) * 3).long(),
     ints("B", 5))  # fmt: skip

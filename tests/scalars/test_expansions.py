@@ -15,7 +15,7 @@ import pytest
 from hearth.ir.dtype import FLOAT32, INT32, UINT32
 from hearth.ir.reference import evaluate
 from hearth.ir.scalar import SCALAR_OPS, Apply, Arg, Const, Expr, apply, expand, walk
-from tests.scalars.values import INTEGERS, SPECIAL, pairs, spread
+from tests.scalars.values import INTEGERS, SPECIAL, near_halves, pairs, spread
 
 ELEMENTARY = [name for name, row in SCALAR_OPS.items() if row.expansion is None]
 EXACT = ("exp", "log", "sin", "cos")
@@ -42,6 +42,8 @@ ULPS = {
     "erf": 5.0,  # above 0.46875
     "erfc": 7.0,  # 2.9
     "sign": 0.0,
+    "round_float16": 0.0,
+    "round_bfloat16": 0.0,
 }
 SIGN_OF_ZERO_IS_LOST = ("tanh",)
 OTHERS = ("gelu", "pow", "fmod", "remainder", "mul_high", "random")
@@ -104,6 +106,13 @@ def test_an_expansion_is_as_accurate_as_it_says(op: str) -> None:
     error = error_in_ulps(expanded(op, FLOAT32, arrays), meant(op, FLOAT32, arrays))
     worst = int(error.argmax())
     assert error[worst] <= ULPS[op], [a[worst] for a in arrays]
+
+
+@pytest.mark.parametrize("op", ["round_float16", "round_bfloat16"])
+def test_a_rounding_to_half_is_exact_between_neighbours(op: str) -> None:
+    x = near_halves()
+    want = meant(op, FLOAT32, [x]).astype(np.float32)
+    np.testing.assert_array_equal(expanded(op, FLOAT32, [x]), want)
 
 
 @pytest.mark.parametrize("op", [op for op in ULPS if op not in SIGN_OF_ZERO_IS_LOST])

@@ -12,7 +12,7 @@ import torch
 from hearth.ir.dtype import BOOL, FLOAT32, INT32, UINT32
 from hearth.ir.reference import evaluate
 from hearth.ir.scalar import SCALAR_OPS, Arg, apply
-from tests.scalars.values import INTEGERS, SPECIAL, pairs
+from tests.scalars.values import INTEGERS, SPECIAL, near_halves, pairs, spread
 
 FLOAT_UNARY: dict[str, Callable[..., torch.Tensor]] = {
     name: getattr(torch, name)
@@ -38,6 +38,8 @@ DIVISIONS = {n: FLOAT_BINARY[n] for n in ("fmod", "remainder", "floor_div")}
 SHIFTS = {"shift_left": torch.bitwise_left_shift, "shift_right": torch.bitwise_right_shift}
 LOGICAL = {"and": torch.logical_and, "or": torch.logical_or, "not": torch.logical_not}
 UNSIGNED = ("mul_high", "random")  # PyTorch has neither: see test_random_words.py
+HALVES = {"round_float16": torch.float16, "round_bfloat16": torch.bfloat16}
+BITS = ("bits_of_float", "float_of_bits")
 CASTS = tuple(f"to_{dtype}" for dtype in (FLOAT32, INT32, UINT32, BOOL))
 
 
@@ -59,7 +61,7 @@ def assert_same(ours: Any, want: torch.Tensor, epsilon: float) -> None:
 
 def test_every_row_is_tested() -> None:
     tested = {*FLOAT_UNARY, *FLOAT_BINARY, *INTEGER_BINARY, *SHIFTS, *LOGICAL, *UNSIGNED, *CASTS}
-    assert tested | {"where"} == set(SCALAR_OPS)
+    assert tested | {"where", *HALVES, *BITS} == set(SCALAR_OPS)
 
 
 @pytest.mark.parametrize("op", FLOAT_UNARY)
@@ -153,3 +155,20 @@ def test_results_stay_in_float32() -> None:
             with np.errstate(all="ignore"):
                 result = np.asarray(row.reference(*arrays))
             assert result.dtype == (np.bool_ if row.result == BOOL else np.float32), name
+
+
+@pytest.mark.parametrize("op", HALVES)
+def test_a_rounding_to_half_is_pytorchs(op: str) -> None:
+    x = np.concatenate([SPECIAL, near_halves(), spread()])
+    want = torch.from_numpy(x).to(HALVES[op]).float().numpy()
+    ours = value(op, FLOAT32, x, floats=np.float32)
+    np.testing.assert_array_equal(ours, want)
+    known = ~np.isnan(x)
+    np.testing.assert_array_equal(np.signbit(ours)[known], np.signbit(want)[known])
+
+
+def test_the_bits_of_a_float_are_its_bits() -> None:
+    words = value("bits_of_float", FLOAT32, SPECIAL, floats=np.float32)
+    np.testing.assert_array_equal(words, SPECIAL.view(np.uint32))
+    again = value("float_of_bits", UINT32, words, floats=np.float32)
+    np.testing.assert_array_equal(again.view(np.uint32), words)

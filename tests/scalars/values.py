@@ -31,3 +31,14 @@ def pairs(values: Array) -> tuple[Array, Array]:
     """Every value against every value."""
     a, b = np.meshgrid(values, values)
     return a.ravel(), b.ravel()
+
+
+def near_halves() -> Array:
+    """Every positive float16, the middle to the next one, and the floats beside that middle."""
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    middles = (halves[:-1] + halves[1:]) / 2
+    edge = np.array([65519.99, 65520.0, 65536.0], np.float32)
+    return np.concatenate(
+        [halves, middles, np.nextafter(middles, np.float32(0)), np.nextafter(middles, halves[1:]),
+         edge, -middles]
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch._decomp import core_aten_decompositions
 
+from hearth.capture.decompositions.halves import in_float32
 from hearth.capture.decompositions.registry import RULES, aten
 
 for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
@@ -33,4 +34,4 @@ _KEPT = (
 def table() -> dict[Any, Callable[..., Any]]:
     """ATen overload → function that replaces it while a step is traced."""
     rules = {k: v for k, v in dict(core_aten_decompositions()).items() if k not in _KEPT}
-    return {**rules, **RULES}
+    return {k: in_float32(k, v) for k, v in {**rules, **RULES}.items()}

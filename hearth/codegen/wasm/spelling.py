@@ -188,6 +188,13 @@ def _is_nan(s: Speller, _kind: str, is_vector: bool, o: Sequence[Operand]) -> Op
     return op("f32x4.ne" if is_vector else "f32.ne", x, x)
 
 
+def _reinterpreted(instruction: str) -> Spelling:
+    def spell(_s: Speller, _kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
+        return o[0] if is_vector else op(instruction, o[0])
+
+    return spell
+
+
 def _floor_div(s: Speller, kind: str, is_vector: bool, o: Sequence[Operand]) -> Operand:
     if kind == "f":
         return _float_floor_div(s, is_vector, o)
@@ -240,6 +247,8 @@ SPECIAL: dict[str, Spelling] = {
     "floor_div": _floor_div,
     "remainder": _remainder,
     "is_nan": _is_nan,
+    "bits_of_float": _reinterpreted("i32.reinterpret_f32"),
+    "float_of_bits": _reinterpreted("f32.reinterpret_i32"),
     "to_bool": _to_bool,
     "to_int32": _casts(_bool_to_int),
     "to_uint32": _casts(_bool_to_int),

@@ -49,6 +49,8 @@ SPELLING: dict[str, str] = {
     "trunc": "trunc({0})",
     "round": "round({0})",
     "is_nan": "is_nan({0})",
+    "bits_of_float": "bitcast<u32>({0})",
+    "float_of_bits": "from_bits({0})",
     "eq": "{0} == {1}",
     "ne": "{0} != {1}",
     "ne.float32": "!({0} == {1})",  # naga compiles `!=` so that it is false for NaN

@@ -22,6 +22,7 @@ const OPTIMIZER = "optimizer/";
 const RUN = "hearth/"; // what belongs to the run, not to the model; run-record.ts adds to it
 const STEP = `${RUN}step`;
 const SEED = `${RUN}seed`;
+const UPDATES = `${RUN}updates`;
 
 /** What of a checkpoint is not in the state image. */
 export interface Progress {
@@ -46,7 +47,11 @@ export function writeCheckpoint(
   const groups = optimizer.groups.map((group, i) =>
     ({ ...group, learning_rate: progress.learningRates[i] ?? group.learning_rate }));
   const description = JSON.stringify({ ...optimizer, groups });
-  const metadata = { format: FORMAT, version: String(VERSION), optimizer: description };
+  const scaling = manifest.loss_scaling;
+  const metadata = {
+    format: FORMAT, version: String(VERSION), optimizer: description,
+    ...(scaling && { loss_scaling: JSON.stringify(scaling) }),
+  };
   return encodeSafetensors(tensors, metadata);
 }
 
@@ -66,7 +71,9 @@ export function readCheckpoint(
   if (!sameOptimizer(ours, theirs)) {
     throw new BundleFormatError(`${SOURCE} was made with another optimizer: ${theirs.class}`);
   }
-  const entries = savedEntries(manifest);
+  // A run without loss scaling may go on in a bundle with it.
+  const isScaled = "loss_scaling" in file.metadata;
+  const entries = savedEntries(manifest).filter(({ role }) => role !== "scaler" || isScaled);
   checkNames(file, entries);
   const tensors = new Map(entries.map((entry) =>
     [entry, requireTensor(file, entry, SOURCE, fileName(entry))] as const));
@@ -77,11 +84,14 @@ export function readCheckpoint(
   const counter = manifest.state.find(({ role }) => role === "step");
   const view = new DataView(image.buffer, image.byteOffset, image.byteLength);
   if (counter) view.setInt32(counter.offset, step ?? 0, true);
+  const updates = manifest.state.find(({ name }) => name === UPDATES);
+  if (updates && !isScaled) view.setInt32(updates.offset, step ?? 0, true);
   return { step: step ?? 0, learningRates: theirs.groups.map((group) => group.learning_rate) };
 }
 
 function savedEntries(manifest: Manifest): State[] {
-  return manifest.state.filter((entry) => isWeight(entry) || entry.role === "optimizer");
+  return manifest.state.filter((entry) =>
+    isWeight(entry) || entry.role === "optimizer" || entry.role === "scaler");
 }
 
 function fileName(entry: State): string {

@@ -14,20 +14,28 @@ import type { Tensor, TensorFile } from "./safetensors.ts";
 import { readEntry, spanOf } from "./state.ts";
 
 const MAX_SAMPLES = 4096;
-const RELATIVE_TOLERANCE = 1e-3; // of the largest value of the tensor
+const RELATIVE_TOLERANCE = 1e-3;
 const SLACK = { fast: 1e-5, strict: 1e-6 }; // by the accuracy of the bundle
+
+/** How far a value may be off: relative to the largest of its tensor, and on top. */
+interface Tolerance {
+  relative: number;
+  slack: number;
+}
 
 /** Replays `gradients` and `train`; BackendError names the value in which the device errs. */
 export async function replayGolden(executor: Executor, golden: TensorFile): Promise<void> {
-  const { programs, accuracy } = executor.manifest;
-  const slack = SLACK[accuracy ?? "strict"];
+  const { programs, accuracy, golden: recording } = executor.manifest;
+  const tolerance = {
+    relative: recording?.tolerance ?? RELATIVE_TOLERANCE, slack: SLACK[accuracy ?? "strict"],
+  };
   for (const name of ["gradients", "train"]) {
     const program = programs[name];
     if (!program) continue;
     const { results } = await executor.start(name, recorded(program, golden));
-    for (const result of await results) compareResult(result, golden, slack);
+    for (const result of await results) compareResult(result, golden, tolerance);
   }
-  if (programs["train"]) await compareParameters(executor, golden, slack);
+  if (programs["train"]) await compareParameters(executor, golden, tolerance);
 }
 
 /** The recorded batch as arguments of a program. */
@@ -54,13 +62,15 @@ function recordedArray({ dtype }: Input, tensor: Tensor, label: string): InputAr
   return new ARRAYS[dtype](tensor.data.slice().buffer);
 }
 
-function compareResult({ output, values }: Result, golden: TensorFile, slack: number): void {
-  if (output.role === "loss") compare("loss", values, golden, slack);
-  if (output.role === "gradient") compare(`gradient/${output.name}`, values, golden, slack);
+function compareResult(
+  { output, values }: Result, golden: TensorFile, tolerance: Tolerance,
+): void {
+  if (output.role === "loss") compare("loss", values, golden, tolerance);
+  if (output.role === "gradient") compare(`gradient/${output.name}`, values, golden, tolerance);
 }
 
 async function compareParameters(
-  { manifest, device }: Executor, golden: TensorFile, slack: number,
+  { manifest, device }: Executor, golden: TensorFile, tolerance: Tolerance,
 ) {
   const entries = manifest.state.filter(({ role }) => role === "parameter");
   const span = spanOf(entries);
@@ -68,12 +78,14 @@ async function compareParameters(
   for (const entry of entries) {
     if (entry.dtype !== "float32") continue;
     const { data } = readEntry(image, entry, span.offset);
-    compare(`parameter/${entry.name}`, new Float32Array(data.slice().buffer), golden, slack);
+    compare(`parameter/${entry.name}`, new Float32Array(data.slice().buffer), golden, tolerance);
   }
 }
 
 /** Compares a tensor with the recorded samples: element i·⌈n/4096⌉ for i = 0, 1, … */
-function compare(name: string, ours: Values, golden: TensorFile, slack: number): void {
+function compare(
+  name: string, ours: Values, golden: TensorFile, { relative, slack }: Tolerance,
+): void {
   const tensor = golden.tensors.get(name);
   if (!tensor) return;
   const stride = Math.ceil(ours.length / MAX_SAMPLES) || 1;
@@ -83,7 +95,7 @@ function compare(name: string, ours: Values, golden: TensorFile, slack: number):
 ${String(ours.length)} elements`);
   }
   const largest = wanted.reduce((max, v) => Math.max(max, Math.abs(v)), 0);
-  const tolerance = RELATIVE_TOLERANCE * largest + slack;
+  const tolerance = relative * largest + slack;
   const bad = wanted.findIndex((v, i) => !(Math.abs((ours[i * stride] ?? NaN) - v) <= tolerance));
   if (bad < 0) return;
   const [found, expected] = [ours[bad * stride], wanted[bad]].map(String);

@@ -14,7 +14,7 @@ export const CONSTANTS_FILE = "constants.safetensors";
 export const FILE_DTYPES = ["float32", "int64", "int32", "bool", "uint32"] as const;
 export const DEVICE_DTYPES = ["float32", "int32", "uint32", "bool"] as const;
 export const STATE_ROLES = [
-  "parameter", "buffer", "optimizer", "constant", "seed", "step", "workspace",
+  "parameter", "buffer", "optimizer", "constant", "seed", "step", "scaler", "workspace",
 ] as const;
 export const INPUT_ROLES = ["input", "target", "hyper"] as const;
 export const OUTPUT_ROLES = ["loss", "output", "metric", "gradient", "norm"] as const;
@@ -138,11 +138,20 @@ export interface WgslVariant {
 }
 
 export const ACCURACIES = ["fast", "strict"] as const;
+export const HALVES = ["float16", "bfloat16"] as const;
 
 export interface Golden {
   file: string;
   batch: number;
   seed: number;
+  tolerance?: number;
+}
+
+/** The constants of a `torch.amp.GradScaler`; where it stands is state of role `scaler`. */
+export interface LossScaling {
+  growth_factor: number;
+  backoff_factor: number;
+  growth_interval: number;
 }
 
 export interface Manifest {
@@ -163,6 +172,8 @@ export interface Manifest {
   wgsl?: { file: string; variants?: readonly WgslVariant[] };
   golden?: Golden;
   accuracy?: (typeof ACCURACIES)[number];
+  precision?: (typeof HALVES)[number];
+  loss_scaling?: LossScaling;
 }
 
 /** Whether `weights.safetensors` holds the entry. */

@@ -8,8 +8,8 @@
 import type { Extent } from "./dims.ts";
 import { BundleFormatError } from "./errors.ts";
 import {
-  ACCURACIES, DEVICE_DTYPES, FILE_DTYPES, FORMAT, INPUT_ROLES, INTERVALS, OUTPUT_ROLES, STATE_ROLES,
-  VERSION, WASM_FEATURES, WEBGPU_FEATURES, type Manifest, type Optimizer,
+  ACCURACIES, DEVICE_DTYPES, FILE_DTYPES, FORMAT, HALVES, INPUT_ROLES, INTERVALS, OUTPUT_ROLES,
+  STATE_ROLES, VERSION, WASM_FEATURES, WEBGPU_FEATURES, type Manifest, type Optimizer,
 } from "./manifest.ts";
 import { checkManifest } from "./check-manifest.ts";
 
@@ -198,7 +198,10 @@ const manifest: Reader<Manifest> = object(
   },
   {
     optimizer, schedule: object({ file: text, interval: oneOf(INTERVALS) }), wasm, wgsl,
-    golden: object({ file: text, batch: positive, seed: count }),
-    accuracy: oneOf(ACCURACIES),
+    golden: object({ file: text, batch: positive, seed: count }, { tolerance: finite }),
+    accuracy: oneOf(ACCURACIES), precision: oneOf(HALVES),
+    loss_scaling: object({
+      growth_factor: finite, backoff_factor: finite, growth_interval: positive,
+    }),
   },
 );
