@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.headless import HeadlessPage, in_base64
+from bench.headless import HeadlessPage
 from hearth.bundle.dtypes import to_device
 from hearth.bundle.manifest import Step
 from hearth.bundle.read import Bundle
@@ -44,10 +44,10 @@ class Browser(HeadlessPage):
         worker = Path(__file__).with_name("timing_worker.js")
         super().__init__({"/index.html": b"<!doctype html>", "/worker.js": worker}, FLAGS)
 
-    def times_ms(self, workload: Workload, *, relaxed: bool = True, seconds: float = 0.02,
-                 rounds: int = 15) -> dict[str, float]:  # fmt: skip
+    def times_ms(self, workload: Workload, *, relaxed: bool = True, threads: int = 1,
+                 seconds: float = 0.02, rounds: int = 15) -> dict[str, float]:  # fmt: skip
         """The best time of each kernel, on memory full of numbers."""
-        return self._times(_request(workload, relaxed), seconds, rounds)
+        return self._times(_request(workload, relaxed, threads), seconds, rounds)
 
     def step_ms(self, bundle: Bundle, arrays: dict[int, Any], batch: int, *, threads: int = 1,
                 seconds: float = 0.02, rounds: int = 15) -> float:  # fmt: skip
@@ -62,13 +62,15 @@ class Browser(HeadlessPage):
         calls = {f"{i}": [_call(step)] for i, step in enumerate(steps)}
         module = emit_module(kernels, calls, relaxed=True, threads=threads > 1)
         request = _step_request(bundle, arrays, batch, threads)
-        request |= {"code": in_base64(module.code), "functions": list(calls)}
+        request |= {"code": module.code, "functions": list(calls)}
         return list(self._times(request, 0.004, rounds).values())
 
     def _times(self, request: dict[str, Any], seconds: float, rounds: int) -> dict[str, float]:
-        result: dict[str, float] = self.page.evaluate(
-            PAGE, {"threads": 1, **request, "seconds": seconds, "rounds": rounds}
-        )
+        """Bytes of the request, the module's and segments of memory, go by addresses."""
+        segments = [[at, self.serve(data)] for at, data in request["segments"]]
+        request = {"threads": 1, **request, "code": self.serve(request["code"]),
+                   "segments": segments, "seconds": seconds, "rounds": rounds}  # fmt: skip
+        result: dict[str, float] = self.page.evaluate(PAGE, request)
         return result
 
 
@@ -76,7 +78,7 @@ def _call(step: Step) -> Call:
     return Call(step.kernel, step.buffers)
 
 
-def _request(workload: Workload, relaxed: bool) -> dict[str, Any]:
+def _request(workload: Workload, relaxed: bool, threads: int) -> dict[str, Any]:
     calls: dict[str, Sequence[Call]] = {}
     sizes: list[int] = []
     for number, (name, kernel) in enumerate(workload.kernels.items()):
@@ -84,21 +86,23 @@ def _request(workload: Workload, relaxed: bool) -> dict[str, Any]:
         sizes += [p.size.at(workload.batch) for p in kernel.params]
         calls[name] = [Call(number, tuple(range(first, len(sizes))))]
     kernels = list(workload.kernels.values())
-    module = emit_module(kernels, calls, relaxed=relaxed, threads=False, methods=workload.methods)
+    module = emit_module(kernels, calls, relaxed=relaxed, threads=threads > 1,
+                         methods=workload.methods)  # fmt: skip
     scratch = _align(2048 + 4 * len(sizes))
-    words, top = [[1024, scratch]], _align(scratch + module.scratch_bytes)
+    words, top = [[1024, scratch]], _align(scratch + threads * module.scratch_bytes)
     start = top
     for i, size in enumerate(sizes):
         words.append([2048 + 4 * i, top])
         top = _align(top + 4 * size)
     return {
-        "code": in_base64(module.code),
+        "code": module.code,
         "pages": -(-top // PAGE_BYTES) + 1,
         "words": words,
         "numbers": [start, top],
         "segments": [],
         "functions": list(workload.kernels),
         "batch": workload.batch,
+        "threads": threads,
     }
 
 
@@ -118,11 +122,11 @@ def _step_request(bundle: Bundle, arrays: Mapping[int, Any], batch: int,
     data |= {arena + plan.offsets[buffer]: array for buffer, array in arrays.items()}
     table = [[2048 + 4 * i, arena + offset] for i, offset in enumerate(plan.offsets)]
     return {
-        "code": in_base64(bundle.file(variant.file)),
+        "code": bundle.file(variant.file),
         "pages": -(-(arena + plan.arena_bytes) // PAGE_BYTES) + 1,
         "words": [[1024, scratch], *table],
         "numbers": [0, 0],
-        "segments": [[at, in_base64(a.tobytes())] for at, a in data.items() if a.any()],
+        "segments": [[at, a.tobytes()] for at, a in data.items() if a.any()],
         "functions": ["train"],
         "batch": batch,
         "threads": threads,

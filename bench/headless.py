@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,9 +20,10 @@ class HeadlessPage:
 
     def __init__(self, routes: dict[str, Path | bytes], flags: Sequence[str]) -> None:
         self._routes, self._flags = routes, flags
+        self._blobs: dict[str, bytes] = {}
 
     def __enter__(self) -> Self:
-        self._server = Server(self._routes)
+        self._server = Server(self._routes, blobs=self._blobs)
         self._playwright = sync_playwright().start()
         executable = find_browser(self._playwright.chromium.executable_path)
         self._browser = self._playwright.chromium.launch(
@@ -36,6 +38,12 @@ class HeadlessPage:
         self._browser.close()
         self._playwright.stop()
         self._server.close()
+
+    def serve(self, data: bytes) -> str:
+        """Where the page can fetch bytes: those of a large model are too many for a message."""
+        name = sha256(data).hexdigest()
+        self._blobs[name] = data
+        return f"/blob/{name}"
 
 
 def in_base64(data: bytes) -> str:

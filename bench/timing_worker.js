@@ -8,7 +8,7 @@
 
 const NEXT = 0, FUNCTION = 1, CALLS = 2;
 const WARM_UP_MS = 300;  // the browser's compiler has a core to itself while nothing is called
-const decode = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
+const load = async url => new Uint8Array(await (await fetch(url)).arrayBuffer());
 
 onmessage = async ({data}) => {
   if (data.thread) return help(data);
@@ -19,8 +19,8 @@ async function lead(request) {
   const {code, pages, functions, batch, seconds, rounds, threads} = request;
   const shared = threads > 1;
   const memory = new WebAssembly.Memory({initial: pages, maximum: 65536, shared});
-  const module = await WebAssembly.compile(decode(code));
-  fill(memory, request);
+  const module = await WebAssembly.compile(await load(code));
+  await fill(memory, request);
   const {exports} = await WebAssembly.instantiate(module, {env: {memory}});
   const control = new Int32Array(shared ? new SharedArrayBuffer(12) : 3);
   const helpers = await Promise.all(Array.from({length: threads - 1}, (_, i) =>
@@ -48,11 +48,11 @@ async function lead(request) {
   return Object.fromEntries(functions.map((name, i) => [`${name}`, best[i]]));
 }
 
-function fill(memory, {words, numbers, segments}) {
+async function fill(memory, {words, numbers, segments}) {
   const u32 = new Uint32Array(memory.buffer), f32 = new Float32Array(memory.buffer);
   for (let i = numbers[0] / 4; i < numbers[1] / 4; i++) f32[i] = Math.sin(i * 12.9898);
   for (const [at, value] of words) u32[at / 4] = value;
-  for (const [at, text] of segments) new Uint8Array(memory.buffer).set(decode(text), at);
+  for (const [at, url] of segments) new Uint8Array(memory.buffer).set(await load(url), at);
 }
 
 function startHelper(start) {

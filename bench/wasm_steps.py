@@ -2,10 +2,12 @@
 
 python -m bench.wasm_steps [NAME[:BATCH] ...]             ms per step; one and two threads
 python -m bench.wasm_steps --kernels NAME[:BATCH] ...     where the time of a step goes
+python -m bench.wasm_steps --threads 2 --kernels NAME ... what keeps two threads from halving it
 
 NAME is a workload of workloads.py or larger.py.  Times are the best of interleaved rounds, because
-the machine may be busy.  A kernel's bound is its time at the machine's peak of 58 GFLOP/s, or of
-12 GB/s of memory.
+the machine may be busy.  How much two threads gain is printed beside what they gain in a large
+product: less than 1.9 there means that the machine has no two cores to give.  A kernel's bound is
+its time at the machine's peak of 58 GFLOP/s, or of 12 GB/s of memory.
 """
 
 from __future__ import annotations
@@ -21,17 +23,19 @@ from typing import Any
 import torch
 
 import hearth
-from bench.chromium import Browser
+from bench.chromium import Browser, Workload
 from bench.larger import LARGER
 from bench.workloads import WORKLOADS, loss, optimizer
 from hearth.bundle.memory import buffer_bytes
 from hearth.bundle.read import Bundle, read_bundle
 from hearth.driver.compiled import read_build
-from hearth.ir.dim import product
+from hearth.ir.dim import B, product
 from hearth.ir.kernel import Accumulate, Kernel
 from hearth.runtime.inputs import check_batch
+from tests.codegen.wasm.contractions import dot_kernel
 
 PEAK_GFLOPS, PEAK_GBYTES = 58.0, 12.0
+LARGE = Workload({"product": dot_kernel((), B, 512, 512)}, 512)
 BATCH = {"resnet18": 8, "transformer": 16, "gpt": 16, "deep": 16, "wide": 8}
 
 
@@ -91,16 +95,18 @@ def steps(browser: Browser, p: Prepared) -> None:
             times[f"{threads}"] = browser.step_ms(
                 p.bundle, p.arrays, p.batch, threads=threads, seconds=0.05, rounds=8
             )
+            large = browser.times_ms(LARGE, threads=threads, seconds=0.02, rounds=3)
+            times[f"large {threads}"] = large["product"]
         best = {key: min(ms, best.get(key, ms)) for key, ms in times.items()}
     one, two, eager = best["1"], best["2"], best["eager"]
     print(f"{p.name:12s} B={p.batch:<4d} {one:9.3f} ms   eager {eager:9.3f} ms   "
-          f"ratio {one / eager:5.2f}   two threads {two:9.3f} ms, {one / two:4.2f}x",
-          flush=True)  # fmt: skip
+          f"ratio {one / eager:5.2f}   two threads {two:9.3f} ms, {one / two:4.2f}x "
+          f"(a product {best['large 1'] / best['large 2']:4.2f}x)", flush=True)  # fmt: skip
 
 
-def kernels(browser: Browser, p: Prepared, threads: int, rows: int) -> None:
+def kernels(browser: Browser, p: Prepared, rows: int) -> None:
     program = p.bundle.manifest.programs["train"].steps
-    times = browser.kernels_ms(p.bundle, p.kernels, p.arrays, p.batch, threads=threads)
+    times = browser.kernels_ms(p.bundle, p.kernels, p.arrays, p.batch)
     total = sum(times)
     bounds = [_bound_ms(p, i) for i in range(len(program))]
     products = sum(t for t, s in zip(times, program, strict=True) if p.kernels[s.kernel].template)
@@ -114,6 +120,23 @@ def kernels(browser: Browser, p: Prepared, threads: int, rows: int) -> None:
         print(f"{times[i]:9.4f} ms {100 * times[i] / total:5.1f} %  bound {bounds[i]:8.4f}  "
               f"{gflop / times[i] * 1e3:6.1f} GF/s {gbytes / times[i] * 1e3:5.1f} GB/s  "
               f"{i:3d} {kernel.name} {axes}  {kernel.origin}")  # fmt: skip
+
+
+def threaded_kernels(browser: Browser, p: Prepared, threads: int, rows: int) -> None:
+    """Each on one thread and on several; first what is farthest from an equal share."""
+    program = p.bundle.manifest.programs["train"].steps
+    alone, team = (
+        browser.kernels_ms(p.bundle, p.kernels, p.arrays, p.batch, threads=count)
+        for count in (1, threads)
+    )
+    lost = [ours - one / threads for one, ours in zip(alone, team, strict=True)]
+    print(f"{p.name} B={p.batch}: {len(lost)} kernels, sum {sum(alone):.3f} ms, on {threads} "
+          f"threads {sum(team):.3f} ms, {sum(alone) / sum(team):.2f}x")  # fmt: skip
+    for i in sorted(range(len(lost)), key=lambda i: -lost[i])[:rows]:
+        kernel = p.kernels[program[i].kernel]
+        axes = "x".join(map(str, kernel.axes))
+        print(f"{alone[i]:9.4f} ms {team[i]:9.4f} ms {alone[i] / team[i]:5.2f}x  "
+              f"lost {lost[i]:8.4f}  {i:3d} {kernel.name} {axes}  {kernel.origin}")  # fmt: skip
 
 
 def _bound_ms(p: Prepared, step: int) -> float:
@@ -148,8 +171,10 @@ def main() -> None:
     with TemporaryDirectory() as temporary, Browser() as browser:
         for name in given.names:
             p = prepare(name, given.folder or Path(temporary))
-            if given.kernels:
-                kernels(browser, p, given.threads, given.rows)
+            if given.kernels and given.threads > 1:
+                threaded_kernels(browser, p, given.threads, given.rows)
+            elif given.kernels:
+                kernels(browser, p, given.rows)
             else:
                 steps(browser, p)
 

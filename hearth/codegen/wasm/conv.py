@@ -81,11 +81,15 @@ class Images(ConvEmitter):
     def emit(self) -> None:
         f, p = self.f, self.planes
         s = self.s
-        images, (first, end) = self.divide(s.groups if s.groups > 1 else self.targets)
-        parts: Block = (first, f.local(end - first))
+        by_parts = f.local(self.divides_parts())
+        images = self.share(self.images, is_divided=op("i32.eqz", by_parts))
+        parts = self.share(i32(s.groups if s.groups > 1 else self.targets), is_divided=by_parts)
+        f.return_if(op("i32.eqz", images[1]))
+        f.return_if(op("i32.eqz", parts[1]))
         weights = self._prepare()
         image_bytes = self.sources * p.source[0] * p.source[1] * ELEMENT_BYTES
-        with blocks(f, images, 1, is_single=False) as (image, _):
+        end = f.local(images[0] + images[1])
+        with blocks(f, (images[0], end), 1, is_single=False) as (image, _):
             source = f.local(self.a + image * image_bytes)
             rows = (i32(0), i32(p.positions[0]))
             is_single = p.positions[0] <= p.block_rows

@@ -11,6 +11,7 @@ from hearth.codegen.wasm.gemm import Block, no_values
 from hearth.codegen.wasm.kernels import KernelFunction, Target, new_function, parameters, split
 from hearth.codegen.wasm.levels import Levels
 from hearth.codegen.wasm.maths import Maths
+from hearth.codegen.wasm.threads import SCRATCH, meeting, part
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import ELEMENT_BYTES
 from hearth.ir.index import Index
@@ -43,24 +44,29 @@ class ConvEmitter:
     def split(self, extent: Operand) -> Block:
         return split(self.f, extent, 1, self.thread, self.threads)
 
-    def divide(self, parts: int, prefers_parts: Operand | None = None) -> tuple[Block, Block]:
-        """This thread's images, and of as many parts of each image.
-
-        Threads divide the images; or the parts, where a few images would leave a thread waiting.
-        """
-        f = self.f
+    def divides_parts(self) -> Operand:
+        """Whether threads divide parts of images: a few images would leave a thread waiting."""
         is_few = op("i32.lt_u", self.images, self.threads * EVEN_IMAGES)
         is_uneven = op("i32.ne", op("i32.rem_u", self.images, self.threads), 0)
-        by_parts = op("i32.and", is_few, is_uneven)
-        if prefers_parts is not None:
-            by_parts = op("i32.or", by_parts, prefers_parts)
-        by_parts = f.local(by_parts)
+        return op("i32.and", is_few, is_uneven)
 
-        def own(extent: Operand, is_whole: Operand) -> Block:
-            thread = f.local(select(is_whole, i32(0), self.thread))
-            return split(f, extent, 1, thread, f.local(select(is_whole, i32(1), self.threads)))
+    def share(self, extent: Operand, unit: int = 1, is_divided: Operand | None = None) -> Block:
+        """Where this thread's share begins and how long it is, maybe 0; or the whole for each."""
+        f, thread, threads = self.f, self.thread, self.threads
+        if is_divided is not None:
+            thread = f.local(select(is_divided, thread, i32(0)))
+            threads = f.local(select(is_divided, threads, i32(1)))
+        start, end = part(f, extent, unit, thread, threads)
+        return start, f.local(end - start)
 
-        return own(self.images, by_parts), own(i32(parts), op("i32.eqz", by_parts))
+    def common(self, region: int) -> Operand:
+        """A region of scratch memory that all threads of the kernel have in common."""
+        start = sum(self.regions[:region]) * ELEMENT_BYTES
+        return self.f.local(op("i32.load", i32(0), immediate=SCRATCH) + start)
+
+    def meet(self) -> None:
+        """Waits until all threads of the kernel are here."""
+        self.f.perform(self.f.call(meeting(self.maths.module), self.threads))
 
     def emit(self) -> None:
         """Writes the whole kernel."""

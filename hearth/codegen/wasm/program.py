@@ -13,10 +13,10 @@ from hearth.codegen.wasm.kernels import METHODS, ConvMethods, KernelFunction, Ta
 from hearth.codegen.wasm.module import Module
 from hearth.codegen.wasm.opcodes import I32
 from hearth.codegen.wasm.templates import kernel_function
-from hearth.codegen.wasm.threads import barrier
+from hearth.codegen.wasm.threads import SCRATCH, barrier, meeting
 from hearth.ir.kernel import Kernel
 
-SCRATCH, BUFFER_TABLE = 1024, 2048
+BUFFER_TABLE = 2048
 SCRATCH_ALIGNMENT = 256  # threads do not share a cache line
 
 
@@ -83,6 +83,8 @@ def emit_modules(
         twins = target.maths.relaxed_twins if features.relaxed else {}
         module = target.module.variant(twins, shared=features.threads)
         wait = barrier(module) if features.threads else None
+        if wait is not None:
+            module.twins[meeting(module)] = wait
         for name, calls in programs.items():
             module.export(_program(name, calls, functions, scratch_bytes, wait))
         modules.append(WasmModule(module.encode(), scratch_bytes, module, names))

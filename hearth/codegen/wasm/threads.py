@@ -1,7 +1,8 @@
 """Several threads in one program: who computes what, and the barrier between kernels.
 
 Every thread runs the whole program; each kernel splits one of its axes into equal parts, in a fixed
-way, so that a result does not depend on timing.
+way, so that a result does not depend on timing.  What all threads of a kernel need is computed in
+shares, into the scratch memory of the first, and read after a meeting.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from hearth.codegen.wasm.module import Module
 from hearth.codegen.wasm.opcodes import I32
 
 ARRIVALS, GENERATION, SLEEPERS = 1088, 1152, 1216  # addresses: spec/manifest.md, "WebAssembly"
+SCRATCH = 1024  # where the address of the first thread's scratch memory lies
 SPINS = 20000  # about 50 us: waking a sleeping thread costs as much
 
 
@@ -28,6 +30,14 @@ def part(function: Function, extent: Operand, unit: int, thread: Operand,
 def _smaller(f: Function, a: Operand, b: Operand) -> Operand:
     value = f.local(a)
     return select(op("i32.lt_s", value, b), value, b)
+
+
+def meeting(module: Module) -> Function:
+    """The barrier inside of a kernel, for each of its threads.  Parameter: how many.
+
+    Nothing on one thread; a module for several puts `barrier` in its place.
+    """
+    return module.add(Function("meeting", (I32,)))
 
 
 def barrier(module: Module) -> Function:

@@ -5,6 +5,9 @@
 
 One matrix product for each value p of a tile; all rows and columns are tiles and channels, so that
 nothing is padded but the last tiles of an image.  Source: `cook_toom.py`.
+
+Threads divide the images and share the transformed filters; or they divide the target channels and
+share the transformed tiles, as they do for weights.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from hearth.codegen.wasm.assembler import Operand, i32, op, select
 from hearth.codegen.wasm.conv_emitter import weights_epilogue
 from hearth.codegen.wasm.cook_toom import Filtering, transposed
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of
-from hearth.codegen.wasm.gemm import Block, blocks
+from hearth.codegen.wasm.gemm import Block
 from hearth.codegen.wasm.gemm_plan import BLOCK_K, equal_block
 from hearth.codegen.wasm.geometry import Shape2d
 from hearth.codegen.wasm.kernels import Target
@@ -62,9 +65,7 @@ class Images(WinogradEmitter):
         self.tiling = Tiling.of((y.outputs, x.outputs), self.result, per_tile)
         step, inputs, padding = (y.step, x.step), (y.inputs, x.inputs), (y.padding, x.padding)
         planes = self.tiling.planes(self.source, padding, step, inputs)
-        self.data = TransformedTiles(
-            planes, step, (y.data, x.data), self.sources, self.pitch, self.tiling.tiles
-        )
+        self.data = TransformedTiles(planes, step, (y.data, x.data), self.pitch, self.tiling.tiles)
         self.plane = self.tiling.positions[0] * self.tiling.positions[1]  # of results
         self.u_bytes = self.block * self.sources * ELEMENT_BYTES + LINE_BYTES
         self.m_bytes = self.tiling.tiles * self.block * ELEMENT_BYTES + LINE_BYTES
@@ -73,7 +74,14 @@ class Images(WinogradEmitter):
             self.tiling.images * self.block * self.plane, u, self.data.elements, m,
             self.pitch * planes.size,
         ))  # fmt: skip
-        self.sums, self.u, self.v, self.m, self.copies = self.region
+        self.sums, own_u, own_v, self.m, self.copies = self.region
+        f = self.f
+        tiles = self.images * (self.tiling.counts[0] * self.tiling.counts[1])
+        has_more_filters = op("i32.lt_u", tiles, self.targets)  # to transform than tiles
+        self.by_channels = f.local(op("i32.or", self.divides_parts(), has_more_filters))
+        self.by_images = f.local(op("i32.eqz", self.by_channels))
+        self.u = f.local(select(self.by_channels, own_u, self.common(1)))
+        self.v = f.local(select(self.by_channels, self.common(2), own_v))
         self.epilogue = self._epilogue(kernel)
 
     def _epilogue(self, kernel: Kernel) -> Epilogue:
@@ -88,14 +96,22 @@ class Images(WinogradEmitter):
         return Epilogue.of(self.maths, kernel, where, size, self.blocked)
 
     def emit(self) -> None:
-        tiles = self.images * (self.tiling.counts[0] * self.tiling.counts[1])
-        has_more_filters = op("i32.lt_u", tiles, self.targets)  # to transform than tiles
-        images, targets = self.divide(self.targets, has_more_filters)
-        is_single = self.targets <= self.block
-        with blocks(self.f, targets, self.block, is_single=is_single) as channels:
+        f, targets = self.f, i32(self.targets)
+        images = self.share(self.images, is_divided=self.by_images)
+        end = f.local(images[0] + images[1])
+        sharers = f.local(select(self.by_channels, self.threads, i32(1)))
+        most = op("i32.div_u", sharers + (self.targets - 1), sharers)
+        own = self.share(targets, is_divided=self.by_channels)
+        with self.blocks_of_channels(own, most, self.block) as channels:
             self._filters(channels)
-            with self.blocks_of_tiles(images) as block:
+            with f.if_(images[1]), self.blocks_of_tiles((images[0], end)) as block:
                 self._block(block, channels)
+            if self.targets > self.block:
+                self._meet_if(self.by_images)  # before the next filters take the place
+
+    def _meet_if(self, condition: Operand) -> None:
+        with self.f.if_(condition):
+            self.meet()
 
     def _filters(self, channels: Block) -> None:
         window = self.window * ELEMENT_BYTES
@@ -106,17 +122,22 @@ class Images(WinogradEmitter):
         transform = transform_weights(
             self.maths, (y.filter, x.filter), self.sources, *steps, self.u_bytes
         )
-        at = self.b + channels[0] * steps[1]
-        self.f.perform(self.f.call(transform, at, self.u, channels[1]))
+        first, count = self.share(channels[1], PANEL, is_divided=self.by_images)
+        at = self.b + (channels[0] + first) * steps[1]
+        to = self.u + first * (self.sources * ELEMENT_BYTES)
+        self.f.perform(self.f.call(transform, at, to, count))
+        self._meet_if(self.by_images)
 
     def _block(self, block: Blocks, channels: Block) -> None:
         image_bytes = self.sources * self.source[0] * self.source[1] * ELEMENT_BYTES
-        self.transform(
-            self.data, i32(self.sources), self.a, image_bytes, block, self.copies, self.v
-        )
-        self._multiply(self.count(block), channels)
-        self._finish(block, channels)
-        self._store(block, channels)
+        sources = self.share(i32(self.sources), LANES, is_divided=self.by_channels)
+        self.transform(self.data, sources, self.a, image_bytes, block, self.copies, self.v)
+        self._meet_if(self.by_channels)
+        with self.f.if_(channels[1]):
+            self._multiply(self.count(block), channels)
+            self._finish(block, channels)
+            self._store(block, channels)
+        self._meet_if(self.by_channels)  # before the next tiles take the place
 
     def _multiply(self, tiles: Operand, channels: Block) -> None:
         f, width = self.f, PANEL * ELEMENT_BYTES
@@ -179,11 +200,9 @@ class Weights(WinogradEmitter):
         planes, errors = (self.tiling.planes(s.image, s.padding, step, (y.inputs, x.inputs)),
                           self.tiling.planes(s.result, (0, 0), outputs, outputs))  # fmt: skip
         tiles = self.tiling.tiles
-        self.data = TransformedTiles(
-            planes, step, (y.data, x.data), s.in_channels, self.pitch, tiles
-        )
+        self.data = TransformedTiles(planes, step, (y.data, x.data), self.pitch, tiles)
         spread = (transposed(y.result), transposed(x.result))
-        self.errors = TransformedTiles(errors, outputs, spread, self.block, self.block, tiles)
+        self.errors = TransformedTiles(errors, outputs, spread, self.block, tiles)
         self.p_bytes = self.block * self.pitch * ELEMENT_BYTES + LINE_BYTES
         self.window = y.taps * x.taps
         self.row = s.in_channels * self.window
@@ -192,38 +211,49 @@ class Weights(WinogradEmitter):
             self.data.elements, self.errors.elements, self.points * self.p_bytes // ELEMENT_BYTES,
             self.pitch * planes.size, self.block * errors.size,
         ))  # fmt: skip
-        self.sums, self.v, self.z, self.p, self.x, self.g = self.region
+        self.sums, _, self.z, self.p, self.x, self.g = self.region
+        self.v = self.common(1)
         self.epilogue = weights_epilogue(self.maths, kernel, self.block * self.row)
 
     def emit(self) -> None:
         f, s = self.f, self.s
-        targets = self.split(i32(s.out_channels))
-        with blocks(f, targets, self.block, is_single=False) as channels:
+        own = self.share(i32(s.out_channels))
+        most = op("i32.div_u", self.threads + (s.out_channels - 1), self.threads)
+        with self.blocks_of_channels(own, most, self.block) as channels:
             adds = f.local(i32(0))
             with self.blocks_of_tiles((i32(0), self.images)) as block:
                 self._transform(block, channels)
-                self._multiply(self.count(block), channels, adds)
+                self.meet()
+                with f.if_(channels[1]):
+                    self._multiply(self.count(block), channels, adds)
+                self.meet()  # before the next tiles take the place
                 f.set(adds, i32(1))
-            groups = -(-s.in_channels // LANES)
-            y, x = self.filtering
-            finish = finish_weights(
-                self.maths, (transposed(y.filter), transposed(x.filter)), groups,
-                self.pitch * ELEMENT_BYTES, s.in_channels, self.p_bytes,
-            )  # fmt: skip
-            f.perform(f.call(finish, self.p, self.sums, channels[1]))
-            origin = self.sums - channels[0] * (self.row * ELEMENT_BYTES)
-            ranges = [(channels[0], channels[0] + channels[1])]
-            self.epilogue.call(f, self.batch, ranges, self.pointers, origin)
+            with f.if_(channels[1]):
+                self._finish(channels)
+
+    def _finish(self, channels: Block) -> None:
+        f, s, (y, x) = self.f, self.s, self.filtering
+        groups = -(-s.in_channels // LANES)
+        finish = finish_weights(
+            self.maths, (transposed(y.filter), transposed(x.filter)), groups,
+            self.pitch * ELEMENT_BYTES, s.in_channels, self.p_bytes,
+        )  # fmt: skip
+        f.perform(f.call(finish, self.p, self.sums, channels[1]))
+        origin = self.sums - channels[0] * (self.row * ELEMENT_BYTES)
+        ranges = [(channels[0], channels[0] + channels[1])]
+        self.epilogue.call(f, self.batch, ranges, self.pointers, origin)
 
     def _transform(self, block: Blocks, channels: Block) -> None:
         s = self.s
         image_bytes = s.in_channels * s.image[0] * s.image[1] * ELEMENT_BYTES
-        self.transform(self.data, i32(s.in_channels), self.b, image_bytes, block, self.x, self.v)
+        sources = self.share(i32(s.in_channels), LANES)
+        self.transform(self.data, sources, self.b, image_bytes, block, self.x, self.v)
         result_bytes = s.result[0] * s.result[1] * ELEMENT_BYTES
         first = self.a + channels[0] * result_bytes
         self.transform(
-            self.errors, channels[1], first, s.out_channels * result_bytes, block, self.g, self.z
-        )
+            self.errors, (i32(0), channels[1]), first, s.out_channels * result_bytes, block,
+            self.g, self.z,
+        )  # fmt: skip
 
     def _multiply(self, tiles: Operand, channels: Block, adds: Operand) -> None:
         f, panels = self.f, self.pitch // PANEL

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from hearth.codegen.wasm.assembler import Local, Operand, i32, op
+from hearth.codegen.wasm.assembler import Local, Operand, i32, op, select
 from hearth.codegen.wasm.conv_emitter import ConvEmitter
 from hearth.codegen.wasm.cook_toom import Filtering
 from hearth.codegen.wasm.gemm import Block, blocks
@@ -74,7 +74,6 @@ class TransformedTiles:
     planes: Planes
     step: Pair  # from tile to tile in the planes
     matrices: Matrices
-    channels: int
     pitch: int  # from tile to tile, in elements
     tiles: int
 
@@ -119,23 +118,43 @@ class WinogradEmitter(ConvEmitter):
                 f.increment(at, step[1] * ELEMENT_BYTES)
             f.increment(at, (step[0] * pitch - step[1] * columns) * ELEMENT_BYTES)
 
-    def transform(self, t: TransformedTiles, channels: Operand, source: Operand,
+    def transform(self, t: TransformedTiles, channels: Block, source: Operand,
                   source_bytes: int, block: Blocks, copies: Operand,
                   target: Operand) -> None:  # fmt: skip
-        """All tiles of a block, from images `source_bytes` apart, through copies in planes."""
+        """All tiles of a block, from images `source_bytes` apart, through copies in planes.
+
+        Of some channels, from a multiple of four on.
+        """
         f, (images, rows), planes = self.f, block, t.planes
         tile = transform_tile(
-            self.maths, t.matrices, -(-t.channels // LANES), planes.width,
-            planes.size * ELEMENT_BYTES, t.point_bytes,
-        )  # fmt: skip
-        image, to = f.local(source + images[0] * source_bytes), f.local(target)
+            self.maths, t.matrices, planes.width, planes.size * ELEMENT_BYTES, t.point_bytes
+        )
+        first, count = channels
+        groups = f.local(op("i32.shr_u", count + (LANES - 1), 2))
+        before = first * (planes.source[0] * planes.source[1] * ELEMENT_BYTES)
+        image = f.local(source + images[0] * source_bytes + before)
+        to = f.local(target + first * ELEMENT_BYTES)
         with f.counted(images[1]):
             first_row = rows[0] * t.step[0]
-            f.perform(f.call(copy_planes(self.maths, planes), copies, image, channels, first_row))
+            f.perform(f.call(copy_planes(self.maths, planes), copies, image, count, first_row))
             with self.tiles_of_image(copies, rows[1], planes.width, t.step) as at:
-                f.perform(f.call(tile, at, to))
+                f.perform(f.call(tile, at, to, groups))
                 f.increment(to, t.pitch * ELEMENT_BYTES)
             f.increment(image, source_bytes)
+
+    @contextmanager
+    def blocks_of_channels(self, own: Block, most_own: Operand, size: int) -> Iterator[Block]:
+        """Blocks of this thread's channels: as many as the thread has that has most, maybe empty.
+
+        So that all threads can meet in each.
+        """
+        f = self.f
+        at, left = f.local(own[0]), f.local(own[1])
+        with f.counted(op("i32.div_u", most_own + (size - 1), size)):
+            yield at, f.local(select(op("i32.lt_s", left, size), left, i32(size)))
+            f.increment(at, size)
+            f.increment(left, -size)
+            f.set(left, select(op("i32.gt_s", left, 0), left, i32(0)))
 
     def count(self, block: Blocks) -> Operand:
         """How many tiles a block has."""

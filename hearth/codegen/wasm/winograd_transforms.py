@@ -23,13 +23,13 @@ Matrices = tuple[Matrix, Matrix]  # along y and along x
 
 
 @with_twin
-def transform_tile(maths: Maths, matrices: Matrices, groups: int, row_elements: int,
-                   plane_bytes: int, point_bytes: int) -> Function:  # fmt: skip
-    """One tile of four times `groups` planes into the transformed domain.  Parameters: from, to."""
-    f = Function("transform_tile", (I32, I32))
-    source, target = f.param(0), f.param(1)
+def transform_tile(maths: Maths, matrices: Matrices, row_elements: int, plane_bytes: int,
+                   point_bytes: int) -> Function:  # fmt: skip
+    """One tile into the transformed domain.  Parameters: from, to, how many times four planes."""
+    f = Function("transform_tile", (I32, I32, I32))
+    source, target, groups = (f.param(i) for i in range(3))
     size, count = len(matrices[1]), len(matrices[1][0])
-    with f.counted(i32(groups)):
+    with f.counted(groups):
         runs = four_runs(source, plane_bytes)
 
         def row(y: int) -> list[Local]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import wasmtime
 
 from hearth.codegen.wasm import METHODS, Call, ConvMethods, emit_module
+from hearth.codegen.wasm.module import MAXIMUM_PAGES
 from hearth.ir.dtype import STORED_AS
 from hearth.ir.kernel import Kernel
+from hearth.runtime.wasm import SharedMemory
 
 Array = Any
 PAGE_BYTES = 65536
@@ -23,8 +27,8 @@ class Machine:
 
     def __init__(self, kernels: Sequence[Kernel], *, relaxed: bool = True,
                  methods: ConvMethods = METHODS["fast"]) -> None:  # fmt: skip
-        self.kernels = list(kernels)
-        calls = {}
+        self.kernels, self.relaxed, self.methods = list(kernels), relaxed, methods
+        calls = self.calls = {}
         first = 0
         for i, kernel in enumerate(kernels):
             count = len(kernel.params)
@@ -34,15 +38,20 @@ class Machine:
         self.table_words = first
         config = wasmtime.Config()
         config.wasm_relaxed_simd = True
+        config.wasm_threads = config.shared_memory = True
         self.engine = wasmtime.Engine(config)
         self.compiled = wasmtime.Module(self.engine, self.module.code)
 
+    @cached_property
+    def threaded(self) -> wasmtime.Module:
+        """The same kernels for several threads."""
+        module = emit_module(self.kernels, self.calls, relaxed=self.relaxed, threads=True,
+                             methods=self.methods)  # fmt: skip
+        return wasmtime.Module(self.engine, module.code)
+
     def run(self, number: int, buffers: Sequence[Array], batch: int,
             threads: int = 1) -> list[Array]:  # fmt: skip
-        """The buffers after the kernel; each is aligned to 16 bytes and ends at a guard.
-
-        Threads do their parts one after the other.
-        """
+        """The buffers after the kernel; each is aligned to 16 bytes and ends at a guard."""
         first = sum(len(k.params) for k in self.kernels[:number])
         scratch = (2048 + 4 * self.table_words + 255) // 256 * 256
         addresses, top = [], scratch + threads * self.module.scratch_bytes + 4 * GUARD_WORDS
@@ -51,20 +60,28 @@ class Machine:
             addresses.append(top)
             top += 4 * (buffer.size + GUARD_WORDS)
         pages = -(-(top + 4 * GUARD_WORDS) // PAGE_BYTES)
-        store = wasmtime.Store(self.engine)
-        memory = wasmtime.Memory(store, wasmtime.MemoryType(wasmtime.Limits(pages, 65536)))
-        size = memory.data_len(store)
-        address = ctypes.addressof(memory.data_ptr(store).contents)
+        stores = [wasmtime.Store(self.engine) for _ in range(threads)]
+        limits = wasmtime.Limits(pages, MAXIMUM_PAGES)
+        memory: Any
+        if threads > 1:
+            memory = SharedMemory(self.engine, wasmtime.MemoryType(limits, shared=True))
+            size, pointer = memory.data_len(), memory.data_ptr()
+        else:
+            memory = wasmtime.Memory(stores[0], wasmtime.MemoryType(limits))
+            size, pointer = memory.data_len(stores[0]), memory.data_ptr(stores[0])
+        address = ctypes.addressof(pointer.contents)
         words = np.frombuffer((ctypes.c_ubyte * size).from_address(address), dtype=np.uint32)
         words[scratch // 4 :] = 0x7FC0BEEF  # NaN: a read outside shows
         words[1024 // 4] = scratch
         for i, (at, buffer) in enumerate(zip(addresses, buffers, strict=True)):
             words[2048 // 4 + first + i] = at
             words[at // 4 : at // 4 + buffer.size] = buffer.view(np.uint32)
-        instance = wasmtime.Instance(store, self.compiled, [memory])
-        run: Any = instance.exports(store)[f"run{number}"]
-        for thread in range(threads):
-            run(store, batch, thread, threads)
+        compiled = self.threaded if threads > 1 else self.compiled
+        runs: list[Any] = [
+            wasmtime.Instance(s, compiled, [memory]).exports(s)[f"run{number}"] for s in stores
+        ]
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(lambda i: runs[i](stores[i], batch, i, threads), range(threads)))
         for at, buffer in zip(addresses, buffers, strict=True):
             guard = words[at // 4 + buffer.size : at // 4 + buffer.size + GUARD_WORDS]
             assert (guard == 0x7FC0BEEF).all(), "a kernel wrote outside of its buffer"

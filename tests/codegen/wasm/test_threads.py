@@ -24,7 +24,7 @@ from tests.codegen.wasm.contractions import conv_kernel, dot_kernel
 
 Array = Any
 pytestmark = pytest.mark.wasm
-PAGES = 512
+PAGES = 2048
 
 
 def run(kernels: Sequence[Kernel], calls: Sequence[Call], buffers: Sequence[Array], batch: int,
@@ -91,7 +91,14 @@ def test_products(lead: tuple[Any, ...], m: Any, n: Any, k: Any, transpose_b: bo
 @pytest.mark.parametrize("kind", ["forward", "input_grad", "weight_grad"])
 @pytest.mark.parametrize(
     ("channels", "size", "groups"),
-    [((6, 9), (12, 13), 1), ((6, 9), (12, 13), 3), ((24, 40), (45, 37), 1), ((6, 50), (3, 3), 1)],
+    [
+        ((6, 9), (12, 13), 1),
+        ((6, 9), (12, 13), 3),
+        ((24, 40), (45, 37), 1),
+        ((6, 50), (3, 3), 1),
+        ((300, 130), (4, 4), 1),
+        ((300, 130), (24, 25), 1),
+    ],
 )
 def test_convolutions(kind: str, channels: tuple[int, int], size: tuple[int, int],
                       groups: int) -> None:  # fmt: skip
