@@ -18,7 +18,8 @@ from hearth.bundle.typescript import trainer_types
 from hearth.errors import StorageError
 
 RUNTIME_FILE: Final = "hearth.js"
-RUNTIME_TYPES_FILE: Final = "hearth.d.ts"
+# hearth-data.js reads a person's data; a page that brings its own does not load it.
+RUNTIME_FILES: Final = (RUNTIME_FILE, "hearth.d.ts", "hearth-data.js", "hearth-data.d.ts")
 TYPES_FILE: Final = "trainer.d.ts"
 RUNTIME_FOLDER: Final = Path(__file__).resolve().parents[2] / "web" / "runtime"
 
@@ -54,7 +55,7 @@ def write_bundle(
 def _runtime_files() -> dict[str, bytes]:
     folder = RUNTIME_FOLDER / "dist"
     try:
-        return {name: (folder / name).read_bytes() for name in (RUNTIME_FILE, RUNTIME_TYPES_FILE)}
+        return {name: (folder / name).read_bytes() for name in RUNTIME_FILES}
     except OSError as error:
         raise StorageError(
             f"the browser runtime in {folder} has not been built",

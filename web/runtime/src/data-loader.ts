@@ -8,14 +8,14 @@
 
 import { InvalidInputError } from "./errors.ts";
 import { asList, requireWhole, type InputArray, type Inputs } from "./inputs.ts";
-import { permutation } from "./permutation.ts";
+import { permutation, weightedDraws } from "./permutation.ts";
 import type { Batch } from "./slice.ts";
 
 /** Samples by index. */
 export interface Dataset {
   readonly length: number;
-  /** The samples at these indices, one after another, as one batch. */
-  batch(indices: Uint32Array): Batch | Promise<Batch>;
+  /** The samples at these indices, one after another, as one batch; `signal`: nobody waits more. */
+  batch(indices: Uint32Array, signal?: AbortSignal): Batch | Promise<Batch>;
 }
 
 /** What `fit` takes its batches from. */
@@ -54,57 +54,130 @@ export interface DataLoaderOptions {
   seed?: number;
   /** Leaves out the last batch of an epoch where it is smaller than the others. */
   dropLast?: boolean;
+  /**
+   * How often each sample is drawn, in relation to the others, such as `balancedWeights(labels)`:
+   * an epoch then draws its samples at random, each as often as it comes.
+   */
+  weights?: ArrayLike<number>;
+  /** How many samples an epoch draws by `weights`; as many as the data set has by default. */
+  samplesPerEpoch?: number;
+  /** How many batches are prepared while one trains, 1 by default. */
+  prefetch?: number;
+  /** Ends every epoch: its loop throws the signal's reason. */
+  signal?: AbortSignal;
+  /** Hears of every batch when it is ready. */
+  onProgress?: (progress: LoaderProgress) => void;
 }
 
-/** Batches of a data set, epoch by epoch; the next one is gathered while the last one trains. */
+export interface LoaderProgress {
+  epoch: number;
+  /** Batches of the epoch that are ready, this one included. */
+  batch: number;
+  /** Of the whole epoch. */
+  batches: number;
+  /** How long the loop waited for it, in milliseconds: nearly 0 where the data keep up. */
+  waitedMs: number;
+}
+
+/** Batches of a data set, epoch by epoch; the next ones are gathered while the last one trains. */
 export class DataLoader implements Loader {
   readonly batchSize: number;
   readonly shuffle: boolean;
   readonly seed: number;
   readonly dropLast: boolean;
+  readonly prefetch: number;
+  private readonly options: Pick<
+    DataLoaderOptions, "weights" | "samplesPerEpoch" | "signal" | "onProgress">;
 
   constructor(readonly dataset: Dataset, options: DataLoaderOptions = {}) {
-    const { batchSize = 32, shuffle = false, seed = 0, dropLast = false } = options;
+    const {
+      batchSize = 32, shuffle = false, seed = 0, dropLast = false, prefetch = 1,
+      weights, samplesPerEpoch,
+    } = options;
+    this.options = options;
     requireWhole(dataset.length, "the length of the data set", 1);
     requireWhole(batchSize, "batchSize", 1);
     requireWhole(seed, "seed", 0);
-    if (dropLast && dataset.length < batchSize) {
-      throw new InvalidInputError(`dropLast leaves no batch: the data set has \
-${String(dataset.length)} samples, a batch ${String(batchSize)}`);
+    requireWhole(prefetch, "prefetch", 0);
+    if (samplesPerEpoch !== undefined) requireWhole(samplesPerEpoch, "samplesPerEpoch", 1);
+    if (samplesPerEpoch !== undefined && !weights) {
+      throw new InvalidInputError("samplesPerEpoch is given without weights", {
+        why: "an epoch without weights has every sample once",
+      });
     }
     this.batchSize = batchSize;
     this.shuffle = shuffle;
     this.seed = seed;
     this.dropLast = dropLast;
+    this.prefetch = prefetch;
+    if (weights) this.order(0); // refuses bad ones
+    if (this.length > 0) return;
+    throw new InvalidInputError(`dropLast leaves no batch: an epoch has \
+${String(this.samples)} samples, a batch ${String(batchSize)}`);
   }
 
   get length(): number {
-    const batches = this.dataset.length / this.batchSize;
-    return this.dropLast ? Math.floor(batches) : Math.ceil(batches);
+    return this.batchesOf(this.samples);
   }
 
   /** The indices of an epoch's samples, in their order. */
   order(epoch: number): Uint32Array {
     const { length } = this.dataset;
+    const { weights } = this.options;
+    if (weights && weights.length !== length) {
+      throw new InvalidInputError(
+        `${String(weights.length)} weights are given for ${String(length)} samples`);
+    }
+    if (weights) return weightedDraws(weights, this.samples, this.seed, epoch);
     return this.shuffle ? permutation(length, this.seed, epoch) : Uint32Array.from(
       { length }, (_, i) => i);
   }
 
   async *epoch(epoch: number, skip = 0): AsyncGenerator<Batch> {
     const order = this.order(epoch);
-    const gather = (i: number): Promise<Batch> | undefined => {
+    const batches = this.batchesOf(order.length);
+    const { signal, onProgress } = this.options;
+    const left = new AbortController(); // the loop has ended: what is prepared is of no use
+    const end = (): void => { left.abort(signal?.reason); };
+    signal?.addEventListener("abort", end, { signal: left.signal });
+    const gather = async (i: number): Promise<Batch> => {
       const indices = order.subarray(i * this.batchSize, (i + 1) * this.batchSize);
-      if (i >= this.length) return undefined;
-      const batch = Promise.resolve(this.dataset.batch(indices));
-      batch.catch(() => undefined); // heard when its turn comes
-      return batch;
+      const batch = await this.dataset.batch(indices, left.signal);
+      return { ...batch, samples: indices.length };
     };
-    let next = gather(skip);
-    for (let i = skip; next; i++) {
-      const batch = await next;
-      next = gather(i + 1);
-      yield batch;
+    const ahead: Promise<Batch>[] = [];
+    let begun = skip;
+    const begin = (until: number): void => {
+      for (; begun < Math.min(batches, until); begun++) {
+        const batch = gather(begun);
+        batch.catch(() => undefined); // heard when its turn comes
+        ahead.push(batch);
+      }
+    };
+    try {
+      for (let i = skip; i < batches; i++) {
+        signal?.throwIfAborted();
+        const asked = performance.now();
+        begin(i + 1);
+        const batch = await (ahead.shift() as Promise<Batch>);
+        signal?.throwIfAborted();
+        onProgress?.({ epoch, batch: i + 1, batches, waitedMs: performance.now() - asked });
+        begin(i + 1 + this.prefetch);
+        yield batch;
+      }
+    } finally {
+      left.abort();
     }
+  }
+
+  /** Of an epoch. */
+  private get samples(): number {
+    return this.options.samplesPerEpoch ?? this.dataset.length;
+  }
+
+  private batchesOf(samples: number): number {
+    const batches = samples / this.batchSize;
+    return this.dropLast ? Math.floor(batches) : Math.ceil(batches);
   }
 }
 
@@ -153,8 +226,8 @@ export class Subset implements Dataset {
     return this.indices.length;
   }
 
-  batch(indices: Uint32Array): Batch | Promise<Batch> {
-    return this.dataset.batch(indices.map((index) => this.indices[index] ?? 0));
+  batch(indices: Uint32Array, signal?: AbortSignal): Batch | Promise<Batch> {
+    return this.dataset.batch(indices.map((index) => this.indices[index] ?? 0), signal);
   }
 }
 

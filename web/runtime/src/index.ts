@@ -21,6 +21,7 @@ export { fetchSource, type BundleSource } from "./bundle.ts";
 export type { Comparison } from "./contest.ts";
 export {
   ArrayDataset, DataLoader, Subset, type Batches, type DataLoaderOptions, type Dataset, type Loader,
+  type LoaderProgress,
 } from "./data-loader.ts";
 export type { Backend, DeviceInfo } from "./device.ts";
 export { earlyStopping, type EarlyStoppingOptions } from "./early-stopping.ts";
@@ -34,19 +35,29 @@ export type { Schedule } from "./learning-rate.ts";
 export { reduceOnPlateau, type PlateauOptions } from "./plateau.ts";
 export { schedules, type OneCycleOptions, type Rate } from "./schedules.ts";
 export type { Manifest } from "./manifest.ts";
-export { classWeights, permutation, split } from "./permutation.ts";
+export {
+  balancedWeights, classWeights, permutation, split, weightedDraws,
+} from "./permutation.ts";
 export type { Cursor, RunRecord, Validation } from "./run-record.ts";
 export type { ResumeOptions } from "./resume.ts";
 export type { KeepOptions, Saved, SaveOptions } from "./saved-runs.ts";
 export { saving, type SavingOptions } from "./saving.ts";
 export type { EngineEvent, Rescue } from "./session.ts";
-export { openStore, type Store } from "./store.ts";
+export { openIn, openStore, type Store } from "./store.ts";
 export type { Batch } from "./slice.ts";
 export type { NameMap } from "./weights.ts";
 export {
   BackendError, BundleFormatError, DeviceLostError, HearthError, InternalError, InvalidInputError,
   NumericalInstabilityError, OutOfMemoryError, StorageError, UnsupportedOpError,
 } from "./errors.ts";
+
+// What hearth-data.js takes from here besides: of use to other readers of data, too.
+export { reasonOf } from "./errors.ts";
+export { encodeName } from "./file-names.ts";
+export { asList, requireWhole } from "./inputs.ts";
+export {
+  decodeSafetensors, encodeSafetensors, type Tensor, type TensorDtype, type TensorFile,
+} from "./safetensors.ts";
 
 if (workerName() === WORKER_NAME) serveAsWorker();
 if (workerName() === THREAD_NAME) serveAsHelper();

@@ -48,6 +48,46 @@ numbers with a sum of 1 at most`);
   return parts.map((part) => Uint32Array.from(part).sort());
 }
 
+/**
+ * `count` indices, each drawn with a probability in proportion to its weight, with replacement.
+ *
+ * Raises InvalidInputError for weights that are negative, not finite, or all zero.
+ */
+export function weightedDraws(
+  weights: ArrayLike<number>, count: number, ...seeds: readonly number[]
+): Uint32Array {
+  const sums = new Float64Array(weights.length);
+  let [sum, last] = [0, 0];
+  for (let i = 0; i < weights.length; i++) {
+    const weight = weights[i] ?? NaN;
+    if (!(weight >= 0 && weight < Infinity)) {
+      throw new InvalidInputError(
+        `weights[${String(i)}] is ${String(weight)}, expected a number from 0`);
+    }
+    sums[i] = sum += weight;
+    if (weight > 0) last = i;
+  }
+  if (sum === 0) throw new InvalidInputError("all weights are 0: no sample can be drawn");
+  const draw = generator(seeds);
+  return Uint32Array.from({ length: count }, () => {
+    const place = (draw() * 2 ** 21 + (draw() >>> 11)) / 2 ** 53 * sum; // 53 bits, below 1
+    let [low, high] = [0, last];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (place < (sums[middle] ?? sum)) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  });
+}
+
+/** Weights for DataLoader by which every class is drawn as often as any other. */
+export function balancedWeights(labels: ArrayLike<number>): Float64Array {
+  const counts = new Map<number, number>();
+  for (const label of Array.from(labels)) counts.set(label, (counts.get(label) ?? 0) + 1);
+  return Float64Array.from(labels, (label) => 1 / (counts.get(label) ?? 1));
+}
+
 /** For each class the number by which its loss counts, so that all classes weigh the same. */
 export function classWeights(labels: ArrayLike<number>, classes: number): Float32Array {
   const counts = new Float64Array(classes);

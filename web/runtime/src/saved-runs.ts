@@ -5,7 +5,8 @@
  * killed in the middle loses the newest at most.
  */
 
-import { InvalidInputError, StorageError } from "./errors.ts";
+import { StorageError } from "./errors.ts";
+import { encodeName } from "./file-names.ts";
 import { requireWhole } from "./inputs.ts";
 import type { Bytes } from "./safetensors.ts";
 import { openStore, type Store } from "./store.ts";
@@ -49,7 +50,7 @@ export async function saveRun(
   requireWhole(keep, "keep", 1);
   const files = store ?? await openStore();
   const bytes = await make();
-  if (best) await files.write(fileOf({ name: checkedName(name), number: BEST }), bytes);
+  if (best) await files.write(fileOf({ name, number: BEST }), bytes);
   else await save(files, name, bytes, keep);
 }
 
@@ -97,17 +98,10 @@ export async function removeSaved(store: Store, name: string): Promise<void> {
 }
 
 async function savesOf(store: Store, name: string): Promise<Saved[]> {
-  checkedName(name);
+  encodeName(name, "a checkpoint"); // refuses what is none
   return (await listSaved(store)).filter((saved) => saved.name === name);
 }
 
 function fileOf({ name, number }: Saved): string {
-  // The file system of the origin takes neither "/" nor a trailing dot.
-  return `${encodeURIComponent(name).replaceAll("*", "%2A")}.${String(number)}${SUFFIX}`;
-}
-
-function checkedName(name: unknown): string {
-  if (typeof name === "string" && name.length > 0 && name.length <= 80) return name;
-  throw new InvalidInputError(`the name of a checkpoint is ${JSON.stringify(name)}, expected 1 to \
-80 characters`);
+  return `${encodeName(name, "a checkpoint")}.${String(number)}${SUFFIX}`;
 }

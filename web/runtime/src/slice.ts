@@ -14,6 +14,8 @@ import type { WatchOptions } from "./loss-watch.ts";
 export interface Batch {
   x: Inputs;
   y?: Inputs | undefined;
+  /** How many samples it holds, where that is known. */
+  samples?: number | undefined;
 }
 
 /** A batch, and the learning rates of its step where they change. */

@@ -17,7 +17,10 @@ export interface Store {
   names(): Promise<string[]>;
   /** The file; undefined if there is none. */
   read(name: string): Promise<Bytes | undefined>;
-  write(name: string, bytes: Uint8Array): Promise<void>;
+  /** The file, to be read in parts; undefined if there is none.  A store may have no such way. */
+  open?(name: string): Promise<Blob | undefined>;
+  /** `inParts`: it will be opened, not read. */
+  write(name: string, bytes: Uint8Array, inParts?: boolean): Promise<void>;
   remove(name: string): Promise<void>;
 }
 
@@ -56,10 +59,18 @@ function safely(store: Store): Store {
     kind: store.kind,
     names: () => guard("listing files", store.names()),
     read: (name) => guard(`reading ${name}`, store.read(name)),
-    write: (name, bytes) =>
-      guard(`writing ${name}, ${String(bytes.length)} bytes`, store.write(name, bytes)),
+    open: (name) => guard(`opening ${name}`, openIn(store, name)),
+    write: (name, bytes, inParts) =>
+      guard(`writing ${name}, ${String(bytes.length)} bytes`, store.write(name, bytes, inParts)),
     remove: (name) => guard(`removing ${name}`, store.remove(name)),
   };
+}
+
+/** A file of a store as a Blob, whether or not the store reads in parts. */
+export async function openIn(store: Store, name: string): Promise<Blob | undefined> {
+  if (store.open) return store.open(name);
+  const bytes = await store.read(name);
+  return bytes && new Blob([bytes]);
 }
 
 function saysFull(error: unknown): boolean {
@@ -78,17 +89,18 @@ async function openFiles(): Promise<Store> {
     kind: "the origin's private files",
     async names() {
       const found: string[] = [];
-      // The typings of TypeScript 5.9 lack the iterator that every browser has.
-      const entries = folder as unknown as AsyncIterable<[string, FileSystemHandle]>;
-      for await (const [name, { kind }] of entries) {
+      for await (const [name, { kind }] of folder) {
         if (kind === "file" && !name.endsWith(".crswap")) found.push(name); // Chromium's own copy
       }
       return found;
     },
-    async read(name) {
+    async open(name) {
       if (!(await store.names()).includes(name)) return undefined;
-      const file = await (await folder.getFileHandle(name)).getFile();
-      return new Uint8Array(await file.arrayBuffer());
+      return (await folder.getFileHandle(name)).getFile();
+    },
+    async read(name) {
+      const file = await openIn(store, name);
+      return file && new Uint8Array(await file.arrayBuffer());
     },
     async write(name, bytes) {
       await replaceFile(folder, name, bytes, !(await store.names()).includes(name));
@@ -117,6 +129,9 @@ async function replaceFile(
   }
 }
 
+/** A Blob of a database stays on the disk until its bytes are asked for. */
+type Kept = Bytes | Blob | undefined;
+
 async function openDatabase(): Promise<Store> {
   const use = <T>(
     mode: IDBTransactionMode, ask: (files: IDBObjectStore) => IDBRequest<T>,
@@ -125,8 +140,18 @@ async function openDatabase(): Promise<Store> {
   return {
     kind: "IndexedDB",
     names: async () => (await use("readonly", (files) => files.getAllKeys())).map(String),
-    read: (name) => use("readonly", (files) => files.get(name) as IDBRequest<Bytes | undefined>),
-    write: async (name, bytes) => { await use("readwrite", (files) => files.put(bytes, name)); },
+    open: async (name) => {
+      const value = await use("readonly", (files) => files.get(name) as IDBRequest<Kept>);
+      return value instanceof Uint8Array ? new Blob([value]) : value;
+    },
+    read: async (name) => {
+      const value = await use("readonly", (files) => files.get(name) as IDBRequest<Kept>);
+      return value instanceof Blob ? new Uint8Array(await value.arrayBuffer()) : value;
+    },
+    async write(name, bytes, inParts = false) {
+      const value = inParts ? new Blob([bytes as Bytes]) : bytes;
+      await use("readwrite", (files) => files.put(value, name));
+    },
     remove: (name) => use("readwrite", (files) => files.delete(name)),
   };
 }

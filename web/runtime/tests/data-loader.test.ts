@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  ArrayDataset, classWeights, DataLoader, InvalidInputError, permutation, split, Subset,
-  type Batch,
+  ArrayDataset, balancedWeights, classWeights, DataLoader, InvalidInputError, permutation, split,
+  Subset, weightedDraws, type Batch, type Dataset, type LoaderProgress,
 } from "../src/index.ts";
 import { raises, rejects } from "./fixture.ts";
 
@@ -20,8 +20,8 @@ test("batches hold their samples in order, the last one what is left", async () 
   const loader = new DataLoader(dataset, { batchSize: 4 });
   const found = await batches(loader);
   assert.equal(loader.length, 3);
-  assert.deepEqual(found[1], { x: x.slice(8, 16), y: y.slice(4, 8) });
-  assert.deepEqual(found[2], { x: x.slice(16), y: y.slice(8) });
+  assert.deepEqual(found[1], { x: x.slice(8, 16), y: y.slice(4, 8), samples: 4 });
+  assert.deepEqual(found[2], { x: x.slice(16), y: y.slice(8), samples: 2 });
   const dropping = new DataLoader(dataset, { batchSize: 4, dropLast: true });
   assert.deepEqual(await batches(dropping), found.slice(0, 2));
   assert.equal(dropping.length, 2);
@@ -88,4 +88,97 @@ test("what does not fit together is refused", async () => {
   raises(() => split(3, [1], { labels: [1] }), InvalidInputError, /1 labels/);
   const broken = { length: 2, batch: () => Promise.reject(new InvalidInputError("unreadable")) };
   await rejects(batches(new DataLoader(broken, { batchSize: 1 })), InvalidInputError, /unreadable/);
+});
+
+/** A data set that says what is asked of it, and answers when it is told to. */
+class Watched implements Dataset {
+  readonly length = 10;
+  readonly asked: number[] = [];
+  readonly answers: (() => void)[] = [];
+  signal: AbortSignal | undefined;
+
+  batch(indices: Uint32Array, signal?: AbortSignal): Promise<Batch> {
+    this.asked.push(indices[0] ?? 0);
+    this.signal = signal;
+    return new Promise((resolve) => {
+      this.answers.push(() => { resolve({ x: [...indices] }); });
+    });
+  }
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => { setImmediate(resolve); });
+
+test("the next batches are prepared while one trains, as many as asked for", async () => {
+  const wanted = [[0, [0]], [1, [0, 2]], [3, [0, 2, 4, 6]], [9, [0, 2, 4, 6, 8]]] as const;
+  for (const [prefetch, asked] of wanted) {
+    const watched = new Watched();
+    const epoch = new DataLoader(watched, { batchSize: 2, prefetch }).epoch(0);
+    const first = epoch.next();
+    await turn();
+    assert.deepEqual(watched.asked, [0], "what is waited for comes first");
+    watched.answers[0]?.();
+    assert.deepEqual((await first).value, { x: [0, 1], samples: 2 });
+    assert.deepEqual(watched.asked, asked);
+    assert.equal(watched.signal?.aborted, false);
+    await epoch.return(undefined);
+    assert.equal(watched.signal.aborted, true, "nobody waits for what was prepared");
+  }
+});
+
+test("an epoch says how far it is, and ends when its signal says so", async () => {
+  const stop = new AbortController();
+  const heard: LoaderProgress[] = [];
+  const loader = new DataLoader(dataset, {
+    batchSize: 4, signal: stop.signal, onProgress: (progress) => heard.push(progress),
+  });
+  await batches(loader, 2);
+  assert.deepEqual(heard.map(({ epoch, batch, batches }) => [epoch, batch, batches]),
+    [[2, 1, 3], [2, 2, 3], [2, 3, 3]]);
+  assert.ok(heard.every(({ waitedMs }) => waitedMs >= 0));
+  const epoch = loader.epoch(0);
+  await epoch.next();
+  stop.abort(new Error("enough"));
+  await assert.rejects(epoch.next(), /enough/);
+  await assert.rejects(batches(loader), /enough/);
+});
+
+test("a data set that grows in an epoch takes part in the next one", async () => {
+  const growing = { length: 4, batch: (indices: Uint32Array) => ({ x: [...indices] }) };
+  const loader = new DataLoader(growing, { batchSize: 2 });
+  const epoch = loader.epoch(0);
+  await epoch.next();
+  growing.length = 8;
+  assert.equal((await epoch.next()).done, false);
+  assert.equal((await epoch.next()).done, true);
+  assert.equal((await batches(loader, 1)).length, 4);
+});
+
+test("weights draw each sample as often as they say, the same for the same epoch", async () => {
+  const draws = weightedDraws([1, 0, 3, 0], 40_000, 5);
+  const counts = [0, 1, 2, 3].map((i) => draws.filter((index) => index === i).length);
+  assert.deepEqual([counts[1], counts[3]], [0, 0]);
+  // Binomial with p = 1/4: a standard deviation is 87; five of them.
+  assert.ok(Math.abs((counts[0] ?? 0) - 10_000) < 435, counts.join());
+  const labels = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1];
+  const weights = balancedWeights(labels);
+  const options = { batchSize: 3, weights, samplesPerEpoch: 3000, seed: 8 };
+  const [one, other] = [new DataLoader(dataset, options), new DataLoader(dataset, options)];
+  assert.equal(one.length, 1000);
+  const rare = one.order(4).filter((index) => labels[index] === 1).length;
+  assert.ok(Math.abs(rare - 1500) < 140, String(rare)); // five standard deviations
+  assert.deepEqual((await batches(one, 4)).slice(997), await batches(other, 4, 997));
+  assert.notDeepEqual(one.order(4), one.order(5));
+});
+
+test("weights that mean nothing are refused", () => {
+  const make = (options: object) => () => new DataLoader(dataset, options);
+  raises(make({ weights: [1] }), InvalidInputError, /1 weights are given for 10 samples/);
+  raises(make({ weights: Array(10).fill(0) }), InvalidInputError, /all weights are 0/);
+  raises(make({ weights: [1, -1, ...Array<number>(8).fill(1)] }), InvalidInputError,
+    /weights\[1\] is -1/);
+  raises(make({ weights: Array(10).fill(NaN) }), InvalidInputError, /weights\[0\] is NaN/);
+  raises(make({ samplesPerEpoch: 5 }), InvalidInputError, /without weights/);
+  raises(make({ weights: Array(10).fill(1), samplesPerEpoch: 3, batchSize: 4, dropLast: true }),
+    InvalidInputError, /leaves no batch: an epoch has 3/);
+  raises(make({ prefetch: -1 }), InvalidInputError, /prefetch is -1/);
 });
