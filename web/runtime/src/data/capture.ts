@@ -100,7 +100,8 @@ ${String(this.limitBytes)} bytes for them`, {
     for (let taken = 0; ;) {
       if (signal?.aborted) return taken;
       this.add(frame, label);
-      onProgress?.(++taken);
+      taken++;
+      onProgress?.(taken);
       if (taken >= frames) return taken;
       await pause(intervalMs, signal);
     }

@@ -1,0 +1,392 @@
+"""A person's data in a real Chromium: folders, archives, a camera, data sets that stay."""
+
+from __future__ import annotations
+
+import base64
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import BrowserContext, CDPSession, Page, Playwright
+
+from hearth.runtime.browser import find_browser, launch_flags
+from tests.browser.pages import ROOT, attempt, failure, site
+from tests.browser.site_server import Reply, Site
+
+pytestmark = pytest.mark.chromium
+
+PICTURES = 10_000
+HEAP_BYTES = 4_000_000  # 10,000 pictures of 48 x 48 x 3 bytes would be 69 MB
+READ = "const data = await import('/hearth-data.js');"
+# A folder of the origin's private files: the same handles as a folder that a person chooses.
+FOLDER = """
+const root = await navigator.storage.getDirectory();
+const folder = async (...names) => {
+  let at = root;
+  for (const name of names) at = await at.getDirectoryHandle(name, { create: true });
+  return at;
+};
+const put = async (at, name, content) => {
+  const writable = await (await at.getFileHandle(name, { create: true })).createWritable();
+  await writable.write(content);
+  await writable.close();
+};
+const picture = async (fill, width = 48, height = 48) => {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d");
+  context.fillStyle = fill;
+  context.fillRect(0, 0, width, height);
+  return canvas.convertToBlob();
+};
+"""
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Site]:
+    with site(isolated=False) as opened:
+        data = ROOT / "web" / "runtime" / "dist" / "hearth-data.js"
+        opened.pages["/hearth-data.js"] = Reply(data.read_bytes())
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def context(
+    playwright: Playwright, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BrowserContext]:
+    """A person's own browser, with a camera: Chromium's own, which needs no permission."""
+    context = playwright.chromium.launch_persistent_context(
+        tmp_path_factory.mktemp("profile"),
+        executable_path=find_browser(playwright.chromium.executable_path),
+        headless=False,
+        args=[
+            "--headless=new",
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+            *launch_flags("wasm", software_gpu=True),
+        ],
+    )
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, served: Site) -> Iterator[Page]:
+    opened = context.new_page()
+    opened.goto(served.url + "index.html")
+    opened.wait_for_function("document.title === 'ready'")
+    yield opened
+    opened.close()
+
+
+def png(pixels: np.ndarray[Any, Any]) -> bytes:
+    """A picture [height, width, 3] of bytes as a PNG file, every row without a filter."""
+    height, width, _ = pixels.shape
+    rows = np.concatenate([np.zeros((height, 1)), pixels.reshape(height, -1)], axis=1)
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = zlib.compress(rows.astype(np.uint8).tobytes())
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def held_bytes(session: CDPSession) -> float:
+    for _ in range(2):
+        session.send("HeapProfiler.collectGarbage")
+    usage: dict[str, Any] = session.send("Runtime.getHeapUsage")
+    return float(usage["usedSize"] + usage.get("backingStorageSize", 0))
+
+
+@pytest.mark.slow
+def test_ten_thousand_pictures_of_a_folder_train_in_bounded_memory(page: Page) -> None:
+    attempt(
+        page,
+        READ
+        + FOLDER
+        + """
+        const classes = ["ash", "birch", "cedar"];
+        const pictures = await Promise.all(["red", "lime", "blue"].map((fill) => picture(fill)));
+        for (const [k, name] of classes.entries()) {
+          const at = await folder("trees", name);
+          for (let i = k; i < given; i += 3 * 25) {
+            await Promise.all(Array.from({ length: 25 }, (_, j) => i + 3 * j)
+              .filter((n) => n < given).map((n) => put(at, `${n}.png`, pictures[k])));
+          }
+        }
+        globalThis.images = await data.imageFolder(await folder("trees"),
+          { size: 2, channels: 1, mean: 0.4, std: 0.3, cacheBytes: 1000 });
+        globalThis.large = await data.imageFolder(await folder("trees"),
+          { size: 48, cacheBytes: 1_000_000 });
+        globalThis.trainer = await Trainer.load("/bundle/", { backend: "wasm", threads: 1 });
+        globalThis.epoch = async (dataset, from, until) => {
+          const loader = new hearth.DataLoader(dataset, { batchSize: 50, shuffle: true, seed: 3 });
+          let loss;
+          let batch = from;
+          for await (const { x, y, samples } of loader.epoch(0, from)) {
+            if (batch++ >= until) break;
+            const small = samples * 4 === x.length ? x : x.subarray(0, samples * 4);
+            loss = (await trainer.trainBatch(small, y)).loss;
+          }
+          return loss;
+        };
+        return 1;""",
+        PICTURES,
+    )
+    labels, files = attempt(page, "return [[...images.labels], images.files.length]")
+    assert files == PICTURES
+    assert [labels.count(k) for k in range(3)] == [3334, 3333, 3333]
+    session = page.context.new_cdp_session(page)
+    attempt(page, "return epoch(large, 0, 20)")  # code is optimized, the cache is full
+    before = held_bytes(session)
+    attempt(page, "return epoch(large, 20, 60)")
+    loss = attempt(page, "return epoch(images, 0, 200)")
+    assert held_bytes(session) - before < HEAP_BYTES
+    assert loss < 0.9  # three classes: ln 3 = 1.1 without learning
+
+
+def test_pictures_are_what_their_files_say(page: Page) -> None:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (6, 6, 3))
+    wide = np.repeat(pixels, 2, axis=1)
+    given = {
+        "square": base64.b64encode(png(pixels)).decode(),
+        "wide": base64.b64encode(png(wide)).decode(),
+    }
+    bodies = """
+        const file = (name) => fetch(`data:image/png;base64,${given[name]}`).then((r) => r.blob());
+        const square = await file("square"), wide = await file("wide");
+        const files = (blob) => [{ path: "a/1.png", open: async () => blob }];
+        const read = async (blob, options) => Array.from((await (await data.imageFolder(
+          files(blob), { size: 6, ...options })).batch(Uint32Array.of(0))).x);
+        return [await read(square, {}), await read(square, { channels: 1 }),
+          await read(square, { mean: [0.1, 0.2, 0.3], std: 0.5 }),
+          await read(wide, { resize: "contain" }), await read(wide, { resize: "stretch" }),
+          await read(wide, { resize: "cover" })];"""
+    colour, grey, scaled, contained, stretched, covered = (
+        np.array(values) for values in attempt(page, READ + bodies, given)
+    )
+    chw = pixels.transpose(2, 0, 1) / 255
+    np.testing.assert_allclose(colour.reshape(3, 6, 6), chw, atol=1e-7)
+    luma = np.round(pixels @ [0.299, 0.587, 0.114]) / 255  # ITU-R 601-2
+    np.testing.assert_allclose(grey.reshape(6, 6), luma, atol=1e-7)
+    mean = np.array([0.1, 0.2, 0.3])[:, None, None]
+    np.testing.assert_allclose(scaled.reshape(3, 6, 6), (chw - mean) / 0.5, atol=1e-6)
+    assert np.all(contained.reshape(3, 6, 6)[:, [0, 5]] == 0)  # black borders above and below
+    assert np.all(contained.reshape(3, 6, 6)[:, 2:4].max(axis=(0, 1)) > 0)
+    np.testing.assert_allclose(stretched.reshape(3, 6, 6), chw, atol=0.2)
+    middle = np.repeat(chw, 2, axis=2)[:, :, 3:9]
+    np.testing.assert_allclose(covered.reshape(3, 6, 6), middle, atol=1e-7)
+
+
+def test_folders_are_classes_however_they_are_chosen(page: Page, tmp_path: Path) -> None:
+    for path in (
+        "photos/cat/1.png",
+        "photos/cat/deep/2.png",
+        "photos/dog/3.png",
+        "photos/note.txt",
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(png(np.full((4, 4, 3), len(path))) if "png" in path else b"")
+    page.evaluate(
+        """() => { document.body.innerHTML = '<input type=file webkitdirectory id=choose>';
+        globalThis.chosen = () => document.querySelector("#choose").files; }"""
+    )
+    page.set_input_files("#choose", tmp_path / "photos")
+    listed = attempt(
+        page,
+        READ
+        + FOLDER
+        + """
+        const show = (images) => [images.classes, [...images.labels], images.length];
+        const list = await data.imageFolder(chosen(), { size: 4 });
+        const drop = new DataTransfer();
+        for (const file of chosen()) drop.items.add(file);
+        let refused = "";
+        const loose = Array.from(chosen(), (file) => new File([file], file.name));
+        await data.imageFolder(loose, { size: 4 }).catch((error) => { refused = error.message; });
+        const files = await data.listFiles(chosen());
+        const other = await data.imageFolder(files,
+          { size: 4, under: "photos", classes: ["dog", "cat", "eel"] });
+        const bare = await data.imageFolder(loose, { size: 4, labelled: false });
+        const dropped = await data.imageFolder(drop, { size: 4 });
+        return [show(list), show(other), show(dropped), refused, bare.length, bare.labels ?? null];
+        """,
+    )
+    assert listed[0] == [["cat", "dog"], [0, 0, 1], 3]
+    assert listed[1] == [["dog", "cat", "eel"], [1, 1, 0], 3]
+    assert listed[2] == listed[0]
+    assert "lies in no class folder" in listed[3]
+    assert listed[4:] == [3, None]
+
+
+def test_a_broken_picture_is_an_error_with_its_name_or_is_skipped(page: Page) -> None:
+    setting = (
+        READ
+        + FOLDER
+        + """
+        const at = await folder("broken", "a");
+        await put(at, "1.png", await picture("red"));
+        await put(at, "2.png", "no picture");
+        await put(await folder("broken", "b"), "3.png", "no picture either");
+        const heard = [];
+        const images = await data.imageFolder(await folder("broken"),
+          { size: 2, broken: given, onWarning: (message) => heard.push(message) });"""
+    )
+    name, message = failure(page, setting + "await images.batch(Uint32Array.of(0, 1));", "throw")
+    assert name == "InvalidInputError"
+    assert "a/2.png cannot be decoded" in message
+    x, y, heard, good = attempt(
+        page,
+        setting
+        + """
+        const { x, y } = await images.batch(Uint32Array.of(1, 0, 1));
+        const good = await images.readable();
+        return [[...x], [...y], heard, [...good.indices]];""",
+        "skip",
+    )
+    assert x == [1, 1, 1, 1, *[0] * 8] * 3  # red, in place of what is broken
+    assert y == [0, 0, 0]
+    assert heard == ["skipped: a/2.png cannot be decoded as a picture"]
+    assert good == [0]
+    name, message = failure(page, setting + "await images.batch(Uint32Array.of(2));", "skip")
+    assert (name, "b/3.png" in message) == ("InvalidInputError", True)
+
+
+def test_python_s_zip_archives_are_read_by_range(page: Page) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for k, name in enumerate(("cat", "dog")):
+            for i in range(3):
+                archive.writestr(f"all/{name}/{i}.png", png(np.full((8, 8, 3), 60 * k + 20 * i)))
+        with archive.open("all/big.csv", "w", force_zip64=True) as table:
+            table.write(b"a,b\n" + b"1,2\n" * 1000)
+    body = """
+        const archive = await (await fetch(`data:application/zip;base64,${given}`)).blob();
+        const images = await data.imageFolder(archive, { size: 1, channels: 1 });
+        const { x, y } = await images.batch(Uint32Array.of(5, 0, 4));
+        const files = await data.openZip(archive);
+        const csv = files.find(({ path }) => path.endsWith("big.csv"));
+        const table = await data.readTable(await csv.open(), { target: "b" });
+        return [[...x].map((v) => Math.round(255 * v)), [...y], table.dataset.length];"""
+    given = base64.b64encode(file.getvalue()).decode()
+    assert attempt(page, READ + body, given) == [[100, 0, 80], [1, 0, 1], 1000]
+
+
+def test_a_camera_and_a_canvas_fill_a_data_set_by_class(page: Page) -> None:
+    counts, labels, pixels, ended, full, after = attempt(
+        page,
+        READ
+        + """
+        const captured = new data.CaptureDataset(
+          { classes: ["camera", "canvas"], size: 8, limitBytes: 8 * 8 * 3 * 7 });
+        const camera = await data.openWebcam();
+        await captured.record(camera.video, "camera", { frames: 4, intervalMs: 20 });
+        const stop = new AbortController();
+        setTimeout(() => stop.abort(), 30);
+        const canvas = document.createElement("canvas");
+        Object.assign(canvas, { width: 20, height: 10 });
+        const context = canvas.getContext("2d");
+        context.fillStyle = "#0000ff";
+        context.fillRect(0, 0, 20, 10);
+        const ended = await captured.record(canvas, 1,
+          { intervalMs: 1000, signal: stop.signal });
+        captured.add(canvas, "canvas");
+        const loader = new hearth.DataLoader(captured, { batchSize: 6 });
+        let pixels;
+        for await (const { x } of loader.epoch(0)) {
+          pixels = [x.subarray(0, 192).some((v) => v > 0), [...x.subarray(5 * 192, 6 * 192)]];
+        }
+        const labels = [...captured.labels], counts = captured.counts;
+        let full = "";
+        try { for (;;) captured.add(canvas, 1); } catch (error) { full = error.name; }
+        captured.clear(1);
+        captured.remove(0);
+        camera.stop();
+        return [counts, labels, pixels, ended, full, captured.counts];""",
+    )
+    assert (counts, labels, ended) == ([4, 2], [0, 0, 0, 0, 1, 1], 1)
+    assert pixels == [True, [0] * 128 + [1] * 64]
+    assert (full, after) == ("OutOfMemoryError", [3, 0])
+    name, message = failure(
+        page,
+        READ
+        + """
+        navigator.mediaDevices.getUserMedia = () =>
+          Promise.reject(new DOMException("Permission denied", "NotAllowedError"));
+        await data.openWebcam();""",
+    )
+    assert (name, "Permission denied" in message) == ("BackendError", True)
+
+
+@pytest.mark.parametrize("without", ["", "delete FileSystemFileHandle.prototype.createWritable;"])
+def test_a_kept_data_set_is_there_after_a_reload_and_trains_the_same(
+    page: Page, without: str
+) -> None:
+    setting = (
+        READ
+        + without
+        + """
+        const x = Float32Array.from({ length: 4000 }, (_, i) => Math.sin(i));
+        const y = Int32Array.from({ length: 1000 }, (_, i) => i % 3);
+        const made = new hearth.ArrayDataset({ x, y, samples: 1000 });
+        const losses = async (dataset) => {
+          const trainer = await Trainer.load("/bundle/", { backend: "wasm", threads: 1 });
+          const loader = new hearth.DataLoader(dataset, { batchSize: 32, shuffle: true, seed: 1 });
+          for await (const event of trainer.fit(loader, { epochs: 2 }));
+          return [...trainer.history.losses];
+        };"""
+    )
+    attempt(page, setting + 'await data.keepDataset("points", made, { about: { from: "me" } });')
+    page.reload()
+    page.wait_for_function("document.title === 'ready'")
+    kept, plain, about, kind = attempt(
+        page,
+        setting
+        + """
+        const kept = await data.openDataset("points");
+        const answer = [await losses(kept), await losses(made), kept.about,
+          (await hearth.openStore()).kind];
+        await data.removeDataset("points");
+        return answer;""",
+    )
+    assert len(kept) == 64
+    assert kept == plain
+    assert about == {"from": "me"}
+    assert kind == ("IndexedDB" if without else "the origin's private files")
+    assert attempt(page, READ + "return data.listDatasets()") == []
+
+
+def test_a_data_set_that_finds_no_room_leaves_the_old_one(page: Page, served: Site) -> None:
+    keep = (
+        READ
+        + """
+        const make = (n) => new hearth.ArrayDataset({ x: new Float32Array(n * 1000).fill(n),
+          samples: n });
+        await data.keepDataset("set", make(given));"""
+    )
+    attempt(page, keep, 10)
+    session = page.context.new_cdp_session(page)
+    quota = {"origin": served.url.rstrip("/"), "quotaSize": 1_000_000}
+    session.send("Storage.overrideQuotaForOrigin", quota)
+    name, message = failure(page, keep, 5000)
+    session.send("Storage.overrideQuotaForOrigin", {"origin": quota["origin"]})
+    assert name == "StorageError"
+    assert "no room" in message
+    first, files = attempt(
+        page,
+        READ
+        + """
+        const { x } = await (await data.openDataset("set")).batch(Uint32Array.of(9));
+        const files = (await (await hearth.openStore()).names()).filter((n) => /^set/.test(n));
+        return [x[0], files.length];""",
+    )
+    assert (first, files) == (10, 2)
