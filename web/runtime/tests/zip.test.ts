@@ -124,3 +124,29 @@ test("IDX files that are none, or too short or long, are refused", async () => {
   await rejects(readIdx(new Blob([gzipSync(good).subarray(0, 20)])), InvalidInputError,
     /cannot be decompressed/);
 });
+
+/** A dropped folder as browsers give it: its entries come some at a time, and one call later. */
+function dropOf(folders: Readonly<Record<string, readonly string[]>>): DataTransfer {
+  const fileEntry = (fullPath: string): FileSystemEntry => ({
+    isFile: true, fullPath,
+    file: (take: (file: File) => void) => { take(new File([fullPath], fullPath)); },
+  }) as unknown as FileSystemEntry;
+  const entries = Object.entries(folders).map(([name, files]) => ({
+    isFile: false, fullPath: `/${name}`,
+    createReader: () => {
+      const left = files.map((file) => fileEntry(`/${name}/${file}`));
+      return { readEntries: (take: (some: unknown) => void) => { take(left.splice(0, 2)); } };
+    },
+  }));
+  let ended = false;
+  queueMicrotask(() => { ended = true; });
+  const items = entries.map((entry) => ({ webkitGetAsEntry: () => (ended ? null : entry) }));
+  return { dropEffect: "none", items, files: [] } as unknown as DataTransfer;
+}
+
+test("a drop gives the files of its folders, if it is read in its event", async () => {
+  const files = await listFiles(dropOf({ dogs: ["3"], cats: ["1", "2", "5", "4", ".x"] }));
+  assert.deepEqual(files.map(({ path }) => path),
+    ["cats/1", "cats/2", "cats/4", "cats/5", "dogs/3"]);
+  assert.equal(await (await openFile(files[2] ?? assert.fail())).text(), "/cats/4");
+});
