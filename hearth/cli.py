@@ -88,8 +88,9 @@ def _check(options: argparse.Namespace) -> int:
 
 def _compile(options: argparse.Namespace) -> int:
     compiled = hearth.compile(
-        *load_step(options.step), backends=tuple(options.backends), accuracy=options.accuracy
-    )
+        *load_step(options.step), backends=tuple(options.backends), accuracy=options.accuracy,
+        memory_bytes=options.memory_bytes, memory_batch=options.memory_batch,
+    )  # fmt: skip
     compiled.save(options.output)
     size = sum(f.stat().st_size for f in Path(options.output).iterdir())
     kernels = len(compiled.manifest.kernels)
@@ -214,6 +215,11 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument(
         "--accuracy", choices=ACCURACIES, default="fast", help="of WebAssembly convolutions (fast)"
     )
+
+    compile_.add_argument(
+        "--memory-bytes", type=_positive, help="recompute values so that the step fits"
+    )
+    compile_.add_argument("--memory-batch", type=_positive, default=32, help="of this size (32)")
 
     verify = _command(commands, "verify", _verify, "compare a bundle with PyTorch in float64")
     verify.add_argument("target", metavar="BUNDLE|MODULE:FUNCTION")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hearth.bundle.manifest import Manifest, Program
-from hearth.bundle.memory import buffer_bytes, slot_bytes
+from hearth.bundle.memory import buffer_bytes, place_slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def traffic_of(manifest: Manifest, program: Program, batch: int) -> Traffic:
     return Traffic(
         moved=sum(size(b) for own in bound for b in own),
         needed=_covered(ranges) + sum(size(b) for b in data - state),
-        held=sum(slot_bytes(program, batch)),
+        held=place_slots(program, batch)[1],
         alive=_most_alive(manifest, program, batch),
     )
 

@@ -116,6 +116,7 @@ def _programs(manifest: Manifest) -> Iterator[Breach]:
         for index in sorted(_slot_buffers(manifest, program)):
             if owners.setdefault(index, name) != name:
                 yield f"buffers[{index}]", f"lies in slots of {owners[index]} and {name}"
+        yield from _above(program, path)
         yield from _ports(manifest, program, program.inputs, f"{path}.inputs")
         yield from _ports(manifest, program, program.outputs, f"{path}.outputs")
         for i, step in enumerate(program.steps):
@@ -150,6 +151,17 @@ def _ports(
         yield from breaches
         if not breaches and product(manifest.buffers[port.buffer].shape) != product(port.shape):
             yield f"{path}[{i}].shape", f"buffer {port.buffer} has another number of elements"
+
+
+def _above(program: Program, path: str) -> Iterator[Breach]:
+    """A slot lies above earlier ones only, or nobody knows where to begin."""
+    if program.above is None:
+        return
+    if len(program.above) != len(program.slots):
+        yield f"{path}.above", f"has {len(program.above)} entries for {len(program.slots)} slots"
+    for k, below in enumerate(program.above):
+        if not all(0 <= slot < k for slot in below):
+            yield f"{path}.above[{k}]", "names a slot that is not an earlier one"
 
 
 def _buffer(manifest: Manifest, program: Program, index: int, path: str) -> Iterator[Breach]:

@@ -112,12 +112,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A slot is as large as the largest of its byte sizes for the actual batch size."""
+    """A slot is as large as the largest of its byte sizes for the actual batch size.
+
+    It begins where the highest of the slots ends that it lies `above`.
+    """
 
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     slots: tuple[tuple[Dim, ...], ...]
     steps: tuple[Step, ...]
+    above: tuple[tuple[int, ...], ...] | None = None  # None: each above the one before
 
 
 @dataclass(frozen=True, slots=True)

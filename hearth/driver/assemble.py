@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from hearth.codegen.wasm import Call
-from hearth.ir.dim import Dim
 from hearth.ir.kernel import Kernel
 from hearth.ir.printer import format_kernel
+from hearth.schedule.allocate import Allocation
 from hearth.schedule.schedule import Buffer, Schedule, StatePlace
 
 
@@ -20,7 +20,7 @@ class AssembledProgram:
     calls: tuple[Call, ...]
     inputs: Mapping[str, int]  # name -> buffer
     outputs: Mapping[str, int]
-    slots: tuple[tuple[Dim, ...], ...]
+    slots: Allocation
 
 
 @dataclass
@@ -49,7 +49,7 @@ class _Assembler:
                 ),
                 {key: self.buffer(name, b) for key, b in plan.inputs.items()},
                 {key: self.buffer(name, b) for key, b in plan.outputs.items()},
-                plan.slots,
+                plan.allocation,
             )
         return self.assembly
 

@@ -11,6 +11,7 @@ record    driver/golden.py      the step that devices must reproduce
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -22,6 +23,7 @@ from hearth.bundle.safetensors import encode_safetensors
 from hearth.bundle.weights import encode_weights, weights_of
 from hearth.driver.assemble import Assembly, assemble
 from hearth.driver.compiled import Compiled
+from hearth.driver.fit_memory import Budget, fit
 from hearth.driver.generate import (
     BACKENDS,
     WASM_VARIANTS,
@@ -41,7 +43,8 @@ from hearth.driver.programs import (
 )
 from hearth.ir import build
 from hearth.ir.dtype import DEVICE_DTYPE
-from hearth.schedule.schedule import StatePlace, schedule
+from hearth.schedule.allocate import TYPICAL_BATCH
+from hearth.schedule.schedule import Limit, StatePlace, schedule
 from hearth.steps.function import Batched, Function, capture_function
 from hearth.steps.optimizer_state import describe_optimizer
 from hearth.steps.programs import capture_programs
@@ -58,6 +61,8 @@ def compile_step(
     targets: Tensors,
     backends: Sequence[str] = BACKENDS,
     accuracy: m.Accuracy = "fast",
+    memory_bytes: int | None = None,
+    memory_batch: int = TYPICAL_BATCH,
 ) -> Compiled:
     """Compile a training step into a bundle.
 
@@ -70,21 +75,27 @@ def compile_step(
         accuracy: "fast" lets WebAssembly convolutions err up to 1e-5 of a tensor's largest element;
             "strict" keeps everything within 1e-6 beside PyTorch float32's own error, at up to three
             times the time.  WebGPU code is the same under both.
+        memory_bytes: the step fits into so many bytes on each backend (`Compiled.memory_bytes`),
+            because values are computed again for the gradient instead of kept; the results stay
+            the same bit for bit.  By default everything is kept.
+        memory_batch: the batch size for which it must fit.
 
     Raises:
         CaptureError, UnsupportableError: the step cannot be traced, with the line of the model.
         UnsupportedOpError: every operator without a lowering, with its line.
+        OutOfMemoryError: `memory_bytes` cannot be reached; says what can, and for which batch.
 
     >>> bundle = hearth.compile(step, torch.zeros(1, 784), torch.zeros(1, dtype=torch.long))
     >>> bundle.save("dist/")  # doctest: +SKIP
     """
     check_backends(backends)
     check_accuracy(accuracy)
+    budget = None if memory_bytes is None else Budget(memory_bytes, memory_batch)
     programs = capture_programs(step, inputs, targets)
     graphs = graphs_of_step(programs)
     layout = layout_of_step(step, programs.optimizer.groups, _constants(graphs))
-    assembly = _schedule(graphs, layout)
-    generated = generate(assembly, backends, accuracy)
+    code = fit(lambda limit: _code(step, graphs, layout, backends, accuracy, limit), budget)
+    assembly, generated = code.assembly, code.generated
     data = _programs(graphs, assembly)
     trained = [o.name for o in graphs["gradients"].outputs if o.role == "gradient"]
     golden = golden_step(step, data["train"].inputs, trained)
@@ -187,7 +198,33 @@ def _constants(graphs: Mapping[str, ProgramGraph]) -> dict[str, Any]:
     return {k: v for program in graphs.values() for k, v in program.graph.constants.items()}
 
 
-def _schedule(graphs: Mapping[str, ProgramGraph], layout: StateLayout) -> Assembly:
+@dataclass(frozen=True)
+class _Code:
+    assembly: Assembly
+    generated: Generated
+    manifest: m.Manifest  # as far as memory is concerned
+
+
+def _code(
+    step: TrainStep,
+    graphs: Mapping[str, ProgramGraph],
+    layout: StateLayout,
+    backends: Sequence[str],
+    accuracy: m.Accuracy,
+    limit: Limit | None,
+) -> _Code:
+    assembly = _schedule(graphs, layout, limit)
+    generated = generate(assembly, backends, accuracy)
+    programs = _programs(graphs, assembly)
+    name = type(step.model).__name__
+    return _Code(
+        assembly, generated, _manifest(name, layout, assembly, programs, generated, graphs)
+    )
+
+
+def _schedule(
+    graphs: Mapping[str, ProgramGraph], layout: StateLayout, limit: Limit | None = None
+) -> Assembly:
     return assemble(
         {
             name: schedule(
@@ -197,6 +234,7 @@ def _schedule(graphs: Mapping[str, ProgramGraph], layout: StateLayout) -> Assemb
                     for i in program.inputs
                 ],
                 layout.places,
+                limit,
             )
             for name, program in graphs.items()
         }
@@ -228,7 +266,8 @@ def _program(program: ProgramGraph, name: str, assembly: Assembly) -> m.Program:
         for o in program.outputs
     )  # fmt: skip
     steps = tuple(m.Step(call.kernel, call.buffers) for call in assembled.calls)
-    return m.Program(tuple(inputs), outputs, assembled.slots, steps)
+    slots = tuple((size,) for size in assembled.slots.sizes)
+    return m.Program(tuple(inputs), outputs, slots, steps, above=assembled.slots.above)
 
 
 def _manifest(

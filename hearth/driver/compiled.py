@@ -10,6 +10,7 @@ from typing import Final
 
 from hearth.bundle.files import write_file
 from hearth.bundle.manifest import Manifest
+from hearth.bundle.memory import needed_bytes
 from hearth.bundle.write import write_bundle
 from hearth.driver.programs import ProgramGraph
 from hearth.errors import BundleFormatError, InvalidInputError
@@ -48,6 +49,13 @@ class Compiled:
         """
         write_bundle(path, self.manifest, self.files, runtime=runtime)
         write_file(build_file(path), self._pickled())
+
+    def memory_bytes(self, batch: int, threads: int = 1) -> dict[str, int]:
+        """By backend: exactly the memory to train on batches of up to `batch` samples.
+
+        State, values, scratch memory of `threads` threads, and staging buffers.
+        """
+        return needed_bytes(self.manifest, batch, threads)
 
     def _pickled(self) -> bytes:
         try:

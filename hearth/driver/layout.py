@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hearth.bundle import manifest
-from hearth.bundle.memory import align
 from hearth.capture.trace import dtype_name
-from hearth.ir.dtype import ELEMENT_BYTES
+from hearth.ir.dtype import ELEMENT_BYTES, align
 from hearth.schedule.schedule import StatePlace
 from hearth.steps.examples import SEED, STEP
 from hearth.steps.mixed import GROWTH_TRACKER, LOSS_SCALE, UPDATES, LossScaling

@@ -15,6 +15,7 @@ import numpy.typing as npt
 FLOAT32, INT32, UINT32, BOOL = "float32", "int32", "uint32", "bool"
 DTYPES = (FLOAT32, INT32, UINT32, BOOL)
 ELEMENT_BYTES = 4
+ALIGNMENT_BYTES = 256  # what WebGPU asks of the offset of a storage binding
 
 DEVICE_DTYPE = {
     "float32": FLOAT32,
@@ -42,6 +43,11 @@ STORED_AS: dict[str, npt.DTypeLike] = {
     UINT32: np.uint32,
     BOOL: np.int32,
 }
+
+
+def align(size: int) -> int:
+    """The next multiple of 256: values and slots begin at one."""
+    return -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
 
 
 def numpy_dtype(dtype: str, float_dtype: npt.DTypeLike = np.float32) -> np.dtype[Any]:

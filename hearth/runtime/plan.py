@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hearth.bundle.manifest import Manifest, Program
-from hearth.bundle.memory import align, buffer_bytes, plan_memory
+from hearth.bundle.memory import buffer_bytes, plan_memory
 from hearth.errors import BundleFormatError
+from hearth.ir.dtype import align
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,15 +21,19 @@ import wasmtime._ffi as ffi
 from numpy.typing import NDArray
 
 from hearth.bundle.manifest import WasmVariant
-from hearth.bundle.memory import align
+from hearth.bundle.memory import (
+    WASM_PAGE_BYTES,
+    WASM_TABLE,
+    wasm_arena_address,
+    wasm_scratch_address,
+)
 from hearth.bundle.read import Bundle
 from hearth.errors import BackendError, OutOfMemoryError
 from hearth.runtime.plan import Plan
 from hearth.runtime.wasm_barrier import ARRIVALS, stand_in
 
-PAGE_BYTES = 65536
 MAXIMUM_PAGES = 65536
-SCRATCH_WORD, BUFFER_TABLE = 1024, 2048  # addresses: spec/manifest.md, "WebAssembly"
+SCRATCH_WORD = 1024  # its address: spec/manifest.md, "WebAssembly"
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,8 @@ class WasmDevice:
         self._is_shared = "threads" in variant.features
         self._engine = wasmtime.Engine(_config(self._is_shared))
         self._module = wasmtime.Module(self._engine, bundle.file(variant.file))
-        table_bytes = BUFFER_TABLE + 4 * len(bundle.manifest.buffers)
-        self._scratch = align(table_bytes)
-        self._arena = align(self._scratch + threads * wasm.scratch_bytes)
+        self._scratch = wasm_scratch_address(bundle.manifest)
+        self._arena = wasm_arena_address(bundle.manifest, threads)
         self._plan: Plan | None = None
         self._memory: wasmtime.Memory | wasmtime.SharedMemory | None = None
         self._instances: list[_Instance] = []
@@ -77,17 +80,17 @@ class WasmDevice:
 
     def prepare(self, plan: Plan) -> None:
         state = b"" if self._plan is None else self.read_state(0, plan.state_bytes)
-        pages = -(-(self._arena + plan.arena_bytes) // PAGE_BYTES)
+        pages = -(-(self._arena + plan.arena_bytes) // WASM_PAGE_BYTES)
         if pages > MAXIMUM_PAGES:
             raise OutOfMemoryError(
-                f"a batch of {plan.batch} needs {pages * PAGE_BYTES >> 20} MiB",
+                f"a batch of {plan.batch} needs {pages * WASM_PAGE_BYTES >> 20} MiB",
                 why="WebAssembly memory ends at 4096 MiB",
                 remedy=f"use a batch of {max(plan.batch // 2, 1)}",
             )
         self._allocate(pages)
         words = self._bytes.view(np.uint32)
         words[SCRATCH_WORD // 4] = self._scratch
-        table = BUFFER_TABLE // 4
+        table = WASM_TABLE // 4
         words[table : table + len(plan.offsets)] = [self._arena + o for o in plan.offsets]
         self._plan = plan
         self.write_state(0, state)
@@ -162,7 +165,7 @@ class WasmDevice:
                 self._memory = memory
         except wasmtime.WasmtimeError as error:
             raise OutOfMemoryError(
-                f"wasmtime gives no memory of {pages * PAGE_BYTES >> 20} MiB", why=str(error)
+                f"wasmtime gives no memory of {pages * WASM_PAGE_BYTES >> 20} MiB", why=str(error)
             ) from error
 
     def _allocate_shared(self, limits: wasmtime.Limits) -> None:

@@ -20,10 +20,10 @@ import wgpu  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from hearth.bundle.manifest import Kernel, Program
-from hearth.bundle.memory import ALIGNMENT_BYTES
 from hearth.bundle.read import Bundle
 from hearth.bundle.wgsl import GENERAL, modules_of, workgroup_count
 from hearth.errors import BackendError, BundleFormatError, DeviceLostError, OutOfMemoryError
+from hearth.ir.dtype import ALIGNMENT_BYTES
 from hearth.runtime.plan import Plan
 
 VARIANT_VARIABLE = "HEARTH_WEBGPU_VARIANT"  # of kernels, as "quads"

@@ -70,6 +70,11 @@ def _conv_template(kind: str, node: Node, a: int, b: int, image: Shape, result: 
     )  # fmt: skip
 
 
+def contracted(node: Node) -> Shape:
+    """The extents that a contraction sums over."""
+    return plan(node, tuple(axis(i, e) for i, e in enumerate(node.shape))).axes
+
+
 def _inner(outer: Coords, extents: Shape) -> Coords:
     return tuple(axis(len(outer) + i, e) for i, e in enumerate(extents))
 

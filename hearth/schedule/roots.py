@@ -194,7 +194,7 @@ def _costs(nodes: list[Node], roots: set[Node]) -> dict[Node, Cost]:
 
 
 def _cost(node: Node, roots: set[Node], costs: Mapping[Node, Cost]) -> Cost:
-    operations = _operations(node) if isinstance(node.op, Pointwise) else 0
+    operations = operations_per_element(node) if isinstance(node.op, Pointwise) else 0
     operands: set[Node] = set()
     for x in node.inputs:
         if product(x.shape) != product(node.shape):
@@ -207,7 +207,8 @@ def _cost(node: Node, roots: set[Node], costs: Mapping[Node, Cost]) -> Cost:
     return Cost(operations, frozenset(operands))
 
 
-def _operations(node: Node) -> int:
+def operations_per_element(node: Node) -> int:
+    """Of a pointwise node, those that take as long as several counted several times."""
     assert isinstance(node.op, Pointwise)
     applied = [e.op for e in walk([node.op.expr]) if isinstance(e, Apply)]
     return sum(EXPENSIVE_COST if op in EXPENSIVE_OPS else 1 for op in applied)

@@ -4,12 +4,13 @@ choose_roots   what is stored            (roots.py, hoist.py)
 fuse           who shares a kernel       (fuse.py)
 place_update   who overwrites its state  (order.py)
 order_groups   when each kernel runs     (order.py)
+drops          what is computed again    (recompute.py), where there is a limit
 allocate       where values live         (allocate.py)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hearth.ir import build
@@ -25,8 +26,20 @@ from hearth.schedule.choose import choose_elements
 from hearth.schedule.emit import COMPUTED, MAX_DEPTH, Body, Emitter, base_of, frame_of
 from hearth.schedule.fuse import MAX_PARAMS, Fusion, Group, fuse, input_name
 from hearth.schedule.hoist import hoist_derivatives
+from hearth.schedule.lifetimes import Timeline, Work, in_order, lives_of
 from hearth.schedule.order import order_groups, overlaps, place_update
+from hearth.schedule.recompute import Waiting, drops, rewritten
 from hearth.schedule.roots import choose_roots, limit_depth, limit_operands
+
+TRIES = 4  # schedules with recomputation, for a limit
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most that many bytes in slots for a batch size."""
+
+    batch: int
+    slot_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +77,67 @@ class Schedule:
     steps: tuple[Step, ...]
     inputs: Mapping[str, Buffer]  # data and hyper-parameters by name; state is not listed
     outputs: Mapping[str, Buffer]  # by output name; updates of state are not listed
-    slots: tuple[tuple[Dim, ...], ...]
+    allocation: Allocation  # of the slots
+
+    def slot_bytes(self, batch: int) -> int:
+        """What all slots take for a batch size."""
+        return self.allocation.bytes_at(batch)
 
 
-def schedule(graph: Graph, inputs: Sequence[Node], state: Mapping[str, StatePlace]) -> Schedule:
+def schedule(
+    graph: Graph,
+    inputs: Sequence[Node],
+    state: Mapping[str, StatePlace],
+    limit: Limit | None = None,
+) -> Schedule:
     """Schedule a program.
 
     Args:
         graph: outputs of role `update` give the state entry of their name its next value.
         inputs: the program's data inputs, used or not, in order.
         state: where every state entry, constant and workspace lies.
+        limit: values are computed again instead of kept until the slots fit, or as nearly as can
+            be.
 
     """
     by_name = {input_name(node): node for node in [*graph.inputs, *inputs]}
     one_each = exchange_nodes(graph, {node: by_name[input_name(node)] for node in graph.inputs})
     graph = copy_borrowed_outputs(one_each)
-    plan = _Scheduler(graph, inputs, state, updates_in_place=True).run()
+    plan, timeline = _schedule(graph, inputs, state)
+    if limit is None or plan.slot_bytes(limit.batch) <= limit.slot_bytes:
+        return plan
+    return _with_recomputation(plan, timeline, limit, lambda g: _schedule(g, inputs, state)[0])
+
+
+def _schedule(
+    graph: Graph, inputs: Sequence[Node], state: Mapping[str, StatePlace]
+) -> tuple[Schedule, Timeline]:
+    scheduler = _Scheduler(graph, inputs, state, updates_in_place=True)
+    plan = scheduler.run()
     if any(len(step.buffers) > MAX_PARAMS for step in plan.steps):
         # Some update had to be copied after all, and its kernel needs one buffer too many.
-        plan = _Scheduler(graph, inputs, state, updates_in_place=False).run()
-    return plan
+        scheduler = _Scheduler(graph, inputs, state, updates_in_place=False)
+        plan = scheduler.run()
+    return plan, scheduler.timeline()
+
+
+def _with_recomputation(
+    plan: Schedule, timeline: Timeline, limit: Limit, again: Callable[[Graph], Schedule]
+) -> Schedule:
+    """The first schedule on the path of `drops` whose slots fit, or the smallest that was seen."""
+    waiting = Waiting(timeline, limit.batch)
+    path = list(drops(waiting))
+    wanted, best = limit.slot_bytes, plan
+    for _ in range(TRIES):
+        least = min(path, key=lambda choice: choice.profile.peak)
+        choice = next((c for c in path if c.profile.peak <= wanted), least)
+        plan = again(rewritten(waiting, choice.kept))
+        best = min(best, plan, key=lambda p: p.slot_bytes(limit.batch))
+        excess = plan.slot_bytes(limit.batch) - limit.slot_bytes
+        if excess <= 0 or choice is least:
+            break
+        wanted = choice.profile.peak - excess  # slots take somewhat more than what is alive
+    return best
 
 
 def copy_borrowed_outputs(graph: Graph) -> Graph:
@@ -132,13 +186,14 @@ class _Scheduler:
         self.fusion: Fusion = fuse(graph, self.roots, updates_in_place)
         self.groups = list(self.fusion.groups)
         self.places: dict[Node, StatePlace | SlotPlace] = {}
-
-    def run(self) -> Schedule:
         self._place_state()
         self._place_updates()
-        ordered = order_groups(self.groups)
+        self.ordered = order_groups(self.groups)
+
+    def run(self) -> Schedule:
+        ordered = self.ordered
         stored = {group: self._stored(group) for group in ordered}
-        allocation = self._allocate(ordered, stored)
+        allocation = self._allocate()
         steps = tuple(self._step(g, stored[g]) for g in ordered if not _is_empty(g))
         outputs = {
             o.name: self._buffer(base_of(o.node), o.node.shape)
@@ -146,7 +201,7 @@ class _Scheduler:
             if o.role != "update"
         }
         inputs = {input_name(node): self._buffer(node) for node in self.inputs}
-        return Schedule(steps, inputs, outputs, allocation.slots)
+        return Schedule(steps, inputs, outputs, allocation)
 
     # ------------------------------------------------------------ state
 
@@ -161,6 +216,11 @@ class _Scheduler:
                     size = product(part.shape).static
                     start = block.offset + ELEMENT_BYTES * offset
                     self.places[base_of(part)] = StatePlace(start, ELEMENT_BYTES * size)
+        for output in self.graph.outputs:
+            workspace = self.state.get(f"gradient/{output.name}")
+            if output.role == "gradient" and workspace is not None:
+                # Where a training step has them too: they take no memory of their own.
+                self.places[base_of(output.node)] = workspace
 
     def _place_updates(self) -> None:
         offsets = {
@@ -195,23 +255,35 @@ class _Scheduler:
     def _stored(self, group: Group) -> set[Node]:
         return self.fusion.stored(group.members)
 
-    def _allocate(self, ordered: list[Group], stored: dict[Group, set[Node]]) -> Allocation:
-        born: dict[Node, int] = {node: 0 for node in self.inputs if node not in self.places}
-        last: dict[Node, int] = dict.fromkeys(born, 0)
-        for step, group in enumerate(ordered):
-            for node in group.members:  # in their order: that of a set changes with every run
-                if node in stored[group] and node not in self.places:
-                    born[node] = last[node] = step
-            for node in group.reads:
-                if node in born:
-                    last[node] = step
-        for output in self.graph.outputs:
-            node = base_of(output.node)
-            if node in born:
-                last[node] = len(ordered)
-        sizes = {node: product(node.shape) * ELEMENT_BYTES for node in born}
-        allocation = allocate([Lifetime(n, sizes[n], born[n], last[n]) for n in born])
-        for node in born:
+    def timeline(self) -> Timeline:
+        """What each kernel reads and computes, for decisions about memory."""
+        nodes = [*self.inputs, *self.graph.nodes, *(n for g in self.ordered for n in g.members)]
+        position = {node: k for k, node in enumerate(dict.fromkeys(nodes))}
+        works = [
+            Work(tuple(g.members), in_order(g.reads.difference(g.members), position))
+            for g in self.ordered
+        ]
+        in_state = {n for n, place in self.places.items() if isinstance(place, StatePlace)}
+        bases = {o: base_of(o.node) for o in self.graph.outputs}
+        return Timeline(
+            graph=self.graph,
+            works=works,
+            roots=self.roots,
+            loads={n: in_order(self.fusion.loads[n], position) for n in self.fusion.group_of
+                   if n in self.fusion.loads},
+            stored={n for g in self.ordered for n in self._stored(g)},
+            inputs=[node for node in self.inputs if node not in in_state],
+            in_state=in_state,
+            outputs=set(bases.values()),
+            losses={base for o, base in bases.items() if o.role == "loss"},
+        )  # fmt: skip
+
+    def _allocate(self) -> Allocation:
+        timeline = self.timeline()
+        lives = lives_of(timeline, timeline.works)
+        sizes = {life.node: product(life.node.shape) * ELEMENT_BYTES for life in lives}
+        allocation = allocate([Lifetime(v.node, sizes[v.node], v.first, v.last) for v in lives])
+        for node in sizes:
             self.places[node] = SlotPlace(allocation.slot_of[node])
         return allocation
 

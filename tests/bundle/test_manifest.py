@@ -124,6 +124,8 @@ def test_a_field_of_a_wrong_type_is_named_by_its_path(path: str, value: Any, mes
         ("programs/train/outputs/0/buffer", 6, "outputs[0].buffer: there is no buffer 6"),
         ("programs/train/slots", [], "slot 0, which the program does not have"),
         ("programs/train/slots/0", [[0, 12]], "(16*B bytes) does not fit into slot 0"),
+        ("programs/train/above", [[], [0], [1]], "above: has 3 entries for 5 slots"),
+        ("programs/train/above", [[], [0], [1], [3], []], "above[3]: names a slot that is not"),
         ("optimizer/groups/0/parameters", ["no"], "there is no parameter 'no'"),
     ],
 )
@@ -155,3 +157,12 @@ def test_the_memory_plan_places_slots_one_after_another(batch: int) -> None:
     assert plan.arena_bytes == start + sum(aligned)
     assert plan.offset_of(COMPLETE, "train", 4) == 0
     assert plan.offset_of(COMPLETE, "train", 1) == plan.slots["train"][1]
+
+
+def test_a_slot_begins_where_the_highest_of_those_ends_that_it_lies_above() -> None:
+    train = replace(TRAIN, above=((), (), (0, 1), (0,), ()))
+    plan = plan_memory(replace(COMPLETE, programs={"train": train}), 64)
+    x, y, logits = 16 * 64, 4 * 64, 12 * 64
+    assert plan.slots["train"] == tuple(1792 + start for start in (0, 0, x, x, 0))
+    assert plan.arena_bytes == 1792 + x + logits
+    assert y < x

@@ -64,16 +64,16 @@ class _Memory:
     def __init__(self, plan: Schedule, state_bytes: int, batch: int) -> None:
         self.batch = batch
         self.state = np.zeros(state_bytes, np.uint8)
-        self.slots = [
-            np.full(max(s.at(batch) for s in sizes), 0xAB, np.uint8) for sizes in plan.slots
-        ]
+        self.arena = np.full(plan.slot_bytes(batch), 0xAB, np.uint8)
+        self.starts = plan.allocation.starts_at(batch)
 
     def view(self, buffer: Buffer) -> Array:
         size, place = 4 * product(buffer.shape).at(self.batch), buffer.place
         if isinstance(place, StatePlace):
             region = self.state[place.offset : place.offset + size]
         else:
-            region = self.slots[place.slot][:size]
+            start = self.starts[place.slot]
+            region = self.arena[start : start + size]
         return region.view(STORED_AS[buffer.dtype])
 
     def read(self, buffer: Buffer) -> Array:

@@ -30,15 +30,14 @@ def places() -> dict[str, StatePlace]:
 
 
 class Memory:
-    """One state region and one array per slot, as a runtime would lay them out."""
+    """One state region and one arena for the slots, as a runtime would lay them out."""
 
     def __init__(self, plan: Schedule, batch: int) -> None:
         self.batch = batch
         self.state = np.zeros(1024, np.uint8)
         # Garbage to begin with: nothing may rely on what a slot held before.
-        self.slots = [
-            np.full(max(s.at(batch) for s in sizes), 0xAB, np.uint8) for sizes in plan.slots
-        ]
+        self.arena = np.full(plan.slot_bytes(batch), 0xAB, np.uint8)
+        self.starts = plan.allocation.starts_at(batch)
 
     def view(self, buffer: Buffer) -> Any:
         size = 4 * product(buffer.shape).at(self.batch)
@@ -46,7 +45,8 @@ class Memory:
         if isinstance(place, StatePlace):
             region = self.state[place.offset : place.offset + size]
         else:
-            region = self.slots[place.slot][:size]
+            start = self.starts[place.slot]
+            region = self.arena[start : start + size]
         return region.view(STORED_AS[buffer.dtype])
 
 

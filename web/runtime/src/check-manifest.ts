@@ -70,6 +70,13 @@ function checkProgram(manifest: Manifest, program: Program, path: string): void 
     const fits = sizes === undefined || sizes.some((size) => size >= bytes);
     check(fits, where, `buffer ${String(index)} is larger than its slot`);
   };
+  const { above = [] } = program;
+  const isWhole = program.above === undefined || above.length === program.slots.length;
+  check(isWhole, `${path}.above`, "has not an entry for each slot");
+  for (const [k, below] of above.entries()) {
+    const known = below.every((slot) => slot < k);
+    check(known, `${path}.above[${String(k)}]`, "names a slot that is not an earlier one");
+  }
   for (const kind of ["inputs", "outputs"] as const) {
     for (const [i, entry] of program[kind].entries()) {
       const where = `${path}.${kind}[${String(i)}]`;

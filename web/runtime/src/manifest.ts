@@ -91,11 +91,16 @@ export interface Step {
   buffers: readonly number[];
 }
 
-/** A slot is as large as the largest of its byte sizes for the actual batch size. */
+/**
+ * A slot is as large as the largest of its byte sizes for the actual batch size, and begins where
+ * the highest of the earlier slots ends that it lies `above`.
+ */
 export interface Program {
   inputs: readonly Input[];
   outputs: readonly Output[];
   slots: readonly (readonly Extent[])[];
+  /** Without it, each slot lies above the one before. */
+  above?: readonly (readonly number[])[];
   steps: readonly Step[];
 }
 

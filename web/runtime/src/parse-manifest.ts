@@ -174,10 +174,13 @@ const output = object({
   name: text, role: oneOf(OUTPUT_ROLES), dtype: oneOf(FILE_DTYPES), shape: list(extent),
   buffer: count,
 });
-const program = object({
-  inputs: list(input), outputs: list(output), slots: list(list(extent)),
-  steps: list(object({ kernel: count, buffers: list(count) })),
-});
+const program = object(
+  {
+    inputs: list(input), outputs: list(output), slots: list(list(extent)),
+    steps: list(object({ kernel: count, buffers: list(count) })),
+  },
+  { above: list(list(count)) },
+);
 const optimizer = object({
   class: text,
   groups: list(object({

@@ -4,7 +4,7 @@
  * The compiler decided which buffers share a slot; this evaluates the sizes for an actual batch.
  * It allocates nothing.
  *
- *     arena:  [ state region ][ slots of the program with the largest sum ]
+ *     arena:  [ state region ][ slots of the program that needs most ]
  */
 
 import { elements, evaluate, largestBatch } from "./dims.ts";
@@ -26,9 +26,16 @@ export function planMemory(manifest: Manifest, batch: number): MemoryPlan {
   const slots: Record<string, number[]> = {};
   let arenaBytes = align(manifest.state_bytes);
   for (const [name, program] of Object.entries(manifest.programs)) {
-    let end = align(manifest.state_bytes);
-    slots[name] = slotBytes(program, batch).map((bytes) => (end += bytes) - bytes);
-    arenaBytes = Math.max(arenaBytes, end);
+    const starts: number[] = [];
+    const ends: number[] = [];
+    for (const [k, bytes] of slotBytes(program, batch).entries()) {
+      const below = program.above?.[k] ?? (k > 0 ? [k - 1] : []);
+      const start = Math.max(align(manifest.state_bytes), ...below.map((slot) => ends[slot] ?? 0));
+      starts.push(start);
+      ends.push(start + bytes);
+    }
+    slots[name] = starts;
+    arenaBytes = Math.max(arenaBytes, ...ends);
   }
   return { batch, slots, arenaBytes };
 }

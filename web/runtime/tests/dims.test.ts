@@ -38,6 +38,16 @@ test("slots lie one after another from the end of the state region", () => {
   assert.equal(bufferBytes(manifest, 8, 100), 1600);
 });
 
+test("a slot begins where the highest of those ends that it lies above", () => {
+  const manifest = manifestJson() as { programs: { predict: { slots: unknown; above: unknown } } };
+  manifest.programs.predict.slots = [[[0, 16]], [[0, 512]], [[0, 4]], [[0, 4]]];
+  manifest.programs.predict.above = [[], [], [0, 1], [0]];
+  const plan = planMemory(parseManifest(encode(manifest)), 1);
+  assert.deepEqual(plan.slots["predict"], [1792, 1792, 2304, 2048]);
+  manifest.programs.predict.above = [[], [], [3], []];
+  assert.throws(() => parseManifest(encode(manifest)), /predict\.above\[2\] names a slot/);
+});
+
 test("a slot without elements has a place of its own", () => {
   const manifest = manifestJson() as { programs: { predict: { slots: unknown[] } } };
   manifest.programs.predict.slots = [[[0, 16]], [[0, 12]], [0], []];
