@@ -10,7 +10,7 @@ from typing import Any
 from bench.headless import HeadlessPage, in_base64
 from hearth.bundle.dtypes import to_device
 from hearth.bundle.read import Bundle
-from hearth.bundle.wgsl import modules_of, workgroup_count
+from hearth.bundle.wgsl import launches_of, workgroup_count
 from hearth.runtime.browser import has_gpu, launch_flags
 from hearth.runtime.plan import Plan, make_plan
 
@@ -21,15 +21,20 @@ EXACT_TIMESTAMPS = "--enable-webgpu-developer-features"
 
 @dataclass(frozen=True)
 class Dispatch:
-    """A module of a request, its workgroups, and what it binds: offsets and sizes in bytes."""
+    """A kernel: modules of a request with their workgroups, and what they bind.
 
-    module: int
-    workgroups: int
+    Bindings are offsets and sizes in bytes.
+    """
+
+    phases: tuple[tuple[int, int], ...]
     bindings: tuple[tuple[int, int], ...]
 
     def as_json(self) -> dict[str, Any]:
-        counts = [min(self.workgroups, MAX_GRID), -(-self.workgroups // MAX_GRID)]
-        return {"module": self.module, "counts": counts, "bindings": self.bindings}
+        phases = [
+            {"module": module, "counts": [min(count, MAX_GRID), -(-count // MAX_GRID)]}
+            for module, count in self.phases
+        ]
+        return {"phases": phases, "bindings": self.bindings}
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,11 @@ class Gpu(HeadlessPage):
               arena_bytes: int, data: Mapping[int, Any], rounds: int = 5,
               seconds: float = 0.5) -> Times:  # fmt: skip
         """Of all dispatches as a step, and of each; `data` are arrays by their place in bytes."""
+        ends = [at + size for d in dispatches for at, size in d.bindings]  # of scratch memory, too
         found = self.page.evaluate("request => measure(request)", {
             "modules": modules,
             "dispatches": [d.as_json() for d in dispatches],
-            "arenaBytes": max(arena_bytes, 256),
+            "arenaBytes": max(arena_bytes, 256, *ends),
             "segments": [[at, in_base64(a.tobytes())] for at, a in data.items() if a.any()],
             "batch": batch, "rounds": rounds, "seconds": seconds,
         })  # fmt: skip
@@ -66,24 +72,33 @@ class Gpu(HeadlessPage):
              rounds: int = 5, seconds: float = 0.5) -> Times:  # fmt: skip
         """Of one training step of a bundle; `arrays` are its inputs by buffer."""
         manifest = bundle.manifest
-        modules, workgroups = modules_of(bundle, variant)
+        launches = launches_of(bundle, variant)
         plan = make_plan(manifest, batch)
-        steps = manifest.programs["train"].steps
-        kernels = sorted({step.kernel for step in steps})
-        dispatches = [
-            Dispatch(kernels.index(step.kernel),
-                     workgroup_count(workgroups[manifest.kernels[step.kernel].name], batch),
-                     bindings(plan, step.buffers))
-            for step in steps
-        ]  # fmt: skip
+        sources: list[str] = []
+        dispatches: list[Dispatch] = []
+        for step in manifest.programs["train"].steps:
+            launch = launches[manifest.kernels[step.kernel].name]
+            phases = []
+            for phase in launch.phases:
+                assert phase.source is not None
+                if phase.source not in sources:
+                    sources.append(phase.source)
+                count = workgroup_count(phase.workgroups, batch)
+                phases.append((sources.index(phase.source), count))
+            scratch = launch.scratch_bytes.at(batch) if launch.has_scratch else None
+            dispatches.append(Dispatch(tuple(phases), bindings(plan, step.buffers, scratch)))
         state = bundle.initial_state()
         data = {s.offset: to_device(state[s.name], s.name) for s in manifest.state}
         data |= {plan.offsets[buffer]: array for buffer, array in arrays.items()}
-        sources = [modules[manifest.kernels[k].name] for k in kernels]
         return self.times(sources, dispatches, batch=batch, arena_bytes=plan.arena_bytes,
                           data=data, rounds=rounds, seconds=seconds)  # fmt: skip
 
 
-def bindings(plan: Plan, buffers: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Ranges as the runtime binds them: whole vectors."""
-    return tuple((plan.offsets[b], max(16, -(-plan.sizes[b] // 16) * 16)) for b in buffers)
+def bindings(
+    plan: Plan, buffers: Sequence[int], scratch_bytes: int | None = None
+) -> tuple[tuple[int, int], ...]:
+    """Ranges as the runtime binds them: whole vectors, scratch memory behind the arena."""
+    ranges = [(plan.offsets[b], plan.sizes[b]) for b in buffers]
+    if scratch_bytes is not None:
+        ranges.append((plan.arena_bytes, scratch_bytes))
+    return tuple((offset, max(16, -(-size // 16) * 16)) for offset, size in ranges)

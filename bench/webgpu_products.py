@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 from bench.wasm_steps import Prepared, operations, prepare
 from bench.webgpu import Dispatch, Gpu, bindings
-from hearth.codegen.wgsl import WgslKernel, emit_kernel
+from hearth.codegen.wgsl import Phase, WgslKernel, emit_kernel
 from hearth.codegen.wgsl.choose import TEMPLATES, emit_template
 from hearth.codegen.wgsl.contraction import contraction_of
 from hearth.codegen.wgsl.rewrite import spell
@@ -36,11 +36,15 @@ def products(gpu: Gpu, p: Prepared, only: Iterable[str]) -> None:
             continue
         seen.add(step.kernel)
         modules = candidates(kernel, only)
-        sources = [module.source for module in modules.values()]
-        dispatches = [
-            Dispatch(i, _workgroups(module, p.batch), bindings(plan, step.buffers))
-            for i, module in enumerate(modules.values())
-        ]
+        sources: list[str] = []
+        dispatches: list[Dispatch] = []
+        for module in modules.values():
+            first = len(sources)
+            sources += [phase.source for phase in module.phases]
+            counts = (_workgroups(phase, p.batch) for phase in module.phases)
+            scratch = module.finish.scratch_bytes.at(p.batch) if module.finish else None
+            own = bindings(plan, step.buffers, scratch)
+            dispatches.append(Dispatch(tuple(enumerate(counts, first)), own))
         times = gpu.times(sources, dispatches, batch=p.batch, arena_bytes=plan.arena_bytes,
                           data={}, rounds=3, seconds=0)  # fmt: skip
         report(p, kernel, dict(zip(modules, times.kernels_ms, strict=True)))
@@ -69,7 +73,7 @@ def report(p: Prepared, kernel: Kernel, times: dict[str, float]) -> None:
           f"{gflop / order[0][1] * 1e3:.1f} GF/s", flush=True)  # fmt: skip
 
 
-def _workgroups(module: WgslKernel, batch: int) -> int:
+def _workgroups(module: Phase, batch: int) -> int:
     return prod(-(-extent.at(batch) // per) for extent, per in module.workgroups)
 
 

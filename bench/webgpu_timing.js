@@ -30,20 +30,34 @@ async function run(device, {modules, dispatches, arenaBytes, segments, batch, ro
   };
   const uniform = device.createBuffer({size: 16, usage: UNIFORM | COPY_DST});
   device.queue.writeBuffer(uniform, 0, new Uint32Array([batch, 0, 0, 0]));
+  const layout = (type, count) => device.createBindGroupLayout({
+    entries: Array.from({length: count}, (_, binding) =>
+      ({binding, visibility: GPUShaderStage.COMPUTE, buffer: {type}})),
+  });
+  const sizeLayout = layout("uniform", 1);
   const begin = performance.now();
-  const pipelines = await Promise.all(modules.map(code => device.createComputePipelineAsync({
-    layout: "auto", compute: {module: device.createShaderModule({code}), entryPoint: "main"},
-  })));
-  const compileMs = performance.now() - begin;
-  const work = dispatches.map(({module, counts, bindings}) => {
-    const pipeline = pipelines[module];
+  const shaders = modules.map(code => device.createShaderModule({code}));
+  const pipelines = new Map();
+  const work = dispatches.map(({phases, bindings}) => {
+    const own = layout("storage", bindings.length);
+    const pipelineLayout = device.createPipelineLayout({bindGroupLayouts: [own, sizeLayout]});
+    for (const {module} of phases) {
+      if (pipelines.has(module)) continue;
+      const compute = {module: shaders[module], entryPoint: "main"};
+      pipelines.set(module, device.createComputePipelineAsync({layout: pipelineLayout, compute}));
+    }
     const entries = bindings.map(([offset, size], binding) =>
       ({binding, resource: {buffer: arena, offset, size}}));
-    const own = device.createBindGroup({layout: pipeline.getBindGroupLayout(0), entries});
-    const size = device.createBindGroup({layout: pipeline.getBindGroupLayout(1),
-      entries: [{binding: 0, resource: {buffer: uniform}}]});
-    return {pipeline, own, size, counts};
+    return {phases, own: device.createBindGroup({layout: own, entries})};
   });
+  const size = device.createBindGroup({layout: sizeLayout,
+    entries: [{binding: 0, resource: {buffer: uniform}}]});
+  for (const one of work) {
+    one.size = size;
+    one.phases = await Promise.all(one.phases.map(async ({module, counts}) =>
+      ({pipeline: await pipelines.get(module), counts})));
+  }
+  const compileMs = performance.now() - begin;
   fill();
   return {
     compile_ms: compileMs,
@@ -52,11 +66,13 @@ async function run(device, {modules, dispatches, arenaBytes, segments, batch, ro
   };
 }
 
-function encode(pass, {pipeline, own, size, counts}) {
-  pass.setPipeline(pipeline);
+function encode(pass, {phases, own, size}) {
   pass.setBindGroup(0, own);
   pass.setBindGroup(1, size);
-  pass.dispatchWorkgroups(...counts);
+  for (const {pipeline, counts} of phases) {
+    pass.setPipeline(pipeline);
+    pass.dispatchWorkgroups(...counts);
+  }
 }
 
 /** The times of whole steps: one pass, one submit, awaited. */

@@ -107,6 +107,12 @@ def _kernels(manifest: Manifest) -> Iterator[Breach]:
                 yield path, "there is no such kernel"
             if any(factor.per < 1 for factor in factors):
                 yield path, "a factor is not positive"
+        for name, finish in (variant.finish or {}).items():
+            path = f"wgsl.variants[{i}].finish.{name}"
+            if name not in variant.workgroups:
+                yield path, "the variant has no such kernel"
+            if any(factor.per < 1 for factor in finish.workgroups):
+                yield path, "a factor is not positive"
 
 
 def _programs(manifest: Manifest) -> Iterator[Breach]:

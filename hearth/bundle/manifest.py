@@ -166,10 +166,19 @@ class Wasm:
 
 
 @dataclass(frozen=True, slots=True)
+class Finish:
+    """How the second phase of a kernel runs, and the memory that both bind after its buffers."""
+
+    workgroups: tuple[Workgroups, ...]
+    scratch_bytes: Dim
+
+
+@dataclass(frozen=True, slots=True)
 class WgslVariant:
     """Other modules for some of the kernels, by name, with their workgroups.
 
-    For devices with all `features`; `software` where they suit a device in software.
+    For devices with all `features`; `software` where they suit a device in software.  A kernel in
+    `finish` has a second module.
     """
 
     name: str
@@ -177,6 +186,7 @@ class WgslVariant:
     features: tuple[WebgpuFeature, ...]
     software: bool
     workgroups: dict[str, tuple[Workgroups, ...]]
+    finish: dict[str, Finish] | None = None
 
 
 @dataclass(frozen=True, slots=True)

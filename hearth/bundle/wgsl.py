@@ -4,18 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
-from hearth.bundle.manifest import Workgroups
+from hearth.bundle.manifest import WgslVariant, Workgroups
 from hearth.bundle.read import Bundle
 from hearth.errors import BackendError
+from hearth.ir.dim import Dim
 
 MARKER: Final = "// kernel: "
+FINISH: Final = ".finish"  # after the name of a kernel: its second phase
 GENERAL: Final = "general"  # what every kernel has
+NOTHING: Final = Dim()
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One dispatch; None where the file lacks the module."""
+
+    source: str | None
+    workgroups: tuple[Workgroups, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a kernel runs: its phases, and the memory that they bind after its buffers."""
+
+    phases: tuple[Phase, ...]
+    scratch_bytes: Dim = NOTHING
+
+    @property
+    def has_scratch(self) -> bool:
+        return len(self.phases) > 1
 
 
 def split_modules(text: str) -> dict[str, str]:
-    """The modules by kernel name; a line `// kernel: NAME` begins each."""
+    """The modules by name; a line `// kernel: NAME` begins each."""
     parts = ("\n" + text).split("\n" + MARKER)[1:]
     return {p.split("\n", 1)[0].strip(): (MARKER + p).rstrip() + "\n" for p in parts}
 
@@ -25,10 +49,8 @@ def workgroup_count(workgroups: Iterable[Workgroups], batch: int) -> int:
     return math.prod(-(-factor.extent.at(batch) // factor.per) for factor in workgroups)
 
 
-def modules_of(
-    bundle: Bundle, variant: str = GENERAL
-) -> tuple[dict[str, str], dict[str, tuple[Workgroups, ...]]]:
-    """The modules of a variant, general ones where it has none, and their workgroups, by kernel."""
+def launches_of(bundle: Bundle, variant: str = GENERAL) -> dict[str, Launch]:
+    """How every kernel runs in a variant, or in general where the variant has none, by name."""
     manifest = bundle.manifest
     if manifest.wgsl is None:
         raise BackendError(
@@ -36,15 +58,28 @@ def modules_of(
             remedy='compile it with backends=("webgpu", "wasm")',
         )
     modules = split_modules(bundle.file(manifest.wgsl.file).decode())
-    workgroups = {kernel.name: kernel.workgroups for kernel in manifest.kernels}
+    launches = {
+        kernel.name: Launch((Phase(modules.get(kernel.name), kernel.workgroups),))
+        for kernel in manifest.kernels
+    }
     if variant == GENERAL:
-        return modules, workgroups
+        return launches
     known = {v.name: v for v in manifest.wgsl.variants or ()}
     if variant not in known:
         raise BackendError(
             f"{bundle.path} has no kernels called {variant!r}",
             remedy=f"take one of {', '.join((GENERAL, *known))}",
         )
-    chosen = known[variant]
-    own = split_modules(bundle.file(chosen.file).decode())
-    return modules | own, workgroups | chosen.workgroups
+    return launches | _own_launches(bundle, known[variant])
+
+
+def _own_launches(bundle: Bundle, variant: WgslVariant) -> dict[str, Launch]:
+    modules = split_modules(bundle.file(variant.file).decode())
+    launches = {}
+    for name, workgroups in variant.workgroups.items():
+        first = Phase(modules.get(name), workgroups)
+        launches[name] = Launch((first,))
+        if finish := (variant.finish or {}).get(name):
+            last = Phase(modules.get(name + FINISH), finish.workgroups)
+            launches[name] = Launch((first, last), finish.scratch_bytes)
+    return launches

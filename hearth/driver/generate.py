@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from hearth.bundle.manifest import (
     Accuracy,
+    Finish,
     Wasm,
     WasmFeature,
     WasmVariant,
@@ -14,9 +15,10 @@ from hearth.bundle.manifest import (
     WgslVariant,
     Workgroups,
 )
+from hearth.bundle.wgsl import FINISH, MARKER
 from hearth.codegen.wasm import METHODS, Features, emit_modules
 from hearth.codegen.wasm.conv_methods import choice_of
-from hearth.codegen.wgsl import VARIANTS, WgslKernel, emit_kernel
+from hearth.codegen.wgsl import VARIANTS, Phase, WgslKernel, emit_kernel
 from hearth.driver.assemble import Assembly
 from hearth.errors import InvalidInputError
 
@@ -108,19 +110,29 @@ def _generate_wgsl(
             file = f"kernels.{variant.name}.wgsl"
             files[file] = _wgsl_text(own)
             workgroups = {name: _workgroups(module) for name, module in own.items()}
+            finish = {
+                name: Finish(_workgroups(last), last.scratch_bytes)
+                for name, last in ((name, module.finish) for name, module in own.items())
+                if last
+            }
             variants.append(
                 WgslVariant(
-                    variant.name, file, variant.features, variant.is_for_software, workgroups
+                    variant.name, file, variant.features, variant.is_for_software, workgroups,
+                    finish or None,
                 )
-            )
+            )  # fmt: skip
     wgsl = Wgsl(WGSL_FILE, tuple(variants) or None)
     return wgsl, tuple(_workgroups(module) for module in general.values())
 
 
 def _wgsl_text(modules: Mapping[str, WgslKernel]) -> bytes:
-    parts = (f"// kernel: {name}\n{m.source.strip()}\n" for name, m in modules.items())
+    parts = (
+        f"{MARKER}{name}{end}\n{phase.source.strip()}\n"
+        for name, module in modules.items()
+        for phase, end in zip(module.phases, ("", FINISH), strict=False)
+    )
     return "\n".join(parts).encode()
 
 
-def _workgroups(module: WgslKernel) -> tuple[Workgroups, ...]:
+def _workgroups(module: Phase) -> tuple[Workgroups, ...]:
     return tuple(Workgroups(extent, per) for extent, per in module.workgroups)

@@ -19,11 +19,11 @@ import numpy as np
 import wgpu  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from hearth.bundle.manifest import Kernel, Program
+from hearth.bundle.manifest import Kernel, Program, Step
 from hearth.bundle.read import Bundle
-from hearth.bundle.wgsl import GENERAL, modules_of, workgroup_count
+from hearth.bundle.wgsl import GENERAL, Launch, launches_of, workgroup_count
 from hearth.errors import BackendError, BundleFormatError, DeviceLostError, OutOfMemoryError
-from hearth.ir.dtype import ALIGNMENT_BYTES
+from hearth.ir.dtype import ALIGNMENT_BYTES, align
 from hearth.runtime.plan import Plan
 
 VARIANT_VARIABLE = "HEARTH_WEBGPU_VARIANT"  # of kernels, as "quads"
@@ -42,11 +42,11 @@ class WebgpuDevice:
         """`variant` is one of the bundle's, "general" or, by default, what the environment says."""
         self._manifest = bundle.manifest
         name = variant or os.environ.get(VARIANT_VARIABLE, GENERAL)
-        self._modules, self._workgroups = modules_of(bundle, name)
+        self._launches = launches_of(bundle, name)
         self._adapter = find_adapter()
         self._device = open_device(self._adapter)
         self._layouts: dict[tuple[str, int], Any] = {}
-        self._pipelines: dict[int, Any] = {}
+        self._pipelines: dict[int, list[Any]] = {}  # of every kernel, one per phase
         self._groups: dict[str, list[Any]] = {}  # per program, one bind group per step
         self._plan: Plan | None = None
         self._arena: Any = None
@@ -63,19 +63,20 @@ class WebgpuDevice:
 
     def prepare(self, plan: Plan) -> None:
         limits = self._device.limits
-        biggest = max(plan.sizes, default=0)
-        if plan.arena_bytes > limits["max-buffer-size"] or (
+        scratch = self._scratch_bytes(plan.batch)
+        needed, biggest = plan.arena_bytes + scratch, max((*plan.sizes, scratch))
+        if needed > limits["max-buffer-size"] or (
             biggest > limits["max-storage-buffer-binding-size"]
         ):
             raise OutOfMemoryError(
-                f"a batch of {plan.batch} needs {plan.arena_bytes} bytes, {self.name} allows "
+                f"a batch of {plan.batch} needs {needed} bytes, {self.name} allows "
                 f"{limits['max-buffer-size']} and {limits['max-storage-buffer-binding-size']} "
                 f"per binding",
                 remedy="use a smaller batch size",
             )
         old = self._arena
         arena = self._device.create_buffer(
-            size=max(plan.arena_bytes, ALIGNMENT_BYTES),
+            size=max(needed, ALIGNMENT_BYTES),
             usage=_usage("STORAGE", "COPY_SRC", "COPY_DST"),
         )
         if old is not None:
@@ -85,6 +86,10 @@ class WebgpuDevice:
                 self._device.queue.submit([encoder.finish()])
             old.destroy()
         self._arena, self._plan, self._groups = arena, plan, {}
+
+    def _scratch_bytes(self, batch: int) -> int:
+        """What lies behind the arena for the kernels of two phases, which run one by one."""
+        return align(max(launch.scratch_bytes.at(batch) for launch in self._launches.values()))
 
     def write(self, buffer: int, elements: NDArray[Any]) -> None:
         self._write(self._offset(buffer), np.ascontiguousarray(elements).tobytes())
@@ -141,11 +146,13 @@ class WebgpuDevice:
         compute = encoder.begin_compute_pass()
         compute.set_bind_group(1, self._batch_group())
         for step, group in zip(program.steps, groups, strict=True):
-            name = self._manifest.kernels[step.kernel].name
-            count = workgroup_count(self._workgroups[name], batch)
-            compute.set_pipeline(self._pipeline(step.kernel, len(step.buffers)))
             compute.set_bind_group(0, group)
-            compute.dispatch_workgroups(min(count, MAX_GRID), -(-count // MAX_GRID), 1)
+            for phase, pipeline in zip(
+                self._launch(step).phases, self._pipelines_of(step), strict=True
+            ):
+                count = workgroup_count(phase.workgroups, batch)
+                compute.set_pipeline(pipeline)
+                compute.dispatch_workgroups(min(count, MAX_GRID), -(-count // MAX_GRID), 1)
         compute.end()
         self._device.queue.submit([encoder.finish()])
 
@@ -157,6 +164,9 @@ class WebgpuDevice:
             ranges = [
                 (plan.offsets[b], max(plan.sizes[b], SMALLEST_BINDING_BYTES)) for b in step.buffers
             ]
+            launch = self._launch(step)
+            if launch.has_scratch:
+                ranges.append((plan.arena_bytes, launch.scratch_bytes.at(plan.batch)))
             self._check_ranges(self._manifest.kernels[step.kernel], ranges)
             groups.append(self._bind("storage", self._arena, ranges))
         return groups
@@ -194,15 +204,21 @@ class WebgpuDevice:
             self._layouts[kind, count] = self._device.create_bind_group_layout(entries=entries)
         return self._layouts[kind, count]
 
-    def _pipeline(self, number: int, bindings: int) -> Any:
-        if number not in self._pipelines:
-            name = self._manifest.kernels[number].name
-            if name not in self._modules:
-                raise BundleFormatError(f"the WGSL file has no module for kernel {name!r}")
-            self._pipelines[number] = self._compile(name, self._modules[name], bindings)
-        return self._pipelines[number]
+    def _launch(self, step: Step) -> Launch:
+        return self._launches[self._manifest.kernels[step.kernel].name]
 
-    def _compile(self, name: str, source: str, bindings: int) -> Any:
+    def _pipelines_of(self, step: Step) -> list[Any]:
+        if step.kernel not in self._pipelines:
+            name, launch = self._manifest.kernels[step.kernel].name, self._launch(step)
+            bindings = len(step.buffers) + launch.has_scratch
+            self._pipelines[step.kernel] = [
+                self._compile(name, phase.source, bindings) for phase in launch.phases
+            ]
+        return self._pipelines[step.kernel]
+
+    def _compile(self, name: str, source: str | None, bindings: int) -> Any:
+        if source is None:
+            raise BundleFormatError(f"the WGSL file has no module for kernel {name!r}")
         layouts = [self._layout("storage", bindings), self._layout("uniform", 1)]
         layout = self._device.create_pipeline_layout(bind_group_layouts=layouts)
         try:

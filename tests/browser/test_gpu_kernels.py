@@ -19,7 +19,7 @@ from tests.browser.site_server import Reply, Site
 
 pytestmark = pytest.mark.chromium
 
-BATCH = 32
+BATCH, FEATURES = 32, 512  # so many that the sum over them is split in some variant
 TRAIN = """
 const trainer = await Trainer.load("/mlp/", {
   backend: "webgpu", worker: given.worker ?? false, gpuKernels: given.kernels,
@@ -55,11 +55,11 @@ GPUQueue.prototype.onSubmittedWorkDone = function () { waits++; return done.call
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10))
+    model = nn.Sequential(nn.Linear(FEATURES, 48), nn.ReLU(), nn.Linear(48, 10))
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     step = hearth.TrainStep(model, nn.CrossEntropyLoss(), optimizer)
     folder = tmp_path_factory.mktemp("bundle") / "mlp"
-    example = torch.zeros(2, 64), torch.zeros(2, dtype=torch.long)
+    example = torch.zeros(2, FEATURES), torch.zeros(2, dtype=torch.long)
     hearth.compile(step, *example, backends=("webgpu", "wasm")).save(folder)
     return folder
 
@@ -73,7 +73,7 @@ def served(bundle: Path) -> Iterator[Site]:
 
 def given(kernels: str | None = None, **more: Any) -> dict[str, Any]:
     random = np.random.default_rng(1)
-    x = random.normal(size=(BATCH, 64)).astype(np.float32)
+    x = random.normal(size=(BATCH, FEATURES)).astype(np.float32)
     y = random.integers(0, 10, BATCH)
     asked = {} if kernels is None else {"kernels": kernels}
     return {"x": x.ravel().tolist(), "y": y.tolist(), **asked, **more}
@@ -95,6 +95,10 @@ def test_all_kernels_of_a_bundle_train_alike(bare_page: Page, bundle: Path) -> N
         assert result["device"]["kernels"] == name
         np.testing.assert_allclose(result["losses"], found["general"]["losses"], rtol=1e-5)
     assert sum(r["device"]["backend"] == "webgpu" for r in found.values()) >= 3
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (split,) = (v for v in manifest["wgsl"]["variants"] if v["name"] == "split")
+    assert split["finish"]
+    assert found["split"]["device"]["bytes"] > found["general"]["device"]["bytes"]
 
 
 def test_an_adapter_in_software_gets_its_kernels_unasked(bare_page: Page, bundle: Path) -> None:

@@ -80,29 +80,33 @@ async (cases) => {
     await copy.mapAsync(GPUMapMode.READ);
     return encode(new Uint8Array(copy.getMappedRange()));
   };
-  const run = async ({ source, buffers, batch, grid }) => {
-    const module = device.createShaderModule({ code: source });
-    const { messages } = await module.getCompilationInfo();
-    if (messages.length) return { error: messages.map((m) => m.message).join("; ") };
-    const layouts = [layout("read-only-storage", 0), layout("uniform", 1)];
-    layouts[0] = layout("storage", buffers.length);
+  const run = async ({ phases, buffers, scratch, batch }) => {
+    const modules = phases.map(({ source: code }) => device.createShaderModule({ code }));
+    for (const module of modules) {
+      const { messages } = await module.getCompilationInfo();
+      if (messages.length) return { error: messages.map((m) => m.message).join("; ") };
+    }
+    const layouts = [layout("storage", buffers.length + (scratch ? 1 : 0)), layout("uniform", 1)];
     device.pushErrorScope("validation");
     const started = performance.now();
-    const pipeline = await device.createComputePipelineAsync({
+    const pipelines = await Promise.all(modules.map((module) => device.createComputePipelineAsync({
       layout: device.createPipelineLayout({ bindGroupLayouts: layouts }),
       compute: { module, entryPoint: "main" },
-    });
+    })));
     const compile_ms = performance.now() - started;
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC;
     const held = buffers.map((text) => filled(decode(text), usage));
+    const bound = scratch ? [...held, device.createBuffer({ size: scratch, usage })] : held;
     const sizes = filled(new Uint8Array(Uint32Array.of(batch, 0, 0, 0).buffer),
                          GPUBufferUsage.UNIFORM);
     const encoder = device.createCommandEncoder();
     const pass = encoder.beginComputePass();
-    pass.setPipeline(pipeline);
-    pass.setBindGroup(0, bind(layouts[0], held));
+    pass.setBindGroup(0, bind(layouts[0], bound));
     pass.setBindGroup(1, bind(layouts[1], [sizes]));
-    pass.dispatchWorkgroups(grid[0], grid[1], 1);
+    phases.forEach(({ grid }, i) => {
+      pass.setPipeline(pipelines[i]);
+      pass.dispatchWorkgroups(grid[0], grid[1], 1);
+    });
     pass.end();
     device.queue.submit([encoder.finish()]);
     const results = [];
@@ -136,10 +140,13 @@ def run_all(page: Page, given: list[tuple[Case, WgslKernel]]) -> None:
         _RUN,
         [
             {
-                "source": module.source,
+                "phases": [
+                    {"source": phase.source, "grid": grid_of(phase, case.batch)}
+                    for phase in module.phases
+                ],
                 "buffers": [base64.b64encode(b.tobytes()).decode() for b in case.buffers],
+                "scratch": module.finish.scratch_bytes.at(case.batch) if module.finish else 0,
                 "batch": case.batch,
-                "grid": grid_of(module, case.batch),
             }
             for case, module in given
         ],
@@ -200,7 +207,10 @@ def test_every_scalar_op(empty_page: Page) -> None:
     run_generated(empty_page, [scalar_case(op, dtype) for op, dtype in SCALARS])
 
 
-def test_reductions_rows_and_windows(empty_page: Page) -> None:
+@pytest.mark.parametrize(
+    "variant", [GENERAL, *(v for v in VARIANTS if v.has_subgroup_sums)], ids=lambda v: v.name
+)
+def test_reductions_rows_and_windows(empty_page: Page, variant: Variant) -> None:
     random = np.random.default_rng(0)
     cases = []
     for kind in ("sum", "prod", "max", "min", "argmax", "argmin"):
@@ -215,7 +225,7 @@ def test_reductions_rows_and_windows(empty_page: Page) -> None:
     cases += graph_cases("softmax", softmax(node("x", B, 100), [1]), batch=5)
     cases += graph_cases("softmax", softmax(node("x", B, 10), [1]), batch=5)
     cases += graph_cases("statistics", *batch_norm_statistics(8, 7), batch=9, rounding=64)
-    run_generated(empty_page, cases)
+    run_generated(empty_page, cases, variant)
 
 
 @pytest.mark.parametrize("variant", [GENERAL, *VARIANTS], ids=lambda variant: variant.name)

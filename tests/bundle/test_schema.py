@@ -26,6 +26,7 @@ OBJECTS: dict[type, dict[str, Any]] = {
             "file": m.FileEntry, "state": m.State, "buffer": m.Buffer, "kernel": m.Kernel,
             "program": m.Program, "input": m.Input, "output": m.Output,
             "optimizer": m.Optimizer, "wasm": m.Wasm, "wgsl": m.Wgsl, "golden": m.Golden,
+            "finish": m.Finish,
         }.items()
     },
 }  # fmt: skip

@@ -229,7 +229,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("variant", [v.name for v in VARIANTS if v.is_for_software])
+@pytest.mark.parametrize(
+    "variant", [v.name for v in VARIANTS if v.is_for_software or v.least_workgroups]
+)
 def test_a_variant_trains_as_the_general_kernels_do(folder: Path, variant: str) -> None:
     random = np.random.default_rng(0)
     x, y = random.standard_normal((9, 2, 7, 7)).astype(np.float32), random.integers(0, 5, 9)

@@ -8,17 +8,23 @@ dispatches what comes out, and which variant it takes.
 from __future__ import annotations
 
 from hearth.codegen.scatter import find_scatter
-from hearth.codegen.wgsl.choose import Template, choose_for_software, choose_template, emit_template
+from hearth.codegen.wgsl.choose import (
+    Template,
+    choose_for_software,
+    choose_split,
+    choose_template,
+    emit_template,
+)
 from hearth.codegen.wgsl.contraction import Contraction, contraction_of
 from hearth.codegen.wgsl.layout import ENOUGH_IN_SOFTWARE, ENOUGH_THREADS
 from hearth.codegen.wgsl.loops import emit_loops
-from hearth.codegen.wgsl.module import WgslKernel
+from hearth.codegen.wgsl.module import Phase, WgslKernel
 from hearth.codegen.wgsl.rewrite import merge_axes, spell
 from hearth.codegen.wgsl.scatter import emit_scatter
 from hearth.codegen.wgsl.variants import GENERAL, VARIANTS, Variant
 from hearth.ir.kernel import Kernel
 
-__all__ = ["VARIANTS", "Variant", "WgslKernel", "emit_kernel"]
+__all__ = ["VARIANTS", "Phase", "Variant", "WgslKernel", "emit_kernel"]
 
 
 def emit_kernel(kernel: Kernel, variant: Variant = GENERAL) -> WgslKernel:
@@ -31,11 +37,14 @@ def emit_kernel(kernel: Kernel, variant: Variant = GENERAL) -> WgslKernel:
     contraction = contraction_of(kernel)
     template = _template(contraction, variant) if contraction else None
     if contraction is None or template is None:
-        return emit_loops(merge_axes(kernel), enough)
+        return emit_loops(merge_axes(kernel), enough, has_subgroups=variant.has_subgroup_sums)
     return emit_template(contraction, template)
 
 
 def _template(contraction: Contraction, variant: Variant) -> Template | None:
+    if variant.least_workgroups:
+        split = choose_split(contraction, variant.least_workgroups)
+        return split or choose_template(contraction)
     if variant.is_for_software:
         return choose_for_software(contraction, has_quads="subgroups" in variant.features)
     return choose_template(contraction, small=variant.has_small_tiles)

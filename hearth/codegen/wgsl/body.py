@@ -40,7 +40,7 @@ class Body:
     def __init__(self, params: tuple[Param, ...], vectors: frozenset[int] = frozenset()) -> None:
         self.params, self.vectors = params, vectors
         self.functions: set[str] = set()  # of the library
-        self.needs_subgroups = False  # and `subgroup_thread`, the number of a thread in its own
+        self.needs_subgroups = False  # and `subgroup_size`, and a thread's number in its own
         self.workgroup_arrays: dict[str, tuple[str, int]] = {}  # name -> type, elements
         self._blocks = [_Block()]
         self._counts: dict[str, int] = {}

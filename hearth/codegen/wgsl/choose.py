@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 from hearth.codegen.wgsl.contraction import Contraction
 from hearth.codegen.wgsl.layout import TYPICAL_BATCH
-from hearth.codegen.wgsl.module import WgslKernel
+from hearth.codegen.wgsl.module import MAX_BINDINGS, WgslKernel
 from hearth.codegen.wgsl.registers import Registers, emit_registers
 from hearth.codegen.wgsl.shared_sum import Block, emit_shared_sum
+from hearth.codegen.wgsl.split import Split, emit_split
 from hearth.codegen.wgsl.tiles import Tile, emit_tiles
 from hearth.ir.dim import product
 
@@ -17,6 +18,8 @@ SMALL = 4  # fewer rows or columns than a template computes at once: loops
 SHORT_SUM = 64  # fewer steps are not worth sharing
 LONG_SUM = 4096  # more steps are shared: one thread's sum would grow inaccurate
 MAX_WASTE = 1.6  # computed results per wanted result
+SHARE_OF_TILE = 256  # steps of the sum: fewer are not worth writing a partial result
+SHARE_OF_LANE = 8
 # Of a device in software: costs in vector instructions, of LANES threads each.
 LANES, CORES = 4, 4
 READ, MULTIPLY, STORE, BARRIER = 25, 2, 40, 400
@@ -45,12 +48,13 @@ REGISTERS = tuple(
 QUADS = tuple(replace(shape, has_quads=True) for shape in REGISTERS)
 SHARED = (Block(8, 8, lanes=8), Block(4, 8, lanes=16))
 
-Template = Tile | Block | Registers
+Template = Tile | Block | Registers | Split
 TEMPLATES: dict[str, Template] = {
     **{f"tile{t.all_rows}x{t.all_columns}of{t.rows}x{t.columns}": t for t in TILES},
     **{f"sum{b.all_rows}x{b.all_columns}by{b.lanes}": b for b in (*BLOCKS, *SHARED)},
     **{f"registers{r.rows}x{r.columns}": r for r in REGISTERS},
     **{f"quads{r.rows}x{r.columns}": r for r in QUADS},
+    **{f"split{t.all_rows}x{t.all_columns}": Split(t, 5) for t in (TILES[1], TILES[4], *BLOCKS)},
 }
 
 
@@ -63,6 +67,8 @@ def emit_template(contraction: Contraction, template: Template) -> WgslKernel:
             return emit_shared_sum(contraction, template)
         case Registers():
             return emit_registers(contraction, template)
+        case Split():
+            return emit_split(contraction, template)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,30 @@ def choose_template(contraction: Contraction, *, small: bool = False) -> Templat
         return min(SMALL_TILES, key=sizes.waste)
     wide = (b for b in BLOCKS if sizes.workgroups(b) >= 4 * ENOUGH_WORKGROUPS)
     return next(wide, BLOCKS[-1])
+
+
+def choose_split(contraction: Contraction, least_workgroups: int) -> Split | None:
+    """How to share the sum until there are enough workgroups.
+
+    None where there are enough anyway, where the sum is short, or where no binding is left.
+    """
+    sizes = _sizes(contraction)
+    if min(sizes.rows, sizes.columns) < SMALL or len(contraction.kernel.params) >= MAX_BINDINGS:
+        return None
+    found: list[tuple[int, Split]] = []
+    for shape in (*TILES, *BLOCKS):
+        if sizes.waste(shape) > MAX_WASTE:
+            continue
+        groups = sizes.workgroups(shape)
+        if groups >= least_workgroups:
+            break
+        share = SHARE_OF_TILE if isinstance(shape, Tile) else SHARE_OF_LANE * shape.lanes
+        shares = min(-(-least_workgroups // groups), sizes.depth // share)
+        found.append((groups * shares, Split(shape, shares)))
+        if 2 * groups * shares >= least_workgroups:  # a larger block is worth some workgroups
+            break
+    _, best = max(found, key=lambda one: one[0], default=(0, None))
+    return best if best is not None and best.shares > 1 else None
 
 
 def choose_for_software(contraction: Contraction, *, has_quads: bool) -> Template:

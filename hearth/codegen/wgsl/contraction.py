@@ -9,11 +9,12 @@ outer loop, so that neighbouring columns are neighbours in the result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.coordinates import Coordinates, Flat
+from hearth.codegen.wgsl.layout import TYPICAL_BATCH
 from hearth.codegen.wgsl.rewrite import (
     expressions,
     indices_of,
@@ -21,7 +22,7 @@ from hearth.codegen.wgsl.rewrite import (
     split_axis,
 )
 from hearth.codegen.wgsl.term import Term
-from hearth.ir.dim import Dim, Shape, product
+from hearth.ir.dim import Dim, Shape, product, strides_of
 from hearth.ir.dtype import FLOAT32
 from hearth.ir.index import Axis, Index, depends_on
 from hearth.ir.kernel import Accumulate, ConvTemplate, Kernel, Load, Store
@@ -37,17 +38,22 @@ class Operand:
     size: Dim
     is_depth_fast: bool  # memory is contiguous along the sum rather than along `axes`
     is_vector: bool  # four neighbours along `axes` are one aligned vec4
-    is_depth_vector: bool  # four neighbours along the sum are one aligned vec4
+    is_depth_vector: bool  # four neighbours along the innermost loop of the sum are one
+    is_flat_vector: bool  # four neighbours along all its loops as one are one
 
 
 @dataclass(frozen=True)
 class Contraction:
-    """A kernel whose first stage sums products and whose other stages finish single results."""
+    """A kernel whose first stage sums products and whose other stages finish single results.
+
+    With `shares` its first loop counts parts of the sum, and a point of it is only such a part.
+    """
 
     kernel: Kernel
     batch_axes: tuple[int, ...]
     rows: Operand
     columns: Operand
+    shares: int = 1
 
     @property
     def depth(self) -> Shape:
@@ -61,13 +67,10 @@ class Contraction:
     def stores(self) -> tuple[Store, ...]:
         return tuple(s for s in self.kernel.stages if isinstance(s, Store))
 
-    def vectors(self, *, along_depth: bool) -> frozenset[int]:
-        """The parameters to bind as arrays of vec4; `along_depth`: a template reads so too."""
-        loads = [
-            operand.value
-            for operand in (self.rows, self.columns)
-            if operand.is_vector or (along_depth and operand.is_depth_vector)
-        ]
+    def vectors(self, more: Callable[[Operand], bool]) -> frozenset[int]:
+        """The parameters to bind as arrays of vec4; `more`: what a template reads so, too."""
+        operands = (self.rows, self.columns)
+        loads = [o.value for o in operands if o.is_vector or more(o)]
         return frozenset(load.param for load in loads if isinstance(load, Load))
 
 
@@ -85,7 +88,7 @@ def contraction_of(kernel: Kernel) -> Contraction | None:
     value = _summed(kernel)
     if not isinstance(value, Apply) or value.op != "mul" or value.dtype != FLOAT32:
         return None
-    return _sorted_axes(kernel, value.args[0], value.args[1])
+    return sorted_axes(kernel, value.args[0], value.args[1])
 
 
 def _summed(kernel: Kernel) -> Expr | None:
@@ -103,7 +106,8 @@ def _split_groups(kernel: Kernel) -> Kernel:
     return split_axis(kernel, 0 if template.kind == "weight_grad" else 1, template.spec.groups)
 
 
-def _sorted_axes(kernel: Kernel, a: Expr, b: Expr) -> Contraction:
+def sorted_axes(kernel: Kernel, a: Expr, b: Expr) -> Contraction:
+    """A kernel that sums a * b, with its outer loops where they belong."""
     outer = [i for i, extent in enumerate(kernel.axes) if extent != Dim.of(1)]
     in_a, in_b = ({i for i in outer if _varies(x, i)} for x in (a, b))
     if outer and outer[-1] in in_a - in_b:
@@ -116,27 +120,32 @@ def _sorted_axes(kernel: Kernel, a: Expr, b: Expr) -> Contraction:
 
 def _operand(kernel: Kernel, value: Expr, axes: tuple[int, ...]) -> Operand:
     size = product(kernel.axes[i] for i in axes)
-    depth = len(kernel.axes) + len(kernel.stages[0].axes) - 1
-    indices = [e.index for e in expressions([value]) if isinstance(e, Load)]
-    along_depth = any(index.coefficient(depth) == Dim.of(1) for index in indices)
-    along_axes = any(index.coefficient(i) == Dim.of(1) for index in indices for i in axes[-1:])
     extents = (*kernel.axes, *kernel.stages[0].axes)
-    is_vector, is_depth_vector = (
-        isinstance(value, Load) and bool(own) and _is_vector(kernel, value, own[-1], extents)
-        for own in (axes, [depth] if kernel.stages[0].axes else [])
-    )
-    is_depth_fast = along_depth and not along_axes
-    return Operand(value, axes, size, is_depth_fast, is_vector, is_depth_vector)
+    inner = tuple(range(len(kernel.axes), len(extents)))
+    vectors = [_is_vector(kernel, value, own) for own in (axes[-1:], inner[-1:], inner)]
+    is_depth_fast = _run(value, inner, extents) > _run(value, axes, extents)
+    return Operand(value, axes, size, is_depth_fast, *vectors)
 
 
-def _is_vector(kernel: Kernel, load: Load, last: int, extents: Shape) -> bool:
-    """Whether elements 4i to 4i + 3 along a loop are one aligned vec4, for every i."""
-    param = kernel.params[load.param]
-    if load.guards or param.is_written or param.dtype != FLOAT32:
+def _run(value: Expr, axes: Sequence[int], extents: Shape) -> int:
+    """How many neighbours along the last of these loops lie together in memory."""
+    indices = [e.index for e in expressions([value]) if isinstance(e, Load)]
+    is_contiguous = any(index.coefficient(i) == Dim.of(1) for index in indices for i in axes[-1:])
+    return extents[axes[-1]].at(TYPICAL_BATCH) if is_contiguous else 0
+
+
+def _is_vector(kernel: Kernel, load: Expr, loops: Sequence[int]) -> bool:
+    """Whether elements 4i to 4i + 3 along loops, taken as one, are one aligned vec4."""
+    if not isinstance(load, Load) or load.guards or not loops:
         return False
-    others = [c for atom, c in load.index.terms if not _is_axis(atom, last)]
-    aligned = [*others, load.index.constant, param.size, extents[last]]
-    is_contiguous = load.index.coefficient(last) == Dim.of(1)
+    param, extents = kernel.params[load.param], (*kernel.axes, *kernel.stages[0].axes)
+    if param.is_written or param.dtype != FLOAT32:
+        return False
+    own = tuple(extents[i] for i in loops)
+    others = [c for atom, c in load.index.terms if not any(_is_axis(atom, i) for i in loops)]
+    aligned = [*others, load.index.constant, param.size, product(own)]
+    strides = zip(loops, strides_of(own), strict=True)
+    is_contiguous = all(load.index.coefficient(i) == stride for i, stride in strides)
     return is_contiguous and all(d.divided_by(4) is not None for d in aligned)
 
 
@@ -158,6 +167,11 @@ class Places:
     def __init__(self, body: Body, contraction: Contraction, batch: Term) -> None:
         self.body, self.contraction = body, contraction
         self.batch = self._flat(contraction.batch_axes, batch)
+
+    @property
+    def share(self) -> str:
+        """The part of the sum that the results at this point of the batch are."""
+        return self.body.coordinates([self.batch]).at(0).text
 
     def at(self, *, row: Term | None = None, column: Term | None = None,
            depth: Term | Sequence[Flat] | None = None) -> Coordinates:  # fmt: skip

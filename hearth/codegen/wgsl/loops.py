@@ -1,8 +1,9 @@
 """Any kernel as loops, with one or more threads per point (`layout.py` says how many).
 
 One lane per point is a plain loop nest.  With more, each lane reduces every `lanes`-th element,
-and the partial results meet in workgroup memory as a tree: always in the same order, so a result
-is reproducible.  Long sums are added in blocks: their error does not grow with their length.
+and the partial results meet in workgroup memory as a tree, or by shuffles of a subgroup: always in
+the same order, so a result is reproducible.  Long sums are added in blocks: their error does not
+grow with their length.
 
 Barriers stand in uniform control flow: threads beyond the last point compute it again and store
 nothing.
@@ -19,6 +20,7 @@ from hearth.codegen.wgsl.coordinates import Coordinates, Flat
 from hearth.codegen.wgsl.folds import Partial, add_values, declare, merge
 from hearth.codegen.wgsl.layout import ENOUGH_THREADS, Layout, choose_layout
 from hearth.codegen.wgsl.module import WgslKernel, Workgroups, assemble, workgroup_index
+from hearth.codegen.wgsl.subgroups import SubgroupTree
 from hearth.codegen.wgsl.term import Term
 from hearth.codegen.wgsl.tree import Tree
 from hearth.codegen.wgsl.values import evaluate, write_stores
@@ -30,12 +32,14 @@ from hearth.ir.scalar import Expr
 BLOCK_ELEMENTS = 64  # of a long sum
 
 
-def emit_loops(kernel: Kernel, enough_threads: int = ENOUGH_THREADS) -> WgslKernel:
+def emit_loops(
+    kernel: Kernel, enough_threads: int = ENOUGH_THREADS, *, has_subgroups: bool = False
+) -> WgslKernel:
     """A module for any kernel; a sum is shared until there are `enough_threads`."""
     layout = choose_layout(kernel, enough_threads)
     workgroups = ((kernel.points, layout.points),)
     body = Body(kernel.params)
-    loops = _Loops(kernel, body, layout)
+    loops = _Loops(kernel, body, layout, has_subgroups)
     loops.enter(workgroups)
     for _, stages in groupby(kernel.stages, key=_same_loops):
         loops.run(list(stages))
@@ -49,11 +53,12 @@ def _same_loops(stage: Accumulate | Store) -> tuple[type, Shape | int]:
 
 
 class _Loops:
-    def __init__(self, kernel: Kernel, body: Body, layout: Layout) -> None:
+    def __init__(self, kernel: Kernel, body: Body, layout: Layout, has_subgroups: bool) -> None:
         self.kernel, self.body, self.layout = kernel, body, layout
         self.outer = Flat(tuple(range(len(kernel.axes))), kernel.axes, Term("i"))
         self.accumulators: list[Term] = []
-        self.tree = Tree(body, layout.threads)
+        kind = SubgroupTree if has_subgroups and not layout.by_point else Tree
+        self.tree = kind(body, layout.threads)
 
     def enter(self, workgroups: Workgroups) -> None:
         """Which point this thread works on."""

@@ -24,11 +24,33 @@ Workgroups = tuple[tuple[Dim, int], ...]
 
 
 @dataclass(frozen=True)
-class WgslKernel:
+class Phase:
     """A module with the entry point `main`, for the product of ceil(extent / per) workgroups."""
 
     source: str
     workgroups: Workgroups
+
+
+@dataclass(frozen=True)
+class Finish(Phase):
+    """A second phase, that finishes what the first left in scratch memory.
+
+    Both bind that memory after the parameters of the kernel.
+    """
+
+    scratch_bytes: Dim
+
+
+@dataclass(frozen=True)
+class WgslKernel(Phase):
+    """A kernel: its only phase, or the first of two."""
+
+    finish: Finish | None = None
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What is dispatched, in order."""
+        return (self, self.finish) if self.finish else (self,)
 
 
 def assemble(
@@ -101,14 +123,15 @@ def _workgroup_memory(body: Body) -> list[str]:
 
 
 def _main(threads: int, has_subgroups: bool) -> list[str]:
-    more = ["  @builtin(subgroup_invocation_id) subgroup_thread: u32,"] if has_subgroups else []
+    names = {"subgroup_invocation_id": "subgroup_thread", "subgroup_size": "subgroup_size"}
+    more = [f"  @builtin({builtin}) {name}: u32," for builtin, name in names.items()]
     return [
         f"@compute @workgroup_size({threads})",
         "fn main(",
         "  @builtin(workgroup_id) group: vec3<u32>,",
         "  @builtin(num_workgroups) groups: vec3<u32>,",
         "  @builtin(local_invocation_index) thread: u32,",
-        *more,
+        *(more if has_subgroups else []),
         ") {",
         "  let B = batch.x;",
     ]

@@ -32,7 +32,7 @@ class Registers(ThreadBlocks):
 
 def emit_registers(contraction: Contraction, shape: Registers) -> WgslKernel:
     """A module in which every thread sums a block of results."""
-    body = Body(contraction.kernel.params, contraction.vectors(along_depth=True))
+    body = Body(contraction.kernel.params, contraction.vectors(lambda o: o.is_depth_vector))
     grid = cut_into_blocks(body, contraction, shape.all_rows, shape.all_columns)
     across, down = grid.across, grid.down
     body.line(f"let slice = workgroup / {across} / {down};")

@@ -30,7 +30,7 @@ class Block:
 
 def emit_shared_sum(contraction: Contraction, block: Block) -> WgslKernel:
     """A module in which the threads of a workgroup share the sums of a block of results."""
-    body = Body(contraction.kernel.params, contraction.vectors(along_depth=True))
+    body = Body(contraction.kernel.params, contraction.vectors(lambda o: o.is_depth_vector))
     grid = cut_into_blocks(body, contraction, block.all_rows, block.all_columns)
     across, down = grid.across, grid.down
     body.line(f"let first_row = workgroup / {across} % {down} * {block.all_rows}u;")
@@ -58,9 +58,16 @@ class _SharedSum:
     def run(self) -> None:
         sums = Sums(self.places, self.rows, self.columns)
         sums.declare()
-        sums.run(Share("thread", self.block.lanes))
+        sums.run(self.share())
         self.combine(sums.vectors())
         self.finish()
+
+    def share(self) -> Share:
+        lanes, shares = self.block.lanes, self.contraction.shares
+        if shares == 1:
+            return Share("thread", lanes)
+        self.body.line(f"let lane = {self.places.share} * {lanes}u + thread;")
+        return Share("lane", lanes * shares)
 
     def combine(self, totals: list[str]) -> None:
         """The tree; afterwards the first vectors of `partial` are the results.

@@ -3,14 +3,14 @@
 Each thread keeps a block of results in registers and, for every step of the sum, multiplies a
 column of `tile_a` by a row of `tile_b`.  Both tiles are stored with the sum as the slow axis, so
 the inner loop is the same whichever way the operands lie in memory; they differ only in which
-threads fetch what (`Operand.is_depth_fast`).  Positions past an edge are clamped, not tested: they
-compute results that are not stored.
+threads fetch what (`Operand.is_depth_fast`), and in whether they turn it on the way.  Positions
+past an edge are clamped, not tested: they compute results that are not stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from hearth.codegen.wgsl.blocks import ThreadBlocks, cut_into_blocks
@@ -18,9 +18,10 @@ from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.contraction import Contraction, Operand, Places
 from hearth.codegen.wgsl.coordinates import Coordinates
 from hearth.codegen.wgsl.epilogue import write_results
-from hearth.codegen.wgsl.module import WgslKernel, assemble
+from hearth.codegen.wgsl.module import WgslKernel, assemble, ceil_div
 from hearth.codegen.wgsl.operands import COMPONENTS, clamped_quad, load_quad
 from hearth.codegen.wgsl.term import Term
+from hearth.codegen.wgsl.values import vector
 from hearth.ir.dim import Dim, product
 
 Place = Callable[[Term, Term], Coordinates]  # a position along an operand and along the sum
@@ -35,7 +36,7 @@ class Tile(ThreadBlocks):
 
 def emit_tiles(contraction: Contraction, tile: Tile) -> WgslKernel:
     """A module that computes a contraction by tiles."""
-    body = Body(contraction.kernel.params, contraction.vectors(along_depth=False))
+    body = Body(contraction.kernel.params, contraction.vectors(lambda o: o.is_flat_vector))
     grid = cut_into_blocks(body, contraction, tile.all_rows, tile.all_columns)
     across, down = grid.across, grid.down
     body.line(f"let first_row = workgroup / {across} % {down} * {tile.all_rows}u;")
@@ -60,13 +61,24 @@ class _Tiles:
         for name in (name for row in self.names for name in row):
             body.line(f"var {name} = vec4<f32>();")
         rows, columns = contraction.rows, contraction.columns
-        with body.range_loop("0u", body.dim(self.depth).text, tile.depth) as start:
+        with body.range_loop(*self.share(), tile.depth) as start:
             self.fetch("a", rows, tile.all_rows, "first_row", start, self.row_place)
             self.fetch("b", columns, tile.all_columns, "first_column", start, self.column_place)
             body.line("workgroupBarrier();")
             self.multiply()
             body.line("workgroupBarrier();")
         self.finish()
+
+    def share(self) -> tuple[str, str]:
+        """Where this workgroup's part of the sum begins and ends; all but the last are whole."""
+        body, shares, depth = self.body, self.contraction.shares, self.tile.depth
+        limit = body.dim(self.depth).text
+        if shares == 1:
+            return "0u", limit
+        parts = ceil_div(body, self.depth, shares * depth)
+        body.line(f"let share_start = {self.places.share} * {parts.text} * {depth}u;")
+        body.line(f"let share_end = min(share_start + {parts.text} * {depth}u, {limit});")
+        return "share_start", "share_end"
 
     def row_place(self, position: Term, depth: Term) -> Coordinates:
         return self.places.at(row=position, depth=depth)
@@ -81,34 +93,67 @@ class _Tiles:
         place: Place,
     ) -> None:  # fmt: skip
         """Copy `depth` steps of one operand into `tile_NAME`, four positions per vec4."""
-        body, tile, quads = self.body, self.tile, width // 4
+        quads = width // 4
         stride = quads + 1  # one more against bank conflicts
-        body.workgroup_arrays[f"tile_{name}"] = "vec4<f32>", tile.depth * stride
-        fast = tile.depth if operand.is_depth_fast else quads
-        near, far = (Term(f"thread {op} {fast}u", 0, is_atomic=False) for op in "%/")
-        rounds = quads * tile.depth // tile.threads
-        with ExitStack() as stack:
-            if rounds == 0:
-                stack.enter_context(body.block(f"if (thread < {quads * tile.depth}u)"))
-            if rounds > 1:
-                step = stack.enter_context(body.loop(Dim.of(rounds)))
-                text = f"{far.operand} + {step.text} * {tile.threads // fast}u"
-                far = Term(text, step.depth, is_atomic=False)
-            near, far = body.let(near, f"{name}_near"), body.let(far, f"{name}_far")
+        self.body.workgroup_arrays[f"tile_{name}"] = "vec4<f32>", self.tile.depth * stride
+        if operand.is_flat_vector and not operand.is_vector:
+            self.fetch_transposed(name, operand, width, origin, start, place)
+            return
+        counts = (self.tile.depth, quads) if operand.is_depth_fast else (quads, self.tile.depth)
+        with self.shared_out(name, *counts) as (near, far):
             depth, quad = (near, far) if operand.is_depth_fast else (far, near)
             text = f"{origin} + {quad.text} * 4u"
-            positions = clamped_quad(body, operand, text, quad.depth, width)
+            positions = clamped_quad(self.body, operand, text, quad.depth, width)
             value = self.quad(operand, place, positions, self.step(start, depth))
-            body.line(f"tile_{name}[{depth.text} * {stride}u + {quad.text}] = {value};")
+            self.body.line(f"tile_{name}[{depth.text} * {stride}u + {quad.text}] = {value};")
 
-    def step(self, start: Term, depth: Term) -> tuple[Term, str | None]:
-        """The step of the sum, clamped, and the condition that it exists if that is not sure."""
+    def fetch_transposed(
+        self, name: str, operand: Operand, width: int, origin: str, start: Term,
+        place: Place,
+    ) -> None:  # fmt: skip
+        """The same where four steps lie together in memory: blocks of 4 x 4, turned on the way."""
+        body, quads = self.body, width // 4
+        with self.shared_out(name, self.tile.depth // 4, quads) as (near, quad):
+            text = f"{origin} + {quad.text} * 4u"
+            positions = clamped_quad(body, operand, text, quad.depth, width)
+            first = body.let(Term(f"{near.text} * 4u", near.depth), f"{name}_step")
+            depth, exists = self.step(start, first, steps=4)
+            rows = []
+            for position in positions:
+                rows.append(body.fresh(f"{name}_row"))
+                value = vector(body, operand.value, place(position, depth))
+                body.line(f"let {rows[-1]} = {_where(value, exists)};")
+            for i, component in enumerate(COMPONENTS):
+                column = ", ".join(f"{row}.{component}" for row in rows)
+                at = f"({first.text} + {i}u) * {quads + 1}u + {quad.text}"
+                body.line(f"tile_{name}[{at}] = vec4<f32>({column});")
+
+    @contextmanager
+    def shared_out(self, name: str, near: int, far: int) -> Iterator[tuple[Term, Term]]:
+        """A block for each of `near * far` items of a thread; neighbours differ in the first."""
+        body, threads = self.body, self.tile.threads
+        first, second = (Term(f"thread {op} {near}u", 0, is_atomic=False) for op in "%/")
+        rounds = near * far // threads
+        with ExitStack() as stack:
+            if rounds == 0:
+                stack.enter_context(body.block(f"if (thread < {near * far}u)"))
+            if rounds > 1:
+                step = stack.enter_context(body.loop(Dim.of(rounds)))
+                text = f"{second.operand} + {step.text} * {threads // near}u"
+                second = Term(text, step.depth, is_atomic=False)
+            yield body.let(first, f"{name}_near"), body.let(second, f"{name}_far")
+
+    def step(self, start: Term, depth: Term, steps: int = 1) -> tuple[Term, str | None]:
+        """The step of the sum, clamped, and the condition that it exists if that is not sure.
+
+        Of several steps at once, the first; there are all of them or none.
+        """
         level = max(start.depth, depth.depth)
         at = self.body.let(Term(f"{start.text} + {depth.text}", level, is_atomic=False), "k")
         if self.depth.divided_by(self.tile.depth) is not None:
             return at, None
         limit = self.body.dim(self.depth).text
-        clamped = self.body.let(Term(f"min({at.text}, {limit} - 1u)", level), "k")
+        clamped = self.body.let(Term(f"min({at.text}, {limit} - {steps}u)", level), "k")
         return clamped, f"{at.text} < {limit}"
 
     def quad(self, operand: Operand, place: Place, positions: list[Term],
@@ -116,7 +161,7 @@ class _Tiles:
         """A vec4 of four neighbours at one step of the sum, zero past the end of the sum."""
         depth, exists = step
         value = load_quad(self.body, operand, [place(p, depth) for p in positions])
-        return value if exists is None else f"select(vec4<f32>(), {value}, {exists})"
+        return _where(value, exists)
 
     # ------------------------------------------------------------ arithmetic
 
@@ -146,6 +191,11 @@ class _Tiles:
                 at = f"{i.text} * {tile.columns // 4}u + {j.text} / 4u"
                 value = f"results[{at}][{j.text} % 4u]"
                 write_results(self.places, row_term, column_term, value)
+
+
+def _where(value: str, exists: str | None) -> str:
+    """A vec4, or zeros."""
+    return value if exists is None else f"select(vec4<f32>(), {value}, {exists})"
 
 
 def _plus(name: str, offset: int) -> str:

@@ -31,10 +31,8 @@ class Tree:
 
     def _reduce(self, totals: Sequence[Partial], lanes: int, stride: int, first: str) -> list[str]:
         body = self.body
-        if self.is_in_use:
-            body.line("workgroupBarrier();")  # until every thread has read the result before
-        self.is_in_use = True
-        arrays = self._share(totals)
+        self.begin()
+        arrays = self.share(totals, "thread", self.threads)
         body.line("workgroupBarrier();")
         with body.block(f"for (var half = {lanes // 2}u; half > 0u; half /= 2u)"):
             other = "thread + half" if stride == 1 else f"thread + half * {stride}u"
@@ -42,7 +40,7 @@ class Tree:
                 body.line(f"let other = {other};")
                 for partial, names in zip(totals, arrays, strict=True):
                     mine, theirs = ([f"{n}[{i}]" for n in names] for i in ("thread", "other"))
-                    _at(partial, mine).add(body, *_pair(theirs))
+                    _at(partial, mine).add(body, *pair(theirs))
             body.line("workgroupBarrier();")
         results = []
         for names in arrays:
@@ -50,8 +48,14 @@ class Tree:
             body.line(f"let {results[-1]} = {names[-1]}[{first}];")
         return results
 
-    def _share(self, totals: Sequence[Partial]) -> list[list[str]]:
-        """Every variable of every thread into an array; the arrays of each reduction."""
+    def begin(self) -> None:
+        """Before workgroup memory is written again: every thread has read the result before."""
+        if self.is_in_use:
+            self.body.line("workgroupBarrier();")
+        self.is_in_use = True
+
+    def share(self, totals: Sequence[Partial], place: str, count: int) -> list[list[str]]:
+        """Every variable into a place of an array of its own; the arrays of each reduction."""
         counts: Counter[str] = Counter()
         arrays: list[list[str]] = []
         for partial in totals:
@@ -59,16 +63,17 @@ class Tree:
             for variable, element in partial.variables:
                 name = f"shared_{element}_{counts[element]}"
                 counts[element] += 1
-                self.body.workgroup_arrays[name] = element, self.threads
-                self.body.line(f"{name}[thread] = {variable};")
+                self.body.workgroup_arrays[name] = element, count
+                self.body.line(f"{name}[{place}] = {variable};")
                 arrays[-1].append(name)
         return arrays
 
 
 def _at(partial: Partial, names: Sequence[str]) -> Partial:
-    value, position = _pair(names)
+    value, position = pair(names)
     return replace(partial, value=value, position=position)
 
 
-def _pair(names: Sequence[str]) -> tuple[str, str | None]:
+def pair(names: Sequence[str]) -> tuple[str, str | None]:
+    """A value, and its position where there is one."""
     return names[0], names[1] if len(names) > 1 else None

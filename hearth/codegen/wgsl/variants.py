@@ -16,6 +16,8 @@ class Variant:
     features: tuple[Literal["subgroups"], ...] = ()  # of WebGPU, that the modules need
     is_for_software: bool = False  # few threads with much to do each, no workgroup memory
     has_small_tiles: bool = False  # where registers are few
+    has_subgroup_sums: bool = False  # threads that share a sum exchange it by shuffles
+    least_workgroups: int = 0  # long sums are split until there are as many
 
 
 GENERAL = Variant("general")
@@ -24,4 +26,7 @@ VARIANTS = (
     Variant("quads", ("subgroups",), is_for_software=True),
     Variant("software", is_for_software=True),
     Variant("small-tiles", has_small_tiles=True),
+    Variant("subgroups", ("subgroups",), has_subgroup_sums=True),
+    Variant("split", least_workgroups=96),
+    Variant("split-wide", least_workgroups=512),
 )

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from hearth.codegen.wgsl import WgslKernel, emit_kernel
+from hearth.codegen.wgsl import Phase, WgslKernel, emit_kernel
 from hearth.ir.kernel import Kernel
 from hearth.runtime.webgpu import ADAPTER_VARIABLE, find_adapter, for_wgpu, open_device
 
 Array = Any
 
 
-def grid_of(module: WgslKernel, batch: int) -> tuple[int, int]:
+def grid_of(module: Phase, batch: int) -> tuple[int, int]:
     """The dispatch that spec/manifest.md prescribes."""
     count = math.prod(-(-extent.at(batch) // per) for extent, per in module.workgroups)
     return min(count, 65535), -(-count // 65535)
@@ -41,28 +41,32 @@ class Adapter:
         """The buffers after the kernel has run on them."""
         device = self.device
         held = [device.create_buffer_with_data(data=b, usage=self.storage) for b in buffers]
+        if module.finish:
+            garbage = np.full(module.finish.scratch_bytes.at(batch) // 4, np.nan, np.float32)
+            held.append(device.create_buffer_with_data(data=garbage, usage=self.storage))
         sizes = np.array([batch, 0, 0, 0], np.uint32)
         uniform = device.create_buffer_with_data(data=sizes, usage=self.uniform)
         layouts = [self._layout("storage", len(held)), self._layout("uniform", 1)]
-        pipeline = device.create_compute_pipeline(
-            layout=device.create_pipeline_layout(bind_group_layouts=layouts),
-            compute={
-                "module": device.create_shader_module(code=for_wgpu(module.source)),
-                "entry_point": "main",
-            },
-        )
         encoder = device.create_command_encoder()
         compute = encoder.begin_compute_pass()
-        compute.set_pipeline(pipeline)
-        compute.set_bind_group(0, self._bind(layouts[0], held))
-        compute.set_bind_group(1, self._bind(layouts[1], [uniform]))
-        compute.dispatch_workgroups(*grid_of(module, batch), 1)
+        for phase in module.phases:
+            compute.set_pipeline(self._pipeline(phase.source, layouts))
+            compute.set_bind_group(0, self._bind(layouts[0], held))
+            compute.set_bind_group(1, self._bind(layouts[1], [uniform]))
+            compute.dispatch_workgroups(*grid_of(phase, batch), 1)
         compute.end()
         device.queue.submit([encoder.finish()])
         return [
             np.frombuffer(device.queue.read_buffer(buffer), given.dtype).copy()
-            for buffer, given in zip(held, buffers, strict=True)
+            for buffer, given in zip(held, buffers, strict=False)
         ]
+
+    def _pipeline(self, source: str, layouts: Sequence[Any]) -> Any:
+        module = self.device.create_shader_module(code=for_wgpu(source))
+        return self.device.create_compute_pipeline(
+            layout=self.device.create_pipeline_layout(bind_group_layouts=list(layouts)),
+            compute={"module": module, "entry_point": "main"},
+        )
 
     def _layout(self, kind: str, count: int) -> Any:
         entries = [

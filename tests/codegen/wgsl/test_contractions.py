@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from hearth.codegen.wgsl import VARIANTS, Variant, emit_kernel
@@ -118,6 +120,35 @@ def test_one_buffer_read_as_vectors_and_as_elements(adapter: Adapter, ta: bool, 
 def test_a_long_weight_gradient_is_accurate(adapter: Adapter) -> None:
     """A sum over 16 images of 26 x 26: as exact as the sum of its parts."""
     check(adapter, conv_cases(Geometry.plain(2, 8, (28, 28), (3, 3)), B, 16)[2:])
+
+
+SPLIT = next(v for v in VARIANTS if v.least_workgroups)
+
+
+def test_long_sums_are_split_where_results_are_few() -> None:
+    geometry = Geometry.plain(32, 64, (13, 13), (3, 3))
+    forward, _, weight_grad = (c.kernel for c in conv_cases(geometry, B, 1))
+    module = emit_kernel(weight_grad, SPLIT)
+    assert module.finish is not None
+    groups = math.prod(-(-extent.at(32) // per) for extent, per in module.workgroups)
+    assert SPLIT.least_workgroups <= 2 * groups < 4 * SPLIT.least_workgroups
+    shares = groups // len(range(0, 64, 64)) // len(range(0, 288, 64))
+    assert module.finish.scratch_bytes == Dim.of(4 * 64 * 288 * shares)
+    short = dot_cases(128, 10, B, ta=True, tb=False, batch=1)[0].kernel
+    for kernel in (forward, short):
+        assert emit_kernel(kernel, SPLIT) == emit_kernel(kernel)
+
+
+def test_a_sum_is_not_split_where_no_binding_is_left() -> None:
+    """Scratch memory takes one of the eight; a kernel that has eight of its own keeps them."""
+    product = build.dot(node("a", 64, 4096), node("b", 4096, 64))
+    for others, splits in ((4, True), (5, False)):
+        total = product
+        for i in range(others):
+            total = build.pointwise(apply("add", f32(0), f32(1)), total, node(f"c{i}", 64, 64))
+        (case,) = graph_cases("sum", total, batch=1)
+        assert len(case.kernel.params) == 3 + others
+        assert (emit_kernel(case.kernel, SPLIT).finish is not None) == splits
 
 
 def test_kernels_of_the_examples_use_templates() -> None:

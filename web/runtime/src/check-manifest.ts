@@ -121,6 +121,10 @@ function checkFiles({ files, kernels, wasm, wgsl, golden, schedule }: Manifest):
       const known = kernels.some((kernel) => kernel.name === name);
       check(known, `${path}.workgroups.${name}`, "there is no such kernel");
     }
+    for (const name of Object.keys(variant.finish ?? {})) {
+      const known = Object.hasOwn(variant.workgroups, name);
+      check(known, `${path}.finish.${name}`, "the variant has no such kernel");
+    }
   }
   if (golden) named.push(["golden.file", golden.file]);
   for (const [path, file] of named) {

@@ -133,6 +133,12 @@ export interface Wasm {
   scratch_bytes: number;
 }
 
+/** A second phase of a kernel, and the memory that both phases bind after its buffers. */
+export interface Finish {
+  workgroups: readonly Workgroups[];
+  scratch_bytes: Extent;
+}
+
 /** Other modules for some of the kernels, by name; `software` where they suit such a device. */
 export interface WgslVariant {
   name: string;
@@ -140,6 +146,7 @@ export interface WgslVariant {
   features: readonly WebGpuFeature[];
   software: boolean;
   workgroups: Readonly<Record<string, readonly Workgroups[]>>;
+  finish?: Readonly<Record<string, Finish>>;
 }
 
 export const ACCURACIES = ["fast", "strict"] as const;

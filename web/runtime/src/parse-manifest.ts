@@ -161,7 +161,7 @@ const wgsl = object({ file: text }, {
   variants: list(object({
     name: text, file: text, features: list(oneOf(WEBGPU_FEATURES)), software: flag,
     workgroups: record(workgroups),
-  })),
+  }, { finish: record(object({ workgroups, scratch_bytes: extent })) })),
 });
 const input = object(
   {

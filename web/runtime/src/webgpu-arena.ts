@@ -2,27 +2,30 @@
  * The arena on a GPU for one batch size: one buffer, and every bind group of every program.
  *
  * All bindings are read_write ranges of the same buffer, which WebGPU allows as long as the ranges
- * of one kernel do not overlap.  Bind groups are made once per plan.
+ * of one kernel do not overlap.  Bind groups are made once per plan.  Behind the arena lies the
+ * scratch memory of kernels that run in two phases: they run one after another and share it.
  */
 
 import { evaluate, largestBatch } from "./dims.ts";
 import { BackendError, InternalError, OutOfMemoryError } from "./errors.ts";
-import type { Kernel, Manifest, Program } from "./manifest.ts";
-import { bufferBytes, buffersOf, offsetOf, planMemory, type MemoryPlan } from "./plan.ts";
-import type { Kernels } from "./webgpu-kernels.ts";
+import type { Manifest, Program, Workgroups } from "./manifest.ts";
+import { align, bufferBytes, buffersOf, offsetOf, planMemory, type MemoryPlan } from "./plan.ts";
+import { scratchBindings, type Kernels, type Launch } from "./webgpu-kernels.ts";
 
 const MAX_WORKGROUPS = 65535;
 const VECTOR_BYTES = 16;
 
-/** One dispatch of a program; `kernel` gives the number of workgroups. */
+/** One dispatch of a program. */
 export interface Dispatch {
   pipeline: GPUComputePipeline;
   bindings: GPUBindGroup;
-  kernel: Kernel;
+  workgroups: readonly Workgroups[];
 }
 
 export interface Arena {
   plan: MemoryPlan;
+  /** Of the buffer: the arena and scratch memory. */
+  bytes: number;
   buffer: GPUBuffer;
   programs: ReadonlyMap<string, readonly Dispatch[]>;
 }
@@ -32,13 +35,15 @@ export async function createArena(
   device: GPUDevice, manifest: Manifest, kernels: Kernels, batch: number,
 ): Promise<Arena> {
   const plan = planMemory(manifest, batch);
-  if (!fits(device, manifest, batch)) {
-    throw tooLarge(plan, largestBatch((b) => fits(device, manifest, b)));
+  const bytes = bytesNeeded(manifest, kernels.kernels, batch);
+  if (!fits(device, manifest, kernels.kernels, batch)) {
+    const suggestion = largestBatch((b) => fits(device, manifest, kernels.kernels, b));
+    throw tooLarge(batch, bytes, suggestion);
   }
   device.pushErrorScope("validation");
   device.pushErrorScope("out-of-memory");
   const buffer = device.createBuffer({
-    label: "arena", size: Math.max(plan.arenaBytes, 256),
+    label: "arena", size: Math.max(bytes, 256),
     usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
   });
   let errors: Promise<(GPUError | null)[]>;
@@ -51,9 +56,9 @@ export async function createArena(
       errors = Promise.all([device.popErrorScope(), device.popErrorScope()]);
     }
     const [memoryError, refusal] = await errors;
-    if (memoryError) throw tooLarge(plan, Math.floor(batch / 2));
+    if (memoryError) throw tooLarge(batch, bytes, Math.floor(batch / 2));
     if (refusal) throw new BackendError("WebGPU refuses the memory plan", { why: refusal.message });
-    return { plan, buffer, programs };
+    return { plan, bytes, buffer, programs };
   } catch (error) {
     buffer.destroy();
     throw error;
@@ -61,21 +66,37 @@ export async function createArena(
 }
 
 /** x and y of a dispatch for W workgroups: one dimension holds at most 65535. */
-export function workgroupCounts(kernel: Kernel, batch: number): [number, number] {
-  const total = kernel.workgroups.reduce(
+export function workgroupCounts(
+  { workgroups }: { workgroups: readonly Workgroups[] }, batch: number,
+): [number, number] {
+  const total = workgroups.reduce(
     (product, { extent, per }) => product * Math.ceil(evaluate(extent, batch) / per), 1);
   return [Math.min(total, MAX_WORKGROUPS), Math.ceil(total / MAX_WORKGROUPS)];
 }
 
-function fits(device: GPUDevice, manifest: Manifest, batch: number): boolean {
-  const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
-  const bound = Object.values(manifest.programs).flatMap(buffersOf);
-  return planMemory(manifest, batch).arenaBytes <= maxBufferSize
-    && bound.every((i) => bufferBytes(manifest, i, batch) <= maxStorageBufferBindingSize);
+/** What the kernel that needs most leaves between its phases. */
+export function scratchBytes(kernels: readonly (Launch | undefined)[], batch: number): number {
+  const needed = kernels.map((kernel) =>
+    (kernel?.finish ? evaluate(kernel.finish.scratch_bytes, batch) : 0));
+  return align(Math.max(0, ...needed));
 }
 
-function tooLarge(plan: MemoryPlan, suggestion: number): OutOfMemoryError {
-  const needed = `a batch of ${String(plan.batch)} needs ${String(plan.arenaBytes)} bytes`;
+function bytesNeeded(manifest: Manifest, kernels: readonly Launch[], batch: number): number {
+  return planMemory(manifest, batch).arenaBytes + scratchBytes(kernels, batch);
+}
+
+function fits(
+  device: GPUDevice, manifest: Manifest, kernels: readonly Launch[], batch: number,
+): boolean {
+  const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
+  const bound = Object.values(manifest.programs).flatMap(buffersOf);
+  const sizes = bound.map((i) => bufferBytes(manifest, i, batch));
+  return bytesNeeded(manifest, kernels, batch) <= maxBufferSize
+    && Math.max(scratchBytes(kernels, batch), ...sizes) <= maxStorageBufferBindingSize;
+}
+
+function tooLarge(batch: number, bytes: number, suggestion: number): OutOfMemoryError {
+  const needed = `a batch of ${String(batch)} needs ${String(bytes)} bytes`;
   return new OutOfMemoryError(`${needed}, which the GPU does not give`, {
     remedy: suggestion > 0
       ? `use at most ${String(suggestion)} samples per batch`
@@ -87,19 +108,24 @@ function dispatches(
   device: GPUDevice, manifest: Manifest, kernels: Kernels, plan: MemoryPlan, arena: GPUBuffer,
   name: string, program: Program,
 ): Dispatch[] {
-  return program.steps.map((step) => {
+  return program.steps.flatMap((step) => {
     const kernel = kernels.kernels[step.kernel];
-    const pipeline = kernels.pipelines[step.kernel];
-    const layout = kernels.layouts.get(step.buffers.length);
-    if (!kernel || !pipeline || !layout) throw new InternalError("a step has no kernel");
-    const entries = step.buffers.map((index, binding) => {
-      const offset = offsetOf(plan, manifest, name, index);
+    const phases = kernels.phases[step.kernel];
+    const layout = kernels.layouts.get(step.buffers.length + (kernel ? scratchBindings(kernel) : 0));
+    if (!kernel || !phases || !layout) throw new InternalError("a step has no kernel");
+    const ranges = step.buffers.map((index) => ({
+      offset: offsetOf(plan, manifest, name, index), bytes: bufferBytes(manifest, index, plan.batch),
+    }));
+    if (kernel.finish) {
+      const bytes = evaluate(kernel.finish.scratch_bytes, plan.batch);
+      ranges.push({ offset: plan.arenaBytes, bytes });
+    }
+    const entries = ranges.map(({ offset, bytes }, binding) => {
       // Kernels may read whole vectors; the room up to the next multiple of 256 is the buffer's.
-      const bytes = bufferBytes(manifest, index, plan.batch);
       const size = Math.max(VECTOR_BYTES, Math.ceil(bytes / VECTOR_BYTES) * VECTOR_BYTES);
       return { binding, resource: { buffer: arena, offset, size } };
     });
     const bindings = device.createBindGroup({ label: kernel.name, layout, entries });
-    return { pipeline, bindings, kernel };
+    return phases.map(({ pipeline, workgroups }) => ({ pipeline, bindings, workgroups }));
   });
 }

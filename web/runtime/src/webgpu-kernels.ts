@@ -6,39 +6,67 @@
  */
 
 import { BackendError, BundleFormatError, reasonOf } from "./errors.ts";
-import type { Kernel, Manifest } from "./manifest.ts";
+import type { Finish, Kernel, Manifest, Workgroups } from "./manifest.ts";
 import type { KernelSet } from "./webgpu-variants.ts";
 
+/** A kernel in a variant: with `finish` it runs in two phases, and binds scratch memory. */
+export interface Launch extends Kernel {
+  finish?: Finish;
+}
+
+/** One dispatch of a kernel. */
+export interface Phase {
+  pipeline: GPUComputePipeline;
+  workgroups: readonly Workgroups[];
+}
+
 export interface Kernels {
-  pipelines: readonly GPUComputePipeline[];
-  /** How each is dispatched. */
-  kernels: readonly Kernel[];
+  kernels: readonly Launch[];
+  /** Of each kernel, in order. */
+  phases: readonly (readonly Phase[])[];
   /** By number of bindings. */
   layouts: ReadonlyMap<number, GPUBindGroupLayout>;
   uniformLayout: GPUBindGroupLayout;
 }
 
-/** All kernels of the manifest, compiled; BackendError shows the line that was refused. */
+/** All kernels of the manifest, compiled; BackendError as `compilePhases` raises it. */
 export async function compileKernels(
   device: GPUDevice, manifest: Manifest, { sources, kernels: own }: KernelSet,
 ): Promise<Kernels> {
   const kernels = manifest.kernels.map((kernel, i) => own[i] ?? kernel);
   const counts = bindingCounts(manifest);
-  const layouts = new Map<number, GPUBindGroupLayout>();
-  for (const count of counts.values()) {
-    if (!layouts.has(count)) layouts.set(count, storageLayout(device, count));
-  }
+  const sizes = kernels.map((kernel, i) => (counts.get(i) ?? 0) + scratchBindings(kernel));
+  const layouts = new Map([...new Set(sizes)].map((size) => [size, storageLayout(device, size)]));
   const sizeLayout = uniformLayout(device);
-  const pipelines = await Promise.all(kernels.map((kernel, i) => {
-    const code = sources.get(kernel.name);
-    if (code === undefined) {
-      throw new BundleFormatError(`${manifest.wgsl?.file ?? "WGSL"} has no kernel ${kernel.name}`);
-    }
-    const storage = layouts.get(counts.get(i) ?? 0) ?? storageLayout(device, 0);
-    const layout = device.createPipelineLayout({ bindGroupLayouts: [storage, sizeLayout] });
-    return compile(device, kernel, code, layout);
+  const phases = await Promise.all(kernels.map((kernel, i) => {
+    const storage = layouts.get(sizes[i] ?? 0) ?? storageLayout(device, 0);
+    return compilePhases(device, kernel, sources, [storage, sizeLayout]);
   }));
-  return { pipelines, kernels, layouts, uniformLayout: sizeLayout };
+  return { kernels, phases, layouts, uniformLayout: sizeLayout };
+}
+
+/** How many bindings a kernel has after its buffers. */
+export function scratchBindings({ finish }: Launch): number {
+  return finish ? 1 : 0;
+}
+
+/** One kernel, compiled; BackendError shows the line that was refused. */
+export function compilePhases(
+  device: GPUDevice, kernel: Launch, sources: ReadonlyMap<string, string>,
+  bindGroupLayouts: readonly GPUBindGroupLayout[],
+): Promise<Phase[]> {
+  const layout = device.createPipelineLayout({ bindGroupLayouts: [...bindGroupLayouts] });
+  return Promise.all(phasesOf(kernel).map(async (name, i) => {
+    const { workgroups } = (i > 0 && kernel.finish) || kernel;
+    const code = sources.get(name);
+    if (code === undefined) throw new BundleFormatError(`there is no WGSL for the kernel ${name}`);
+    return { pipeline: await compile(device, name, code, layout), workgroups };
+  }));
+}
+
+/** The names of the modules of a kernel. */
+export function phasesOf({ name, finish }: Launch): string[] {
+  return finish ? [name, `${name}.finish`] : [name];
 }
 
 /** The modules of a file by kernel name: a line `// kernel: NAME` begins each. */
@@ -81,16 +109,16 @@ export function storageLayout(device: GPUDevice, count: number): GPUBindGroupLay
 }
 
 async function compile(
-  device: GPUDevice, kernel: Kernel, code: string, layout: GPUPipelineLayout,
+  device: GPUDevice, label: string, code: string, layout: GPUPipelineLayout,
 ): Promise<GPUComputePipeline> {
-  const module = device.createShaderModule({ label: kernel.name, code });
+  const module = device.createShaderModule({ label, code });
   const compute = { module, entryPoint: "main" };
   try {
-    return await device.createComputePipelineAsync({ label: kernel.name, layout, compute });
+    return await device.createComputePipelineAsync({ label, layout, compute });
   } catch (error) {
     const { messages } = await module.getCompilationInfo();
     const first = messages.find(({ type }) => type === "error");
-    throw new BackendError(`the kernel ${kernel.name} does not compile on this GPU`, {
+    throw new BackendError(`the kernel ${label} does not compile on this GPU`, {
       why: first ? explain(first, code) : reasonOf(error),
       remedy: "use the wasm backend, and report this with the name of the GPU",
     });

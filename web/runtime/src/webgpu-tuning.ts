@@ -5,11 +5,13 @@
  * reached stays as it is.  A kernel that does not compile is no candidate.
  */
 
-import type { Kernel, Manifest, Step } from "./manifest.ts";
+import type { Manifest, Step } from "./manifest.ts";
 import { align, bufferBytes } from "./plan.ts";
 import type { KernelChoice } from "./tuning-cache.ts";
-import { workgroupCounts } from "./webgpu-arena.ts";
-import { storageLayout, uniformLayout } from "./webgpu-kernels.ts";
+import { scratchBytes, workgroupCounts } from "./webgpu-arena.ts";
+import {
+  compilePhases, scratchBindings, storageLayout, uniformLayout, type Phase,
+} from "./webgpu-kernels.ts";
 import type { KernelSet } from "./webgpu-variants.ts";
 
 const LIMIT_MS = 1500;
@@ -20,8 +22,8 @@ const WORTHWHILE = 0.95; // of the time of the first set
 
 interface Candidate {
   set: string;
-  pipeline: GPUComputePipeline;
-  counts: [number, number];
+  phases: readonly Phase[];
+  groups: readonly GPUBindGroup[];
 }
 
 /** By kernel, the name of the set that is faster than the first one. */
@@ -53,14 +55,13 @@ async function fastest(
   device: GPUDevice, manifest: Manifest, sets: readonly KernelSet[], step: Step, batch: number,
 ): Promise<string | undefined> {
   const own = sets.filter((set) => set.kernels[step.kernel]);
-  const sizes = step.buffers.map((buffer) =>
-    align(Math.max(1, bufferBytes(manifest, buffer, batch))));
+  const scratch = scratchBytes(own.map((set) => set.kernels[step.kernel]), batch);
+  const sizes = [...step.buffers.map((buffer) => bufferBytes(manifest, buffer, batch)), scratch]
+    .map((bytes) => align(Math.max(1, bytes)));
   const bytes = sizes.reduce((sum, size) => sum + size, 0);
   const { maxBufferSize, maxStorageBufferBindingSize } = device.limits;
   if (own.length < 2 || bytes > maxBufferSize) return undefined;
   if (sizes.some((size) => size > maxStorageBufferBindingSize)) return undefined;
-  const layouts = [storageLayout(device, sizes.length), uniformLayout(device)] as const;
-  const candidates = await compileAll(device, layouts, own, step, batch);
   const usage = GPUBufferUsage.STORAGE;
   const memory = device.createBuffer({ label: "tuning", size: bytes, usage });
   const uniform = device.createBuffer({
@@ -68,43 +69,35 @@ async function fastest(
   });
   try {
     device.queue.writeBuffer(uniform, 0, new Uint32Array([batch, 0, 0, 0]));
-    const groups = bind(device, layouts, memory, sizes, uniform);
-    return await compare(candidates, (candidate, repeats) =>
-      time(device, groups, candidate, repeats));
+    const found = await Promise.all(own.map((set) =>
+      candidate(device, set, step, memory, sizes, uniform).catch(() => undefined)));
+    return await compare(found.filter((one) => one !== undefined), (one, repeats) =>
+      time(device, one, batch, repeats));
   } finally {
     memory.destroy();
     uniform.destroy();
   }
 }
 
-async function compileAll(
-  device: GPUDevice, bindGroupLayouts: readonly GPUBindGroupLayout[], sets: readonly KernelSet[],
-  { kernel: index }: Step, batch: number,
-): Promise<Candidate[]> {
-  const layout = device.createPipelineLayout({ bindGroupLayouts: [...bindGroupLayouts] });
-  const found = await Promise.all(sets.map(async (set): Promise<Candidate | undefined> => {
-    const kernel = set.kernels[index] as Kernel;
-    const code = set.sources.get(kernel.name) ?? "";
-    const compute = { module: device.createShaderModule({ code }), entryPoint: "main" };
-    const pipeline = await device.createComputePipelineAsync({ layout, compute })
-      .catch(() => undefined);
-    return pipeline && { set: set.name, pipeline, counts: workgroupCounts(kernel, batch) };
-  }));
-  return found.filter((candidate) => candidate !== undefined);
-}
-
-function bind(
-  device: GPUDevice, [storage, uniformOnly]: readonly [GPUBindGroupLayout, GPUBindGroupLayout],
+/** The kernel of a step in one set, with memory: `sizes` of its buffers, and of scratch memory. */
+async function candidate(
+  device: GPUDevice, { name, sources, kernels }: KernelSet, { kernel, buffers }: Step,
   memory: GPUBuffer, sizes: readonly number[], uniform: GPUBuffer,
-): GPUBindGroup[] {
+): Promise<Candidate | undefined> {
+  const launch = kernels[kernel];
+  if (!launch) return undefined;
+  const count = buffers.length + scratchBindings(launch);
+  const layouts = [storageLayout(device, count), uniformLayout(device)] as const;
   let end = 0;
-  const entries = sizes.map((size, binding) =>
+  const entries = sizes.slice(0, count).map((size, binding) =>
     ({ binding, resource: { buffer: memory, offset: (end += size) - size, size } }));
-  const resource = { buffer: uniform };
-  return [
-    device.createBindGroup({ layout: storage, entries }),
-    device.createBindGroup({ layout: uniformOnly, entries: [{ binding: 0, resource }] }),
+  const groups = [
+    device.createBindGroup({ layout: layouts[0], entries }),
+    device.createBindGroup({
+      layout: layouts[1], entries: [{ binding: 0, resource: { buffer: uniform } }],
+    }),
   ];
+  return { set: name, phases: await compilePhases(device, launch, sources, layouts), groups };
 }
 
 /** The set of the fastest candidate; the first one's, unless another is clearly faster. */
@@ -128,15 +121,18 @@ export async function compare(
 }
 
 async function time(
-  device: GPUDevice, groups: readonly GPUBindGroup[], { pipeline, counts: [x, y] }: Candidate,
-  repeats: number,
+  device: GPUDevice, { groups, phases }: Candidate, batch: number, repeats: number,
 ): Promise<number> {
   const begin = performance.now();
   const encoder = device.createCommandEncoder();
   const pass = encoder.beginComputePass();
-  pass.setPipeline(pipeline);
   groups.forEach((group, i) => { pass.setBindGroup(i, group); });
-  for (let i = 0; i < repeats; i++) pass.dispatchWorkgroups(x, y);
+  for (let i = 0; i < repeats; i++) {
+    for (const phase of phases) {
+      pass.setPipeline(phase.pipeline);
+      pass.dispatchWorkgroups(...workgroupCounts(phase, batch));
+    }
+  }
   pass.end();
   device.queue.submit([encoder.finish()]);
   await device.queue.onSubmittedWorkDone();

@@ -8,9 +8,9 @@
 import type { Bundle } from "./bundle.ts";
 import { InvalidInputError } from "./errors.ts";
 import { adapterName, isSoftware } from "./features.ts";
-import type { Kernel, Manifest, WebGpuFeature, WgslVariant } from "./manifest.ts";
+import type { Manifest, WebGpuFeature, WgslVariant } from "./manifest.ts";
 import { recall, remember, type KernelChoice } from "./tuning-cache.ts";
-import { splitKernels } from "./webgpu-kernels.ts";
+import { phasesOf, splitKernels, type Launch } from "./webgpu-kernels.ts";
 import { measureKernels } from "./webgpu-tuning.ts";
 
 export const GENERAL = "general";
@@ -22,7 +22,7 @@ export interface KernelSet {
   readonly name: string;
   readonly sources: ReadonlyMap<string, string>;
   /** In the manifest's order; some may be missing. */
-  readonly kernels: readonly (Kernel | undefined)[];
+  readonly kernels: readonly (Launch | undefined)[];
 }
 
 /** The variants of a bundle that an adapter has all features for. */
@@ -81,8 +81,8 @@ async function generalSet(bundle: Bundle): Promise<KernelSet> {
 
 async function variantSet(bundle: Bundle, variant: WgslVariant): Promise<KernelSet> {
   const kernels = bundle.manifest.kernels.map(({ name }) => {
-    const workgroups = variant.workgroups[name];
-    return workgroups && { name, workgroups };
+    const workgroups = variant.workgroups[name], finish = variant.finish?.[name];
+    return workgroups && { name, workgroups, ...finish && { finish } };
   });
   const sources = splitKernels(await bundle.readText(variant.file));
   return { name: variant.name, sources, kernels };
@@ -95,7 +95,7 @@ function override(name: string, general: KernelSet, own: readonly KernelSet[]): 
     const set = own.find((candidate) => candidate.kernels[i]);
     const replaced = set?.kernels[i];
     if (!set || !replaced) return kernel;
-    sources.set(replaced.name, set.sources.get(replaced.name) ?? "");
+    for (const name of phasesOf(replaced)) sources.set(name, set.sources.get(name) ?? "");
     return replaced;
   });
   return { name, sources, kernels };

@@ -96,10 +96,10 @@ class WebGpuDevice implements Device {
   }
 
   get info(): DeviceInfo {
-    const { batch, arenaBytes } = this.arena.plan;
+    const { bytes, plan: { batch } } = this.arena;
     return {
       backend: "webgpu", threads: 1, adapter: this.adapter, kernels: this.set, batchSize: batch,
-      bytes: arenaBytes,
+      bytes,
     };
   }
 
@@ -183,11 +183,11 @@ class WebGpuDevice implements Device {
     if (!dispatches) throw new InvalidInputError(`there is no program "${program}"`);
     const pass = encoder.beginComputePass();
     pass.setBindGroup(1, this.uniformBindings);
-    for (const { pipeline, bindings, kernel } of dispatches) {
-      const [x, y] = workgroupCounts(kernel, batch);
+    for (const dispatch of dispatches) {
+      const [x, y] = workgroupCounts(dispatch, batch);
       if (x === 0) continue;
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, bindings);
+      pass.setPipeline(dispatch.pipeline);
+      pass.setBindGroup(0, dispatch.bindings);
       pass.dispatchWorkgroups(x, y);
     }
     pass.end();

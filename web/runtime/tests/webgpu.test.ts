@@ -33,6 +33,33 @@ test("a software adapter is known by its flag or its name", () => {
   assert.equal(adapterName(adapter({ vendor: "apple", architecture: "apple" })), "apple");
 });
 
+test("a kernel of two phases binds scratch memory behind the arena, and others do not", async () => {
+  Object.assign(globalThis, { GPUBufferUsage: { STORAGE: 1, COPY_SRC: 2, COPY_DST: 4 } });
+  const manifest = fixtureManifest();
+  const { gpu } = countingGpu({});
+  const bound: GPUBindGroupDescriptor[] = [];
+  gpu.createBindGroup = (descriptor) => (bound.push(descriptor), {} as GPUBindGroup);
+  const phase = { pipeline: {}, workgroups: [] };
+  const finish = { workgroups: [], scratch_bytes: [4, 100] };
+  const kernels = manifest.kernels.map((kernel, i) => (i === 0 ? { ...kernel, finish } : kernel));
+  const layouts = new Map([1, 2, 3, 4, 5, 6, 7].map((count) => [count, {}]));
+  const phases = kernels.map((_, i) => (i === 0 ? [phase, phase] : [phase]));
+  const made = { kernels, phases, layouts } as unknown as Kernels;
+  const arena = await createArena(gpu, manifest, made, 3);
+  assert.equal(arena.bytes, arena.plan.arenaBytes + 512);
+  const steps = Object.values(manifest.programs).flatMap((program) => program.steps);
+  for (const [i, step] of steps.entries()) {
+    const [extra, ...none] = [...bound[i]?.entries ?? []].slice(step.buffers.length);
+    assert.deepEqual(none, []);
+    const { offset, size } = (extra?.resource ?? {}) as GPUBufferBinding;
+    const expected = step.kernel === 0 ? [arena.plan.arenaBytes, 304] : [undefined, undefined];
+    assert.deepEqual([offset, size], expected);
+  }
+  const split = steps.filter(({ kernel }) => kernel === 0).length;
+  const dispatched = [...arena.programs.values()].flat().length;
+  assert.equal(dispatched, steps.length + split);
+});
+
 /** Counts what `createArena` leaves open on a GPU whose scopes report the given errors. */
 function countingGpu(errors: Partial<Record<GPUErrorFilter, string>>) {
   const open = { buffers: 0, scopes: [] as GPUErrorFilter[] };
@@ -57,8 +84,9 @@ test("a memory plan that is refused leaves no buffer and no error scope behind",
   const manifest = fixtureManifest();
   const layouts = new Map([1, 2, 3, 4, 5, 6].map((count) => [count, {}]));
   const { kernels: own } = manifest;
-  const kernels = { pipelines: own.map(() => ({})), kernels: own, layouts } as unknown as Kernels;
-  const none = { ...kernels, pipelines: [] };
+  const phases = own.map(({ workgroups }) => [{ pipeline: {}, workgroups }]);
+  const kernels = { kernels: own, phases, layouts } as unknown as Kernels;
+  const none = { ...kernels, phases: [] };
   const cases = [
     [{}, none, InternalError, /a step has no kernel/],
     [{ validation: "bad offset" }, kernels, BackendError, /refuses the memory plan[^]*bad offset/],
