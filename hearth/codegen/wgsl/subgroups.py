@@ -18,7 +18,7 @@ from hearth.codegen.wgsl.spelling import TYPES
 from hearth.codegen.wgsl.tree import Tree, pair
 from hearth.ir.dtype import BOOL
 
-SMALLEST = 4  # threads of a subgroup, by WGSL
+SMALLEST, LARGEST = 4, 128  # threads of a subgroup, by WGSL
 
 
 class SubgroupTree(Tree):
@@ -37,7 +37,7 @@ class SubgroupTree(Tree):
     def _within(self, totals: Sequence[Partial], lanes: int) -> None:
         """Every thread gets what the lanes of its point in its subgroup have together."""
         body, apart = self.body, 1
-        while apart < lanes:
+        while apart < min(lanes, LARGEST):
             exists = f"subgroup_size > {apart}u" if apart >= SMALLEST else None
             with body.block_if(exists):
                 for partial in totals:
