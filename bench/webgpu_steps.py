@@ -24,8 +24,8 @@ from hearth.inspection import human_bytes
 from hearth.traffic import traffic_of
 
 
-def step(gpu: Gpu, p: Prepared, variant: str) -> None:
-    times = gpu.step(p.bundle, p.arrays, p.batch, variant=variant)
+def step(gpu: Gpu, p: Prepared, variant: str, rounds: int) -> None:
+    times = gpu.step(p.bundle, p.arrays, p.batch, variant=variant, rounds=rounds)
     program = p.bundle.manifest.programs["train"]
     traffic = traffic_of(p.bundle.manifest, program, p.batch)
     best, median = min(times.step_ms), statistics.median(times.step_ms)
@@ -35,8 +35,8 @@ def step(gpu: Gpu, p: Prepared, variant: str) -> None:
           f"pipelines {times.compile_ms:.0f} ms", flush=True)  # fmt: skip
 
 
-def kernels(gpu: Gpu, p: Prepared, variant: str, rows: int) -> None:
-    times = gpu.step(p.bundle, p.arrays, p.batch, variant=variant)
+def kernels(gpu: Gpu, p: Prepared, variant: str, rounds: int, rows: int) -> None:
+    times = gpu.step(p.bundle, p.arrays, p.batch, variant=variant, rounds=rounds)
     own, total = times.kernels_ms, sum(times.kernels_ms)
     program = p.bundle.manifest.programs["train"].steps
     products = sum(t for t, s in zip(own, program, strict=True) if p.kernels[s.kernel].template)
@@ -56,7 +56,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", default=[*WORKLOADS, *LARGER])
     parser.add_argument("--kernels", action="store_true")
-    parser.add_argument("--variant", default="quads", help="general, quads, software, small-tiles")
+    parser.add_argument("--variant", default="quads", help="general, quads, software, split, …")
+    parser.add_argument("--rounds", type=int, default=5, help="fewer for what takes seconds")
     parser.add_argument("--rows", type=int, default=30, help="with --kernels")
     parser.add_argument("--folder", type=Path, help="keeps the bundles, and takes those it has")
     given = parser.parse_args()
@@ -65,9 +66,9 @@ def main() -> None:
         for name in given.names:
             p = prepare(name, given.folder or Path(temporary), "webgpu")
             if given.kernels:
-                kernels(gpu, p, given.variant, given.rows)
+                kernels(gpu, p, given.variant, given.rounds, given.rows)
             else:
-                step(gpu, p, given.variant)
+                step(gpu, p, given.variant, given.rounds)
 
 
 if __name__ == "__main__":

@@ -111,10 +111,12 @@ function dispatches(
   return program.steps.flatMap((step) => {
     const kernel = kernels.kernels[step.kernel];
     const phases = kernels.phases[step.kernel];
-    const layout = kernels.layouts.get(step.buffers.length + (kernel ? scratchBindings(kernel) : 0));
-    if (!kernel || !phases || !layout) throw new InternalError("a step has no kernel");
+    if (!kernel || !phases) throw new InternalError("a step has no kernel");
+    const layout = kernels.layouts.get(step.buffers.length + scratchBindings(kernel));
+    if (!layout) throw new InternalError("a kernel has no layout");
     const ranges = step.buffers.map((index) => ({
-      offset: offsetOf(plan, manifest, name, index), bytes: bufferBytes(manifest, index, plan.batch),
+      offset: offsetOf(plan, manifest, name, index),
+      bytes: bufferBytes(manifest, index, plan.batch),
     }));
     if (kernel.finish) {
       const bytes = evaluate(kernel.finish.scratch_bytes, plan.batch);
