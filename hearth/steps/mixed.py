@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
 
+from hearth.capture.graph import Argument, AtenGraph, AtenNode, Value
 from hearth.capture.trace import TracedInput, TracedOutput
 from hearth.errors import InvalidInputError
 
@@ -115,3 +116,29 @@ def updated_scaler(
         TracedOutput(GROWTH_TRACKER, "scaler", torch.where(finite & ~is_due, good, zero)),
         TracedOutput(UPDATES, "scaler", t[UPDATES] + finite.to(torch.int32)),
     ]
+
+
+def reading_chosen(graph: AtenGraph) -> AtenGraph:
+    """The update, with new states read after the choice between new and old, not before.
+
+    Whatever reads a new state is itself only chosen where the gradients are finite, and there the
+    two are the same.  So every value is stored once, as without loss scaling.
+    """
+    results = {o.value for o in graph.outputs if o.role == "optimizer"}
+    chosen: dict[Value, AtenNode] = {}
+    for node in graph.nodes:
+        new = node.args[1] if node.target == "aten.where.self" else None
+        if isinstance(new, Value) and node.results[0] in results:
+            chosen[new] = node
+
+    def renamed(argument: Argument) -> Argument:
+        if isinstance(argument, tuple):
+            return tuple(renamed(a) for a in argument)
+        return chosen[argument].results[0] if argument in chosen else argument
+
+    nodes: list[AtenNode] = []
+    for node in graph.nodes:
+        if node not in chosen.values():
+            nodes.append(replace(node, args=tuple(renamed(a) for a in node.args)))
+            nodes += [chosen[r] for r in node.results if r in chosen]
+    return replace(graph, nodes=tuple(nodes))

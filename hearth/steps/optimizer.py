@@ -15,7 +15,13 @@ from hearth.capture.graph import AtenGraph
 from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
 from hearth.steps.examples import STEP
 from hearth.steps.flat import FlatLayout, flat_layout
-from hearth.steps.mixed import SCALER_INPUTS, UPDATES, all_finite, updated_scaler
+from hearth.steps.mixed import (
+    SCALER_INPUTS,
+    UPDATES,
+    all_finite,
+    reading_chosen,
+    updated_scaler,
+)
 from hearth.steps.optimizer_update import (
     TENSOR_SCALARS,
     as_if_compiling,
@@ -86,7 +92,7 @@ def capture_optimizer(step: TrainStep, with_gradient: Sequence[str]) -> Optimize
     with untouched(), as_if_compiling():
         place = f"optimizer {type(step.optimizer).__name__}"
         graph = capture(body, inputs, rewrites=TENSOR_SCALARS, place=place)
-    return OptimizerProgram(graph, groups)
+    return OptimizerProgram(reading_chosen(graph) if step.scaling else graph, groups)
 
 
 def _group_inputs(k: int, group: FlatGroup) -> list[TracedInput]:
