@@ -19,6 +19,9 @@ Row = dict[str, Any]
 # The losses of the first steps may deviate by this much from PyTorch in float64, relative.  A
 # float32 rounding error is 1e-7; a wrong or missing gradient moves the second loss by over 1e-2.
 DEVIATION: Final = 1e-3
+# Adam magnifies the rounding of a deep model: there PyTorch's own float32 is the measure.
+NATIVE: Final = "torch eager 1T"
+TIMES_NATIVE: Final = 2.0
 # The workload whose predictions are timed, too.
 PREDICTING: Final = "lenet5"
 
@@ -41,6 +44,7 @@ def measure(case: Case, peers: Sequence[Peer], *, rounds: int, seconds: float,
                 row["error"] = first_line(error)
                 continue
             sessions[peer.name] = session
+        allow_rounding(rows)
         times = time_all(sessions, rounds, seconds, time.monotonic() + limit_s)
         for name, session in sessions.items():
             rows[name] |= summary(times[name])
@@ -92,6 +96,15 @@ def check(losses: Sequence[float], expected: Sequence[float]) -> Row:
     if not all(map(math.isfinite, deviations)):  # `max` would pass over a NaN
         return {"deviation": None, "agrees": False}
     return {"deviation": max(deviations), "agrees": max(deviations) <= DEVIATION}
+
+
+def allow_rounding(rows: dict[str, Row]) -> None:
+    """Losses agree, too, that deviate at most twice as much as those of PyTorch in float32."""
+    native = rows.get(NATIVE, {}).get("deviation")
+    for row in rows.values():
+        deviation = row.get("deviation")
+        if native is not None and deviation is not None:
+            row["agrees"] = row["agrees"] or deviation <= TIMES_NATIVE * native
 
 
 def summary(rounds: Sequence[Sequence[float]]) -> Row:

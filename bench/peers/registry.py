@@ -14,7 +14,7 @@ ORDER: Final = {peer.name: i for i, peer in enumerate(PEERS)}
 
 
 def choose(patterns: Sequence[str]) -> list[Peer]:
-    """Peers by the beginning of their names ("torch eager") or by shell patterns ("*2T").
+    """Peers by name, by how names begin ("torch eager"), or by shell patterns ("*2T").
 
     Those that ratios are formed with are in the run of a device whenever another peer is.
     """
@@ -26,7 +26,8 @@ def choose(patterns: Sequence[str]) -> list[Peer]:
 
 
 def _fits(name: str, pattern: str) -> bool:
-    return fnmatch(name, pattern) or name.startswith(pattern + " ")
+    is_name = pattern in ORDER
+    return fnmatch(name, pattern) or (not is_name and name.startswith(pattern + " "))
 
 
 def in_order(names: Iterable[str]) -> list[str]:
