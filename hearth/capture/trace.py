@@ -19,6 +19,7 @@ import torch
 from torch._higher_order_ops import effects
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
+from torch.autograd.graph import GradientEdge
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
@@ -90,7 +91,7 @@ class Tracing:
     outputs: list[TracedOutput] = field(default_factory=list)
 
     def gradient(
-        self, scalar: torch.Tensor, tensors: Sequence[torch.Tensor]
+        self, scalar: torch.Tensor, tensors: Sequence[torch.Tensor | GradientEdge]
     ) -> list[torch.Tensor | None]:
         """`torch.autograd.grad`, with every operation placed at the line it differentiates."""
         self.origins.follow_gradient(scalar.grad_fn)

@@ -11,7 +11,7 @@ record    driver/golden.py      the step that devices must reproduce
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -34,6 +34,7 @@ from hearth.driver.generate import (
     generate,
 )
 from hearth.driver.golden import golden_step
+from hearth.driver.inspection import graph_of_inspection
 from hearth.driver.layout import StateLayout, layout_of_functions, layout_of_step
 from hearth.driver.programs import (
     ProgramGraph,
@@ -41,14 +42,17 @@ from hearth.driver.programs import (
     graph_of_function,
     graphs_of_step,
 )
+from hearth.errors import InvalidInputError
 from hearth.ir import build
 from hearth.ir.dtype import DEVICE_DTYPE
 from hearth.schedule.allocate import TYPICAL_BATCH
 from hearth.schedule.schedule import Limit, StatePlace, schedule
 from hearth.steps.function import Batched, Function, capture_function
+from hearth.steps.inspection import capture_inspection
 from hearth.steps.optimizer_state import describe_optimizer
 from hearth.steps.programs import capture_programs
 from hearth.steps.schedule import learning_rates
+from hearth.steps.taps import Taps, as_taps
 from hearth.steps.train_step import TrainStep
 
 SCHEDULE_FILE = "schedule.safetensors"
@@ -63,6 +67,8 @@ def compile_step(
     accuracy: m.Accuracy = "fast",
     memory_bytes: int | None = None,
     memory_batch: int = TYPICAL_BATCH,
+    inspect: Taps | Sequence[str] | bool = False,
+    explain: Mapping[str, Function] | None = None,
 ) -> Compiled:
     """Compile a training step into a bundle.
 
@@ -79,6 +85,10 @@ def compile_step(
             because values are computed again for the gradient instead of kept; the results stay
             the same bit for bit.  By default everything is kept.
         memory_batch: the batch size for which it must fit.
+        inspect: adds the program `inspect`, which looks into a step: True, or the modules whose
+            outputs to look at, or `Taps`.  The other programs stay as they are.
+        explain: more programs by name, which read the weights that are being trained: those of
+            `hearth.explain`, or other functions that call the model.
 
     Raises:
         CaptureError, UnsupportableError: the step cannot be traced, with the line of the model.
@@ -93,6 +103,13 @@ def compile_step(
     budget = None if memory_bytes is None else Budget(memory_bytes, memory_batch)
     programs = capture_programs(step, inputs, targets)
     graphs = graphs_of_step(programs)
+    if inspect is not False:
+        taps = as_taps(inspect)
+        inspection = capture_inspection(step, programs.optimizer.groups, inputs, targets, taps)
+        graph = graph_of_inspection(inspection, programs.optimizer)
+        # Augmented labels index nothing, but are the same labels.
+        graphs["inspect"] = replace(graph, ranges={**graphs["evaluate"].ranges, **graph.ranges})
+    graphs |= _reading(step, graphs, explain or {})
     layout = layout_of_step(step, programs.optimizer.groups, _constants(graphs))
     code = fit(lambda limit: _code(step, graphs, layout, backends, accuracy, limit), budget)
     assembly, generated = code.assembly, code.generated
@@ -115,6 +132,22 @@ def compile_step(
     if golden:
         files[golden[0].file] = golden[1]
     return Compiled(described_manifest, files, tuple(assembly.kernels), graphs, step)
+
+
+def _reading(
+    step: TrainStep, graphs: Mapping[str, ProgramGraph], functions: Mapping[str, Function]
+) -> dict[str, ProgramGraph]:
+    """Functions as programs on the state of the step."""
+    for name in functions:
+        if name in graphs or not name.isidentifier():
+            raise InvalidInputError(
+                f"a program of a step cannot be called {name!r}",
+                why=f"it is no identifier, or one of {', '.join(graphs)}",
+            )
+    return {
+        name: graph_of_function(capture_function(f.function, f.examples, f.batched, step.model))
+        for name, f in functions.items()
+    }
 
 
 def compile_function(

@@ -40,27 +40,27 @@ def graphs_of_step(programs: StepPrograms) -> dict[str, ProgramGraph]:
     kept = tuple(o for o in backward.graph.outputs if o.role != "update")
     gradients = replace(backward, graph=Graph(kept, backward.graph.constants))
     graphs = {
-        "train": _optimized(_train(backward, update, programs.optimizer)),
-        "gradients": _optimized(gradients),
-        "evaluate": _optimized(lower_program(programs.evaluate)),
-        "predict": _optimized(lower_program(programs.predict)),
+        "train": optimized(_train(backward, update, programs.optimizer)),
+        "gradients": optimized(gradients),
+        "evaluate": optimized(lower_program(programs.evaluate)),
+        "predict": optimized(lower_program(programs.predict)),
     }
     if programs.augment is not None:
-        graphs["augment"] = _optimized(lower_program(programs.augment))
+        graphs["augment"] = optimized(lower_program(programs.augment))
         known = graphs["evaluate"].ranges  # mixed labels index nothing, but are the same labels
         graphs = {k: replace(g, ranges={**known, **g.ranges}) for k, g in graphs.items()}
     return graphs
 
 
 def graph_of_function(aten: AtenGraph) -> ProgramGraph:
-    return _optimized(lower_program(aten))
+    return optimized(lower_program(aten))
 
 
 def counting_runs(program: ProgramGraph) -> ProgramGraph:
     """The program, which then counts itself as a step: its next run draws other numbers."""
     graph = program.graph
     counted = Graph((*graph.outputs, _counted_step()), graph.constants)
-    return replace(program, graph=_share_inputs(counted))
+    return replace(program, graph=share_inputs(counted))
 
 
 def lower_program(aten: AtenGraph) -> ProgramGraph:
@@ -73,7 +73,7 @@ def lower_program(aten: AtenGraph) -> ProgramGraph:
     return ProgramGraph(graph, data, results, {r.input: r for r in lowered.ranges}, aten.streams)
 
 
-def _optimized(program: ProgramGraph) -> ProgramGraph:
+def optimized(program: ProgramGraph) -> ProgramGraph:
     return replace(program, graph=run_passes(program.graph))
 
 
@@ -81,8 +81,27 @@ def _train(
     backward: ProgramGraph, update: ProgramGraph, optimizer: OptimizerProgram
 ) -> ProgramGraph:
     """Gradients flow into the flat vectors that the update reads; the step is counted."""
+    packs = packed_gradients(backward, optimizer)
+    updated = with_inputs(update.graph, packs)
+    kept = tuple(o for o in backward.graph.outputs if o.role != "gradient")
+    graph = Graph(
+        (*kept, *updated.outputs, _counted_step()),
+        {**backward.graph.constants, **update.graph.constants},
+    )
+    results = tuple(o for o in backward.outputs if o.role != "gradient")
+    return ProgramGraph(
+        share_inputs(graph),
+        (*backward.inputs, *update.inputs),
+        (*results, *update.outputs),
+        {**backward.ranges, **update.ranges},
+        backward.streams,
+    )
+
+
+def packed_gradients(backward: ProgramGraph, optimizer: OptimizerProgram) -> dict[str, Node]:
+    """The flat gradients of every group, by the names that the update has for them."""
     gradients = {o.name: o.node for o in backward.graph.outputs if o.role == "gradient"}
-    packs = {
+    return {
         f"gradient/{k}": build.pack(
             f"gradient/{k}",
             [gradients[name] for name in group.parameters],
@@ -92,26 +111,14 @@ def _train(
         for k, group in enumerate(optimizer.groups)
         if group.parameters
     }
-    updated = rewrite_nodes(
-        update.graph,
-        lambda n: packs[n.op.name] if isinstance(n.op, Input) and n.op.name in packs else n,
-    )
-    kept = tuple(o for o in backward.graph.outputs if o.role != "gradient")
-    graph = Graph(
-        (*kept, *updated.outputs, _counted_step()),
-        {**backward.graph.constants, **update.graph.constants},
-    )
-    results = tuple(o for o in backward.outputs if o.role != "gradient")
-    return ProgramGraph(
-        _share_inputs(graph),
-        (*backward.inputs, *update.inputs),
-        (*results, *update.outputs),
-        {**backward.ranges, **update.ranges},
-        backward.streams,
-    )
 
 
-def _share_inputs(graph: Graph) -> Graph:
+def with_inputs(graph: Graph, nodes: Mapping[str, Node]) -> Graph:
+    """The graph with nodes of another in the place of its inputs of these names."""
+    return rewrite_nodes(graph, lambda n: nodes.get(n.op.name, n) if isinstance(n.op, Input) else n)
+
+
+def share_inputs(graph: Graph) -> Graph:
     """One node per input name: the parts of the step were captured apart."""
     known: dict[str, Node] = {}
     return rewrite_nodes(

@@ -6,7 +6,7 @@ converts state between the dtypes of files and of devices.  What a kernel is, on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ from hearth.errors import InternalError, InvalidInputError
 from hearth.ir.dtype import ELEMENT_BYTES, STORED_AS
 from hearth.runtime.device import Device
 from hearth.runtime.inputs import check_batch
+from hearth.runtime.inspection import Inspection, inspect_with
 from hearth.runtime.plan import Plan, make_plan
 from hearth.runtime.runner import Array, Arrays, Batch, GradientResult, StepResult, check_loss
 
@@ -110,10 +111,21 @@ class BundleRunner:
         (loss,) = self._read_role("gradients", "loss", batch)
         return GradientResult(float(loss), self._read_role("gradients", "output", batch), found)
 
-    def run(self, program: str, inputs: Arrays, targets: Arrays = ()) -> dict[str, Array]:
-        """Runs any program on one batch; all its outputs by name."""
+    def run(
+        self,
+        program: str,
+        inputs: Arrays,
+        targets: Arrays = (),
+        outputs: Collection[str] | None = None,
+    ) -> dict[str, Array]:
+        """Runs any program on one batch; its outputs by name, all or those of `outputs`."""
         batch = self._execute(program, inputs, targets)
-        return {o.name: self._read(o, batch) for o in self.manifest.program(program).outputs}
+        entries = self.manifest.program(program).outputs
+        wanted = [o for o in entries if outputs is None or o.name in outputs]
+        return {o.name: self._read(o, batch) for o in wanted}
+
+    def inspect(self, inputs: Arrays, targets: Arrays, values: Sequence[str] = ()) -> Inspection:
+        return inspect_with(self, inputs, targets, values)
 
     def export_weights(self) -> dict[str, Array]:
         return {entry.name: self._read_state(entry) for entry in self.manifest.weights}

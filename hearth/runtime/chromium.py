@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from hearth.bundle.write import RUNTIME_FILE
 from hearth.errors import BackendError
 from hearth.runtime.browser import has_gpu, launch_flags
 from hearth.runtime.inputs import file_arrays
+from hearth.runtime.inspection import Inspection, inspect_with
 from hearth.runtime.page import BundlePage
 from hearth.runtime.runner import Array, Arrays, Batch, GradientResult, StepResult, check_loss
 
@@ -139,8 +140,14 @@ class ChromiumTrainer:
         gradients = {name: found[name] for name in names}
         return GradientResult(loss, self._outputs("gradients", found), gradients)
 
-    def run(self, program: str, inputs: Arrays, targets: Arrays = ()) -> dict[str, Array]:
-        """Runs any program on one batch; all its outputs by name."""
+    def run(
+        self,
+        program: str,
+        inputs: Arrays,
+        targets: Arrays = (),
+        outputs: Collection[str] | None = None,
+    ) -> dict[str, Array]:
+        """Runs any program on one batch; its outputs by name, all or those of `outputs`."""
         entry = self.manifest.program(program)
         finite = self.manifest.optimizer is not None
         batch, given = file_arrays(entry, inputs, targets, finite=finite)
@@ -151,7 +158,11 @@ class ChromiumTrainer:
             .astype(NUMPY_DTYPES[o.dtype])
             .reshape([extent.at(batch) for extent in o.shape])
             for o in entry.outputs
+            if outputs is None or o.name in outputs
         }
+
+    def inspect(self, inputs: Arrays, targets: Arrays, values: Sequence[str] = ()) -> Inspection:
+        return inspect_with(self, inputs, targets, values)
 
     def export_weights(self) -> dict[str, Array]:
         return decode_weights(self._weights, self.export_weights_file())

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import GradientEdge
 from torch.utils import _pytree as pytree
 
 from hearth.capture.autocast import HALVES
@@ -68,15 +69,15 @@ def capture_gradients(step: TrainStep, inputs: Examples, targets: Examples) -> A
 
     def body(model: nn.Module, t: Named, tracing: Tracing) -> list[TracedOutput]:
         trained = {name: t[name].detach().requires_grad_() for name in step.trainable}
-        with torch.enable_grad(), swapped(step.model, {**_state(step, t), **trained}):
-            batch = _numbered(t, "input"), _numbered(t, "target")
+        with torch.enable_grad(), swapped(step.model, {**stored(step, t), **trained}):
+            batch = numbered(t, "input"), numbered(t, "target")
             given, wanted = augment(step.augmentation, *batch)
             with autocast(step.precision):
                 outputs = model(*given)
-                loss = _scalar(step.loss(outputs, *wanted), "the loss")
+                loss = scalar_loss(step, outputs, wanted)
             if not loss.requires_grad:
                 raise _no_gradient(tracing)
-            gradients = _gradients(step, loss, trained, t, tracing)
+            gradients = gradients_of(step, loss, list(trained.values()), t, tracing)
             buffers = dict(model.named_buffers())
         found = {n: g for n, g in zip(trained, gradients, strict=True) if g is not None}
         return [
@@ -86,7 +87,7 @@ def capture_gradients(step: TrainStep, inputs: Examples, targets: Examples) -> A
             *(TracedOutput(name, "buffer", buffers[name]) for name in step.buffers),
         ]
 
-    graph = _capture(step, body, inputs, targets, training=True)
+    graph = capture_in(step, body, inputs, targets, training=True)
     unchanged = {i.value for i in graph.inputs}
     outputs = tuple(o for o in graph.outputs if o.role != "buffer" or o.value not in unchanged)
     return replace(graph, outputs=outputs)
@@ -96,17 +97,17 @@ def capture_evaluate(step: TrainStep, inputs: Examples, targets: Examples) -> At
     """loss, output/K and metrics, with the model in eval mode."""
 
     def body(model: nn.Module, t: Named, tracing: Tracing) -> list[TracedOutput]:  # noqa: ARG001
-        wanted = _numbered(t, "target")
-        with torch.no_grad(), swapped(step.model, _state(step, t)), autocast(step.precision):
-            outputs = model(*_numbered(t, "input"))
+        wanted = numbered(t, "target")
+        with torch.no_grad(), swapped(step.model, stored(step, t)), autocast(step.precision):
+            outputs = model(*numbered(t, "input"))
             predicted = [x.detach().clone() for x in _tensors(outputs)]  # a loss may overwrite them
-            loss = _scalar(step.loss(outputs, *wanted), "the loss")
+            loss = scalar_loss(step, outputs, wanted)
             chosen = step.metrics if step.metrics is not None else _default_metrics(outputs, wanted)
             metrics = {k: _scalar(m(outputs, *wanted), f"metric {k}") for k, m in chosen.items()}
         measured = [TracedOutput(name, "metric", m.float()) for name, m in metrics.items()]
         return [TracedOutput("loss", "loss", loss), *_outputs(predicted), *measured]
 
-    return _capture(step, body, inputs, targets, training=False)
+    return capture_in(step, body, inputs, targets, training=False)
 
 
 def predict_of(evaluate: AtenGraph) -> AtenGraph:
@@ -128,7 +129,7 @@ def capture_augment(step: TrainStep, inputs: Examples, targets: Examples) -> Ate
     arguments = [*traced(given, "input"), *traced(wanted, "target"), *DRAW_INPUTS]
 
     def body(t: Named, tracing: Tracing) -> list[TracedOutput]:  # noqa: ARG001
-        batch = _numbered(t, "input"), _numbered(t, "target")
+        batch = numbered(t, "input"), numbered(t, "target")
         given, wanted = augment(step.augmentation, *batch)
         return [
             TracedOutput(f"{role}/{k}", "output", tensor)
@@ -147,28 +148,32 @@ def capture_augment(step: TrainStep, inputs: Examples, targets: Examples) -> Ate
     return replace(graph, inputs=tuple(as_data))
 
 
-def _gradients(
-    step: TrainStep, loss: torch.Tensor, trained: Named, t: Named, tracing: Tracing
+def gradients_of(
+    step: TrainStep,
+    loss: torch.Tensor,
+    sources: Sequence[torch.Tensor | GradientEdge],
+    t: Named,
+    tracing: Tracing,
 ) -> list[torch.Tensor | None]:
-    """The gradients of the parameters; of a scaled loss, scaled down again."""
+    """The gradients of the loss; of a scaled loss, scaled down again."""
     if step.scaling is None:
-        return tracing.gradient(loss, list(trained.values()))
+        return tracing.gradient(loss, sources)
     scale = t[LOSS_SCALE]
-    gradients = tracing.gradient(loss * scale, list(trained.values()))
+    gradients = tracing.gradient(loss * scale, sources)
     return [None if g is None else g * scale.reciprocal() for g in gradients]
 
 
 Body = Callable[[nn.Module, Named, Tracing], list[TracedOutput]]
 
 
-def _capture(
+def capture_in(
     step: TrainStep, body: Body, inputs: Examples, targets: Examples, training: bool
 ) -> AtenGraph:
     given, wanted = as_tuple(inputs, "inputs"), as_tuple(targets, "targets")
     check_batch((*given, *wanted))
     arguments = [
-        *_stored(step.parameters, "parameter"),
-        *_stored(step.buffers, "buffer"),
+        *_inputs(step.parameters, "parameter"),
+        *_inputs(step.buffers, "buffer"),
         *traced(given, "input"),
         *traced(wanted, "target"),
         *RANDOM_INPUTS,
@@ -181,11 +186,11 @@ def _capture(
         return capture(lambda t, tracing: body(step.model, t, tracing), arguments, modules)
 
 
-def _stored(tensors: Mapping[str, torch.Tensor], role: str) -> list[TracedInput]:
+def _inputs(tensors: Mapping[str, torch.Tensor], role: str) -> list[TracedInput]:
     return [TracedInput(n, role, tuple(t.shape), t.dtype) for n, t in tensors.items()]
 
 
-def _state(step: TrainStep, t: Named) -> Named:
+def stored(step: TrainStep, t: Named) -> Named:
     """Traced parameters and buffers; buffers are copies, since modules update them in place."""
     return {
         **{name: t[name] for name in step.parameters},
@@ -193,7 +198,7 @@ def _state(step: TrainStep, t: Named) -> Named:
     }
 
 
-def _numbered(t: Named, role: str) -> list[torch.Tensor]:
+def numbered(t: Named, role: str) -> list[torch.Tensor]:
     return [tensor for name, tensor in t.items() if name.startswith(f"{role}/")]
 
 
@@ -206,6 +211,10 @@ def _outputs(outputs: Any) -> list[TracedOutput]:
 
 def _tensors(outputs: Any) -> list[torch.Tensor]:
     return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
+
+
+def scalar_loss(step: TrainStep, outputs: Any, targets: Sequence[Any]) -> torch.Tensor:
+    return _scalar(step.loss(outputs, *targets), "the loss")
 
 
 def _scalar(value: Any, name: str) -> torch.Tensor:

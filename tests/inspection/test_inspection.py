@@ -1,0 +1,266 @@
+"""What the program `inspect` tells is what PyTorch's hooks see in float64."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+import hearth
+from hearth.bundle.wgsl import split_modules
+from hearth.driver.compiled import Compiled
+from hearth.errors import InvalidInputError
+from hearth.runtime.inspection import Summary, first_nonfinite, useless_units, value_names
+
+TOLERANCE = 2.0**-13
+RUNNERS = [
+    "reference",
+    pytest.param("wasm", marks=pytest.mark.wasm),
+    pytest.param("webgpu", marks=pytest.mark.webgpu),
+]
+
+
+class Net(nn.Module):
+    """In-place and functional ReLUs, a module called twice, one that returns a tuple."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True))
+        self.pair = Pair()
+        self.act = nn.Tanh()
+        self.hidden = nn.Linear(16, 16)
+        self.last = nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = self.pair(self.features(x).flatten(1))
+        x = self.act(self.hidden(F.relu(a) + b))
+        return self.last(self.act(self.hidden(x)))
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = nn.Linear(16, 32)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        a, b = self.both(x).chunk(2, 1)
+        return a, b
+
+
+def step_of(model: nn.Module) -> hearth.TrainStep:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    return hearth.TrainStep(model, nn.CrossEntropyLoss(), optimizer)
+
+
+@pytest.fixture(scope="module")
+def step() -> hearth.TrainStep:
+    torch.manual_seed(0)
+    model = Net()
+    with torch.no_grad():
+        model.features[0].bias[1] = -100.0  # dead
+        model.hidden.bias[5] = 100.0  # saturated
+    return step_of(model)
+
+
+EXAMPLE = (torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.long))
+
+
+@pytest.fixture(scope="module")
+def compiled(step: hearth.TrainStep) -> Compiled:
+    return hearth.compile(step, *EXAMPLE, inspect=True)
+
+
+@pytest.fixture(scope="module")
+def folder(compiled: Compiled, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("inspection") / "bundle"
+    compiled.save(path, runtime=False)
+    return path
+
+
+@pytest.fixture(params=RUNNERS)
+def runner(request: pytest.FixtureRequest, folder: Path) -> Iterator[Any]:
+    with hearth.open_runner(folder, request.param) as opened:
+        yield opened
+
+
+def batch(size: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(size)
+    return torch.randn(size, 1, 4, 4, generator=generator), torch.arange(size) % 3
+
+
+def by_hooks(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+    """Every output and its gradient, in float64, by name; the model must not work in place."""
+    model = copy.deepcopy(model).double()
+    model.features[1].inplace = False
+    seen: dict[str, list[torch.Tensor]] = {}
+
+    def hook(name: str) -> Any:
+        def note(_module: nn.Module, _given: Any, output: Any) -> None:
+            for i, tensor in enumerate(output if isinstance(output, tuple) else (output,)):
+                tensor.retain_grad()
+                label = f"{name}[{i}]" if isinstance(output, tuple) else name
+                seen.setdefault(label, []).append(tensor)
+
+        return note
+
+    for name, module in model.named_modules():
+        module.register_forward_hook(hook(name))
+    F.cross_entropy(model(x.double()), y).backward()
+    return seen
+
+
+NAMES = {  # ours: PyTorch's name and call
+    "features.0": ("features.0", 0),
+    "features.1": ("features.1", 0),
+    "pair.both": ("pair.both", 0),
+    "pair[0]": ("pair[0]", 0),
+    "pair[1]": ("pair[1]", 0),
+    "hidden#1": ("hidden", 0),
+    "act#1": ("act", 0),
+    "hidden#2": ("hidden", 1),
+    "act#2": ("act", 1),
+    "last": ("last", 0),
+}
+
+
+def assert_describes(summary: Summary, tensor: torch.Tensor) -> None:
+    want = tensor.detach().double().flatten()
+    scale = max(want.abs().max().item(), 1e-30)
+    expected = {
+        "mean": want.mean(), "std": want.std(correction=0), "min": want.min(), "max": want.max(),
+        "norm": want.norm(),
+    }  # fmt: skip
+    for name, value in expected.items():
+        close = pytest.approx(value.item(), rel=TOLERANCE, abs=TOLERANCE * scale)
+        assert getattr(summary, name) == close, name
+    assert (summary.nan, summary.inf) == (0, 0)
+    assert summary.zeros == pytest.approx((want == 0).double().mean().item(), abs=1e-6)
+    assert summary.limit / 2 < scale * (1 + TOLERANCE)
+    assert scale <= summary.limit * (1 + TOLERANCE)
+    counts, _ = np.histogram(want, 64, (-summary.limit, summary.limit))
+    assert summary.histogram.sum() == len(want)
+    # A value that rounding moves over an edge changes two bins by one.
+    assert np.abs(np.cumsum(summary.histogram - counts)).max() <= max(1, len(want) // 100)
+
+
+def test_layers_are_what_hooks_see(step: hearth.TrainStep, runner: Any) -> None:
+    x, y = batch()
+    seen = by_hooks(step.model, x, y)
+    found = {layer.name: layer for layer in runner.inspect((x.numpy(),), (y.numpy(),)).layers}
+    assert list(found) == [
+        "features.0", "features.1", "pair.both", "pair[0]", "pair[1]", "relu()", "hidden#1",
+        "act#1", "hidden#2", "act#2", "last",
+    ]  # fmt: skip
+    for name, (theirs, call) in NAMES.items():
+        tensor = seen[theirs][call]
+        assert_describes(found[name].activation, tensor)
+        assert tensor.grad is not None
+        assert_describes(found[name].gradient, tensor.grad)
+
+
+def test_parameters_gradients_and_updates_are_those_of_the_step(
+    step: hearth.TrainStep, runner: Any
+) -> None:
+    x, y = batch()
+    runner.train_batch((x.numpy(),), (y.numpy(),))  # so that there is momentum
+    state = {name: torch.tensor(a).double() for name, a in runner.export_weights().items()}
+    gradients = runner.gradients((x.numpy(),), (y.numpy(),)).gradients
+    found = runner.inspect((x.numpy(),), (y.numpy(),))
+    assert [view.name for view in found.parameters] == list(step.parameters)
+    runner.train_batch((x.numpy(),), (y.numpy(),))
+    after = runner.export_weights()
+    for view in found.parameters:
+        assert_describes(view.value, state[view.name])
+        assert_describes(view.gradient, torch.tensor(gradients[view.name]))
+        update = torch.tensor(after[view.name]).double() - state[view.name]
+        assert view.update.norm == pytest.approx(update.norm().item(), rel=1e-3)
+        ratio = (update.norm() / state[view.name].norm()).item()
+        assert view.ratio == pytest.approx(ratio, rel=1e-3)
+
+
+def test_values_come_on_request(step: hearth.TrainStep, runner: Any) -> None:
+    x, y = batch()
+    name = "activation_gradient/act#2"
+    assert name in value_names(runner.manifest)
+    found = runner.inspect((x.numpy(),), (y.numpy(),), [name]).values
+    want = by_hooks(step.model, x, y)["act"][1].grad
+    assert list(found) == [name]
+    np.testing.assert_allclose(found[name], want, atol=TOLERANCE * want.abs().max().item())
+    with pytest.raises(InvalidInputError, match="there are no values 'activation/act'"):
+        runner.inspect((x.numpy(),), (y.numpy(),), ["activation/act"])
+
+
+def test_useless_units_are_found(runner: Any) -> None:
+    x, y = batch()
+    first = runner.inspect((x.numpy(),), (y.numpy(),))
+    layers = {layer.name: layer for layer in first.layers}
+    assert layers["features.1"].silent[1] == 1
+    found = [(w.layer, w.kind) for w in first.warnings]
+    assert ("features.1", "silent") in found
+    assert ("act#1", "saturated") in found
+    dead = next(w for w in first.warnings if w.layer == "features.1")
+    assert 1 in dead.units
+    assert str(dead) == f"features.1: {len(dead.units)} of 4 units never fire"
+    assert 5 in next(w for w in first.warnings if w.layer == "act#1").units
+    x, y = batch(9)
+    second = runner.inspect((x.numpy(),), (y.numpy(),))
+    both = {w.layer: set(w.units) for w in useless_units(first, second) if w.kind == "silent"}
+    assert both["features.1"] == set(np.flatnonzero(
+        (layers["features.1"].silent == 1) & (second.layers[1].silent == 1)))  # fmt: skip
+
+
+def test_the_first_tensor_that_is_not_finite_is_named(runner: Any) -> None:
+    x, y = batch()
+    kept = runner.export_weights()
+    assert first_nonfinite(runner.inspect((x.numpy(),), (y.numpy(),))) is None
+    planted = {name: array.copy() for name, array in kept.items()}
+    planted["hidden.bias"][2] = np.nan
+    runner.load_weights(planted)
+    found = runner.inspect((x.numpy(),), (y.numpy(),))
+    assert str(first_nonfinite(found)) == "the parameter of hidden.bias"
+    hidden = next(layer for layer in found.layers if layer.name == "hidden#1")
+    assert hidden.activation.nan == len(x)
+    assert np.isfinite(hidden.activation.norm)  # of what is finite
+    planted = {name: array.copy() for name, array in kept.items()}
+    planted["hidden.weight"][:] = 3e38
+    runner.load_weights(planted)
+    assert str(first_nonfinite(runner.inspect((x.numpy(),), (y.numpy(),)))) == (
+        "the activation of hidden#1"
+    )
+
+
+def test_the_other_programs_stay_byte_for_byte(step: hearth.TrainStep, compiled: Compiled) -> None:
+    plain = hearth.compile(step, *EXAMPLE)
+    for name, program in plain.manifest.programs.items():
+        other = compiled.manifest.programs[name]
+        assert (program.steps, program.slots) == (other.steps, other.slots)
+    texts = [split_modules(c.files["kernels.wgsl"].decode()) for c in (plain, compiled)]
+    assert texts[0].items() <= texts[1].items()
+    kernels = plain.manifest.kernels
+    assert kernels == compiled.manifest.kernels[: len(kernels)]
+    assert plain.manifest.buffers == compiled.manifest.buffers[: len(plain.manifest.buffers)]
+
+
+def test_modules_are_chosen_by_name(step: hearth.TrainStep) -> None:
+    few = hearth.compile(step, *EXAMPLE, backends=["wasm"], inspect=["hidden"])
+    outputs = [o.name for o in few.manifest.program("inspect").outputs]
+    assert [o for o in outputs if o.startswith("statistics/activation/")] == [
+        "statistics/activation/hidden#1", "statistics/activation/hidden#2",
+    ]  # fmt: skip
+    with pytest.raises(InvalidInputError, match="no call of 'hiden'.*features.0"):
+        hearth.compile(step, *EXAMPLE, inspect=["hiden"])
+
+
+def test_a_bundle_without_the_program_says_so(tmp_path: Path, step: hearth.TrainStep) -> None:
+    hearth.compile(step, *EXAMPLE, backends=["wasm"]).save(tmp_path, runtime=False)
+    with hearth.open_runner(tmp_path, "wasm") as opened:
+        x, y = batch()
+        with pytest.raises(InvalidInputError, match="inspect=True"):
+            opened.inspect((x.numpy(),), (y.numpy(),))

@@ -1,0 +1,230 @@
+/**
+ * What the program `inspect` found, by module and parameter.
+ *
+ * The numbers are the program's (spec/manifest.md names its outputs); here they only get their
+ * places.
+ */
+
+import type { Values } from "./elements.ts";
+import { InvalidInputError } from "./errors.ts";
+import { asList, type InputArray, type Inputs } from "./inputs.ts";
+import type { Manifest } from "./manifest.ts";
+
+export const INSPECT = "inspect";
+
+/** The order of the numbers in an output `statistics/…`. */
+const STATISTICS =
+  ["mean", "std", "min", "max", "zeros", "nan", "inf", "norm", "limit"] as const;
+
+/**
+ * A tensor in numbers: `zeros` is a share, `nan` and `inf` are counts, the rest is of what is
+ * finite.  `histogram` counts it in equal bins from -limit to limit, a power of two.
+ */
+export type Summary = Record<(typeof STATISTICS)[number], number> & { histogram: Int32Array };
+
+/** What one call of a module returned, and the gradient that came back to it. */
+export interface Layer {
+  name: string;
+  activation: Summary;
+  gradient?: Summary;
+  /** The share of each unit's outputs that are zero, of a ReLU. */
+  silent?: Float32Array;
+  /** The share of each unit's outputs near the ends of a tanh or sigmoid. */
+  saturated?: Float32Array;
+}
+
+/** A parameter or buffer, and what one step on the batch would do to it. */
+export interface ParameterView {
+  name: string;
+  value: Summary;
+  gradient?: Summary;
+  update?: Summary;
+  /** The norm of the update relative to that of the parameter. */
+  ratio?: number;
+}
+
+/** Units of a layer that are of no use: they never fire, or are saturated. */
+export interface Finding {
+  kind: "silent" | "saturated";
+  layer: string;
+  units: readonly number[];
+  of: number;
+  /** `features.3: 41 of 64 units never fire` */
+  message: string;
+}
+
+/** One batch seen from inside; layers are in the order of the forward pass. */
+export interface Inspection {
+  loss: number;
+  layers: readonly Layer[];
+  parameters: readonly ParameterView[];
+  buffers: readonly ParameterView[];
+  warnings: readonly Finding[];
+  /** The tensors that were asked for, by KIND/NAME. */
+  values: Readonly<Record<string, Float32Array>>;
+}
+
+export interface InspectOptions {
+  /** Tensors to read whole: `activation/features.0`, `activation_gradient/fc1`, … */
+  values?: readonly string[];
+}
+
+type Outputs = Readonly<Record<string, Values>>;
+
+/** Runs a program and reads some of its outputs: what a `Trainer` and an engine can do. */
+export type RunProgram = (
+  program: string, inputs: Readonly<Record<string, InputArray>>, outputs: readonly string[],
+) => Promise<Outputs>;
+
+const SATURATED_SHARE = 0.95;
+
+/** Looks into one step on a batch, without doing it. */
+export async function inspect(
+  manifest: Manifest, run: RunProgram, x: Inputs, y: Inputs | undefined,
+  { values = [] }: InspectOptions = {},
+): Promise<Inspection> {
+  const names = outputsOf(manifest);
+  const known = valueNames(manifest);
+  const unknown = values.find((name) => !known.includes(name));
+  if (unknown !== undefined) {
+    throw new InvalidInputError(`there are no values "${unknown}"`, {
+      remedy: `there are ${known.join(", ") || "none"}`,
+    });
+  }
+  const wanted = names.filter((name) => !name.startsWith("values/"));
+  const inputs = inputsByName(manifest, x, y);
+  const outputs = await run(INSPECT, inputs, [...wanted, ...values.map((v) => `values/${v}`)]);
+  return inspectionOf(manifest, outputs);
+}
+
+/** What `values` may name. */
+export function valueNames(manifest: Manifest): string[] {
+  return under("values/", outputsOf(manifest)).filter((name) => !name.startsWith("updates/"));
+}
+
+/** The outputs of the program by module and parameter. */
+export function inspectionOf(manifest: Manifest, outputs: Outputs): Inspection {
+  const of = (kind: string): Map<string, Summary> => summaries(outputs, kind);
+  const [parameters, gradients, updates] = [of("parameter"), new Map(), new Map()] as
+    [Map<string, Summary>, Map<string, Summary>, Map<string, Summary>];
+  const ratios = new Map<string, number>();
+  groupRows(manifest).forEach((names, k) => {
+    names.forEach((name, row) => {
+      parameters.set(name, summaryAt(outputs, `parameters/${String(k)}`, row));
+      gradients.set(name, summaryAt(outputs, `gradients/${String(k)}`, row));
+      updates.set(name, summaryAt(outputs, `updates/${String(k)}`, row));
+      ratios.set(name, outputs[`ratios/${String(k)}`]?.[row] ?? NaN);
+    });
+  });
+  const flowing = of("activation_gradient");
+  const layers = [...of("activation")].map(([name, activation]): Layer => ({
+    name, activation, ...given("gradient", flowing.get(name)),
+    ...given("silent", floats(outputs[`silent/${name}`])),
+    ...given("saturated", floats(outputs[`saturated/${name}`])),
+  }));
+  const views = manifest.state.flatMap(({ name }): ParameterView[] => {
+    const value = parameters.get(name);
+    return value ? [{
+      name, value, ...given("gradient", gradients.get(name)),
+      ...given("update", updates.get(name)), ...given("ratio", ratios.get(name)),
+    }] : [];
+  });
+  const buffers = [...of("buffer")].map(([name, value]) => ({ name, value }));
+  const values = Object.fromEntries(under("values/", Object.keys(outputs)).map((name) =>
+    [name, floats(outputs[`values/${name}`]) ?? new Float32Array(0)]));
+  const seen = { loss: outputs["loss"]?.[0] ?? NaN, layers, parameters: views, buffers, values };
+  return { ...seen, warnings: uselessUnits([seen]) };
+}
+
+/** Units that were silent, or saturated, in every one of several batches. */
+export function uselessUnits(seen: readonly Pick<Inspection, "layers">[]): Finding[] {
+  const [first] = seen;
+  if (!first) throw new InvalidInputError("there is no inspection to look at");
+  return first.layers.flatMap(({ name }, i) => (["silent", "saturated"] as const).flatMap((kind) => {
+    const shares = seen.flatMap(({ layers }) => layers[i]?.[kind] ?? []);
+    const least = kind === "silent" ? 1 : SATURATED_SHARE;
+    const of = shares[0]?.length ?? 0;
+    const units = [...Array(of).keys()].filter((u) => shares.every((s) => (s[u] ?? 0) >= least));
+    if (units.length === 0) return [];
+    const what = kind === "silent" ? "never fire" : "are saturated";
+    const message = `${name}: ${String(units.length)} of ${String(of)} units ${what}`;
+    return [{ kind, layer: name, units, of, message }];
+  }));
+}
+
+/** The counts of a histogram in bins from -limit to limit, a larger power of two: exactly. */
+export function widened({ histogram, limit: own }: Summary, limit: number): Int32Array {
+  let counts = histogram;
+  for (let range = own; range < limit; range *= 2) {
+    const wider = new Int32Array(counts.length);
+    counts.forEach((count, i) => {
+      const bin = (i + counts.length / 2) >> 1;
+      wider[bin] = (wider[bin] ?? 0) + count;
+    });
+    counts = wider;
+  }
+  return counts;
+}
+
+/** The parameters that have gradients, by group: the rows of what is told of a group. */
+function groupRows({ optimizer, programs }: Manifest): string[][] {
+  const trained = new Set(programs["gradients"]?.outputs.flatMap(({ role, name }) =>
+    role === "gradient" ? [name] : []));
+  return (optimizer?.groups ?? []).map(({ parameters }) =>
+    parameters.filter((name) => trained.has(name)));
+}
+
+function outputsOf({ programs }: Manifest): string[] {
+  const program = programs[INSPECT];
+  if (program) return program.outputs.map(({ name }) => name);
+  throw new InvalidInputError("this bundle cannot be looked into", {
+    why: `it was compiled without the program "${INSPECT}"`,
+    remedy: "compile it with inspect=True",
+  });
+}
+
+function inputsByName(
+  { programs }: Manifest, x: Inputs, y: Inputs | undefined,
+): Record<string, InputArray> {
+  const entries = programs[INSPECT]?.inputs ?? [];
+  const named = (role: "input" | "target", arrays: readonly InputArray[]) => {
+    const names = entries.flatMap((entry) => entry.role === role ? [entry.name] : []);
+    if (names.length !== arrays.length) {
+      throw new InvalidInputError(`${String(arrays.length)} ${role}s given, the program takes \
+${String(names.length)}`);
+    }
+    return names.map((name, i) => [name, arrays[i] ?? []] as const);
+  };
+  const targets = y === undefined ? [] : asList(y, "y");
+  return Object.fromEntries([...named("input", asList(x, "x")), ...named("target", targets)]);
+}
+
+function summaries(outputs: Outputs, kind: string): Map<string, Summary> {
+  const names = under(`statistics/${kind}/`, Object.keys(outputs));
+  return new Map(names.map((name) => [name, summaryAt(outputs, `${kind}/${name}`, 0)]));
+}
+
+function summaryAt(outputs: Outputs, name: string, row: number): Summary {
+  const numbers = outputs[`statistics/${name}`] ?? [];
+  const counts = outputs[`histogram/${name}`] ?? new Int32Array(0);
+  const count = STATISTICS.length;
+  const bins = counts.length / (numbers.length / count);
+  const entries = STATISTICS.map((key, i) => [key, numbers[row * count + i] ?? NaN]);
+  return {
+    ...Object.fromEntries(entries) as Record<(typeof STATISTICS)[number], number>,
+    histogram: Int32Array.from(counts.subarray(row * bins, (row + 1) * bins)),
+  };
+}
+
+function under(prefix: string, names: readonly string[]): string[] {
+  return names.flatMap((name) => name.startsWith(prefix) ? [name.slice(prefix.length)] : []);
+}
+
+function floats(values: Values | undefined): Float32Array | undefined {
+  return values instanceof Float32Array ? values : undefined;
+}
+
+/** An optional field that is there, or is not. */
+function given<K extends string, T>(key: K, value: T | undefined): Partial<Record<K, T>> {
+  return value === undefined ? {} : { [key]: value } as Record<K, T>;
+}
