@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import numpy as np
@@ -95,7 +95,9 @@ class Tracing:
     ) -> list[torch.Tensor | None]:
         """`torch.autograd.grad`, with every operation placed at the line it differentiates."""
         self.origins.follow_gradient(scalar.grad_fn)
-        return list(torch.autograd.grad(scalar, list(tensors), allow_unused=True))
+        # PyTorch takes both kinds at once, its annotation one of them.
+        sources = cast("list[torch.Tensor]", list(tensors))
+        return list(torch.autograd.grad(scalar, sources, allow_unused=True))
 
 
 class SingleSample(Tracing):

@@ -118,7 +118,7 @@ def _evaluating(model: nn.Module, look: Callable[..., Any]) -> Callable[..., Any
 
 
 def _module(model: nn.Module, layer: nn.Module | str) -> nn.Module:
-    names = {name: module for name, module in model.named_modules() if name}
+    names: dict[str, nn.Module] = {name: m for name, m in model.named_modules() if name}
     if isinstance(layer, nn.Module):
         if layer in names.values():
             return layer

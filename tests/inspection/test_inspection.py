@@ -216,6 +216,7 @@ def test_useless_units_are_found(runner: Any) -> None:
         (layers["features.1"].silent == 1) & (second.layers[1].silent == 1)))  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of the reference device
 def test_the_first_tensor_that_is_not_finite_is_named(runner: Any) -> None:
     x, y = batch()
     kept = runner.export_weights()

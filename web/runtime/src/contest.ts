@@ -7,9 +7,8 @@
  */
 
 import { InvalidInputError, reasonOf } from "./errors.ts";
-import type { Executor, Running } from "./executor.ts";
+import type { Executor, Running, Wanted } from "./executor.ts";
 import type { Argument } from "./inputs.ts";
-import type { OutputRole } from "./manifest.ts";
 
 const CALLS = 4; // timed calls of one kind before it is decided: the first ones warm up
 const WARM_UP = 2;
@@ -58,7 +57,7 @@ export class Contest {
 
   /** Decides, if it is time: what both took, and the GPU's executor if that was less. */
   async decide(
-    program: string, given: readonly Argument[], roles: readonly OutputRole[] | undefined,
+    program: string, given: readonly Argument[], roles: Wanted | undefined,
   ): Promise<{ comparison: Comparison; winner: Executor | undefined } | undefined> {
     const { gpu } = this;
     const timing = this.timings.get(program);

@@ -8,7 +8,9 @@
 
 import type { Executor, Result } from "./executor.ts";
 import { scalarOf } from "./executor.ts";
+import { firstNonFinite, type NonFinite } from "./first-non-finite.ts";
 import type { Argument } from "./inputs.ts";
+import { INSPECT, inspectionOf } from "./inspection.ts";
 import type { Call, Picture } from "./journal.ts";
 import type { Manifest, State } from "./manifest.ts";
 import type { Bytes } from "./safetensors.ts";
@@ -55,6 +57,11 @@ async function forward(
   const { manifest } = executor;
   const bad = nonFiniteEntries(manifest, before);
   if (bad.length > 0) return named(step, bad, "not finite before the step");
+  executor.device.writeState(0, before);
+  const seen = await looked(executor, call);
+  if (seen?.kind === "activation") {
+    return { step, layer: seen.name, finding: "its output is not finite", names: [] };
+  }
   const grown = growth(manifest, step, start, before);
   if (grown.layer) return grown;
   executor.device.writeState(0, before);
@@ -108,6 +115,16 @@ function named(step: number, entries: readonly State[], finding: string): Diagno
 async function resultsOf(executor: Executor, call: Call): Promise<Result[]> {
   executor.learningRates = call.rates;
   return (await executor.start(call.program, call.given, call.roles)).results;
+}
+
+/** What the program `inspect` finds, in a bundle that has it. */
+async function looked(executor: Executor, call: Call): Promise<NonFinite | undefined> {
+  const { manifest } = executor;
+  if (!(INSPECT in manifest.programs)) return undefined;
+  executor.learningRates = call.rates;
+  const found = await repeat(executor, INSPECT, call);
+  const outputs = found.map(({ output, values }) => [output.name, values] as const);
+  return firstNonFinite(inspectionOf(manifest, Object.fromEntries(outputs)));
 }
 
 /** Another program of the bundle on the batch of a training call; nothing where there is none. */

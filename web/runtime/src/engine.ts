@@ -11,7 +11,7 @@ import { Contest } from "./contest.ts";
 import type { DeviceInfo } from "./device.ts";
 import type { Values } from "./elements.ts";
 import { InvalidInputError } from "./errors.ts";
-import type { Result } from "./executor.ts";
+import type { Result, Wanted } from "./executor.ts";
 import {
   namedArguments, positionalArguments, type Argument, type InputArray, type Inputs,
 } from "./inputs.ts";
@@ -140,11 +140,11 @@ export class Engine {
     return byName(results);
   }
 
-  /** Runs any program on inputs by name; gives all its outputs by name. */
+  /** Runs any program on inputs by name; gives its outputs by name, all or those of `names`. */
   async run(
-    program: string, inputs: Readonly<Record<string, InputArray>>,
+    program: string, inputs: Readonly<Record<string, InputArray>>, names?: readonly string[],
   ): Promise<RunResult> {
-    const { results, step } = await this.start(program, undefined,
+    const { results, step } = await this.start(program, names && { names },
       () => namedArguments(this.session.executor.program(program), inputs));
     return { outputs: byName(results), step };
   }
@@ -222,7 +222,7 @@ export class Engine {
   }
 
   private async start(
-    program: string, roles: readonly OutputRole[] | undefined, given: () => Argument[],
+    program: string, roles: Wanted | undefined, given: () => Argument[],
   ): Promise<{ results: Result[]; step: number }> {
     const { running, step } = await this.session.launch(program, roles, given);
     return { results: await running.results, step };

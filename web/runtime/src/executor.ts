@@ -14,6 +14,9 @@ import type { Manifest, Output, OutputRole, Program } from "./manifest.ts";
 /** The name of the live hyper-parameter with one float32 per parameter group. */
 const LEARNING_RATE = "learning_rate";
 
+/** Which outputs to read: those of some roles, or of some names. */
+export type Wanted = readonly OutputRole[] | { readonly names: readonly string[] };
+
 export interface Result {
   output: Output;
   values: Values;
@@ -42,15 +45,15 @@ export class Executor {
     throw new InvalidInputError(`the bundle has no program "${name}"; it has ${known}`);
   }
 
-  /** Starts a program; reads the outputs of the given roles, or all. */
+  /** Starts a program; reads the outputs that are wanted, or all. */
   async start(
-    name: string, given: readonly Argument[], roles?: readonly OutputRole[],
+    name: string, given: readonly Argument[], roles?: Wanted,
   ): Promise<Running> {
     const program = this.program(name);
     const trains = this.manifest.optimizer !== undefined;
     const { batch, feeds } = checkBatch([...given, ...this.hyper(program, given)], trains);
     if (batch > this.device.info.batchSize) await this.device.resize(batch);
-    const outputs = program.outputs.filter(({ role }) => roles?.includes(role) ?? true);
+    const outputs = program.outputs.filter((output) => isWanted(output, roles));
     const wanted = outputs.map(({ buffer }) => buffer);
     const { results } = await this.device.start(name, batch, feeds, wanted);
     return {
@@ -75,6 +78,11 @@ export class Executor {
       return { entry, label: "the learning rate", data: this.learningRates };
     });
   }
+}
+
+function isWanted({ role, name }: Output, wanted: Wanted | undefined): boolean {
+  if (!wanted) return true;
+  return "names" in wanted ? wanted.names.includes(name) : wanted.includes(role);
 }
 
 /** The scalar of a role, if there is one. */

@@ -16,14 +16,14 @@ export interface NonFinite {
 export function firstNonFinite(
   { loss, layers, parameters, buffers }: Inspection,
 ): NonFinite | undefined {
-  const backwards = parameters.toReversed();
+  const backwards = [...parameters].reverse();
   const order: readonly [NonFinite["kind"], readonly [string, Summary | undefined][]][] = [
     ["parameter", parameters.map(({ name, value }) => [name, value])],
     ["buffer", buffers.map(({ name, value }) => [name, value])],
     ["activation", layers.map(({ name, activation }) => [name, activation])],
   ];
   const after: typeof order = [
-    ["activation_gradient", layers.toReversed().map(({ name, gradient }) => [name, gradient])],
+    ["activation_gradient", [...layers].reverse().map(({ name, gradient }) => [name, gradient])],
     ["gradient", backwards.map(({ name, gradient }) => [name, gradient])],
     ["update", backwards.map(({ name, update }) => [name, update])],
   ];

@@ -27,10 +27,16 @@ export type { Backend, DeviceInfo } from "./device.ts";
 export { earlyStopping, type EarlyStoppingOptions } from "./early-stopping.ts";
 export type { Values } from "./elements.ts";
 export type { Diagnosis } from "./diagnosis.ts";
+export type { ExplainOptions } from "./explain.ts";
+export { firstNonFinite, type NonFinite } from "./first-non-finite.ts";
 export { Fit, type Callback, type FitOptions } from "./fit.ts";
 export type { FitEvent, StepReport } from "./fit-events.ts";
 export type { RecoveryOptions } from "./recovery-options.ts";
 export type { InputArray, Inputs } from "./inputs.ts";
+export {
+  uselessUnits, valueNames, widened, type Finding, type InspectOptions, type Inspection,
+  type Layer, type ParameterView, type Summary,
+} from "./inspection.ts";
 export type { Schedule } from "./learning-rate.ts";
 export { reduceOnPlateau, type PlateauOptions } from "./plateau.ts";
 export { schedules, type OneCycleOptions, type Rate } from "./schedules.ts";

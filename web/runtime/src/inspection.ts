@@ -140,7 +140,8 @@ export function inspectionOf(manifest: Manifest, outputs: Outputs): Inspection {
 export function uselessUnits(seen: readonly Pick<Inspection, "layers">[]): Finding[] {
   const [first] = seen;
   if (!first) throw new InvalidInputError("there is no inspection to look at");
-  return first.layers.flatMap(({ name }, i) => (["silent", "saturated"] as const).flatMap((kind) => {
+  const kinds = ["silent", "saturated"] as const;
+  return first.layers.flatMap(({ name }, i) => kinds.flatMap((kind) => {
     const shares = seen.flatMap(({ layers }) => layers[i]?.[kind] ?? []);
     const least = kind === "silent" ? 1 : SATURATED_SHARE;
     const of = shares[0]?.length ?? 0;

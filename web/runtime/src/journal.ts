@@ -8,9 +8,9 @@
  *     [ picture | call call call … ][ picture | call call … ]
  */
 
-import type { Executor, Result } from "./executor.ts";
+import type { Executor, Result, Wanted } from "./executor.ts";
 import type { Argument } from "./inputs.ts";
-import type { Manifest, OutputRole } from "./manifest.ts";
+import type { Manifest } from "./manifest.ts";
 import type { Bytes } from "./safetensors.ts";
 import { nonFiniteEntries } from "./state.ts";
 
@@ -18,7 +18,7 @@ import { nonFiniteEntries } from "./state.ts";
 export interface Call {
   readonly program: string;
   readonly given: readonly Argument[];
-  readonly roles: readonly OutputRole[] | undefined;
+  readonly roles: Wanted | undefined;
   readonly rates: readonly number[];
   /** What it gives on the device that took over, if one did. */
   again?: { executor: Executor; results: Promise<Result[]> };

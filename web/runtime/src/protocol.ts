@@ -44,7 +44,10 @@ export interface Calls {
   predict: { takes: { x: Inputs }; gives: Float32Array };
   gradients: { takes: Batch; gives: Record<string, Values> };
   run: {
-    takes: { program: string; inputs: Readonly<Record<string, InputArray>> };
+    takes: {
+      program: string; inputs: Readonly<Record<string, InputArray>>;
+      names: readonly string[] | undefined;
+    };
     gives: RunResult;
   };
   setLearningRates: { takes: { rates: readonly number[] }; gives: undefined };

@@ -26,7 +26,7 @@ export class Server {
       case "evaluate": return engine.evaluate(call.x, call.y);
       case "predict": return engine.predict(call.x);
       case "gradients": return engine.gradients(call.x, call.y);
-      case "run": return engine.run(call.program, call.inputs);
+      case "run": return engine.run(call.program, call.inputs, call.names);
       case "setLearningRates": return engine.setLearningRates(call.rates);
       case "exportWeights": return engine.exportWeights(call.format);
       case "loadWeights": return engine.loadWeights(call.bytes, call.names);

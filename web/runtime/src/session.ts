@@ -11,10 +11,10 @@ import type { Backend, DeviceInfo } from "./device.ts";
 import {
   BackendError, DeviceLostError, OutOfMemoryError, reasonOf, type HearthError,
 } from "./errors.ts";
-import type { Executor, Result, Running } from "./executor.ts";
+import type { Executor, Result, Running, Wanted } from "./executor.ts";
 import type { Argument } from "./inputs.ts";
 import { EVERY_STEPS, Journal, type Call, type Picture } from "./journal.ts";
-import type { Manifest, OutputRole } from "./manifest.ts";
+import type { Manifest } from "./manifest.ts";
 import type { Span } from "./state.ts";
 
 /** A run goes on after its device has failed. */
@@ -85,7 +85,7 @@ export class Session {
 
   /** Starts a program when its turn comes. */
   launch(
-    program: string, roles: readonly OutputRole[] | undefined, given: () => Argument[],
+    program: string, roles: Wanted | undefined, given: () => Argument[],
   ): Promise<Launched> {
     return this.inOrder(async () => {
       const arguments_ = given();
@@ -257,7 +257,7 @@ steps were taken again`,
 
   /** Moves the state to the GPU if that has become the faster device for this call. */
   private async settle(
-    program: string, given: readonly Argument[], roles: readonly OutputRole[] | undefined,
+    program: string, given: readonly Argument[], roles: Wanted | undefined,
   ): Promise<void> {
     const decided = await this.contest?.decide(program, given, roles);
     if (!decided) return;

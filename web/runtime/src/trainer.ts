@@ -16,8 +16,10 @@ import type { EngineOptions } from "./open.ts";
 import { BackendError, HearthError } from "./errors.ts";
 import { copyBatch, copyBytes, copyInputs } from "./copies.ts";
 import { evaluate } from "./evaluate.ts";
+import { explain, type ExplainOptions } from "./explain.ts";
 import { Fit, type FitOptions } from "./fit.ts";
 import type { InputArray, Inputs } from "./inputs.ts";
+import { inspect, type InspectOptions, type Inspection } from "./inspection.ts";
 import { checkedRates, tableSchedule, type Schedule } from "./learning-rate.ts";
 import type { Manifest } from "./manifest.ts";
 import type { CallKind, Calls, Loaded } from "./protocol.ts";
@@ -254,14 +256,30 @@ export class Trainer {
     return this.call("gradients", copyBatch(x, y)) as Promise<Record<string, Float32Array>>;
   }
 
-  /** Runs any program of the bundle on inputs by name; gives all its outputs by name. */
+  /**
+   * Looks into one training step on a batch, without doing it: statistics and histograms of every
+   * module output, parameter, gradient and update, and units that are of no use.
+   */
+  async inspect(x: Inputs, y?: Inputs, options?: InspectOptions): Promise<Inspection> {
+    return inspect(this.manifest, this.run.bind(this), x, y, options);
+  }
+
+  /** What the model looks at, by a method of `hearth.explain`, with the weights of now. */
+  async explain(
+    method: string, images: Float32Array, options: ExplainOptions,
+  ): Promise<Float32Array> {
+    return explain(this.manifest, this.run.bind(this), method, images, options);
+  }
+
+  /** Runs any program of the bundle on inputs by name; gives its outputs, all or those `names`. */
   async run(
-    program: string, inputs: Readonly<Record<string, InputArray>>,
+    program: string, inputs: Readonly<Record<string, InputArray>>, names?: readonly string[],
   ): Promise<Record<string, Values>> {
     const copies = Object.entries(inputs).map(([name, data]) =>
       [name, copyInputs(data, name)] as const);
     const { outputs, step } = await this.call("run", {
       program, inputs: Object.fromEntries(copies) as Record<string, InputArray>,
+      names,
     });
     this.log.advance(step);
     return outputs;
