@@ -15,6 +15,7 @@ export {
   Engine, type EvaluateResult, type RunResult, type TrainResult,
   type WeightFormat,
 } from "./engine.ts";
+export { augment, augmented, type AugmentedOptions } from "./augmented.ts";
 export type { EngineOptions } from "./open.ts";
 export type { BackendChoice } from "./backends.ts";
 export { fetchSource, type BundleSource } from "./bundle.ts";
