@@ -255,7 +255,7 @@ def test_modules_are_chosen_by_name(step: hearth.TrainStep) -> None:
     assert [o for o in outputs if o.startswith("statistics/activation/")] == [
         "statistics/activation/hidden#1", "statistics/activation/hidden#2",
     ]  # fmt: skip
-    with pytest.raises(InvalidInputError, match="no call of 'hiden'.*features.0"):
+    with pytest.raises(InvalidInputError, match="(?s)no call of 'hiden'.*features.0"):
         hearth.compile(step, *EXAMPLE, inspect=["hiden"])
 
 
