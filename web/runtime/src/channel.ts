@@ -14,6 +14,8 @@ import { spawnWorker } from "./spawn.ts";
 
 export interface Channel {
   call<K extends CallKind>(kind: K, takes: Calls[K]["takes"]): Promise<Calls[K]["gives"]>;
+  /** Why the engine's worker has died, if it has. */
+  readonly death: BackendError | undefined;
   close(): void;
 }
 
@@ -27,17 +29,17 @@ export class WorkerChannel implements Channel {
   private readonly worker: Worker;
   private readonly pending = new Map<number, Pending>();
   private lastId = 0;
+  private hasAnswered = false;
   private closed: BackendError | undefined;
+  death: BackendError | undefined;
 
   constructor(url: string | URL | undefined, private readonly notify: (e: EngineEvent) => void) {
     this.worker = spawnWorker(WORKER_NAME, url);
     this.worker.onmessage = ({ data }: MessageEvent<Message>) => { this.receive(data); };
     this.worker.onerror = (event) => {
       event.preventDefault();
-      this.fail(new BackendError("the worker does not run", {
-        why: event.message || "its script could not be loaded",
-        remedy: "serve hearth.js as a file of its own, or give its address as workerUrl",
-      }));
+      this.death = died(event.message, this.hasAnswered);
+      this.fail(this.death);
     };
   }
 
@@ -64,6 +66,7 @@ export class WorkerChannel implements Channel {
   }
 
   private receive(message: Message): void {
+    this.hasAnswered = true;
     if (message.kind === "warning" || message.kind === "device") {
       this.notify(message);
       return;
@@ -81,8 +84,22 @@ export class WorkerChannel implements Channel {
   }
 }
 
+function died(message: string, hasRun: boolean): BackendError {
+  if (!hasRun) {
+    return new BackendError("the worker does not run", {
+      why: message || "its script could not be loaded",
+      remedy: "serve hearth.js as a file of its own, or give its address as workerUrl",
+    });
+  }
+  return new BackendError("the worker that trains has died", {
+    why: message || "its memory may have run out",
+    remedy: "load the bundle again, or resume the last checkpoint",
+  });
+}
+
 /** An engine on this thread: for Node, for tests, and for pages that have a worker of their own. */
 export class LocalChannel implements Channel {
+  readonly death = undefined;
   private readonly server: Server;
 
   constructor(notify: (event: EngineEvent) => void) {

@@ -11,7 +11,7 @@ import { scalarOf } from "./executor.ts";
 import { firstNonFinite, type NonFinite } from "./first-non-finite.ts";
 import type { Argument } from "./inputs.ts";
 import { INSPECT, inspectionOf } from "./inspection.ts";
-import type { Call, Picture } from "./journal.ts";
+import type { Picture, RecordedCall } from "./journal.ts";
 import type { Manifest, State } from "./manifest.ts";
 import type { Bytes } from "./safetensors.ts";
 import { isTrained, nonFiniteEntries, valuesOf } from "./state.ts";
@@ -31,7 +31,7 @@ const NOTABLE_GROWTH = 2;
 
 /** Takes training steps from a good state again; the last of them is known to have failed. */
 export async function diagnose(
-  executor: Executor, { step, image }: Picture, calls: readonly Call[],
+  executor: Executor, { step, image }: Picture, calls: readonly RecordedCall[],
 ): Promise<Diagnosis> {
   const { manifest, device } = executor;
   const whole = { offset: 0, bytes: manifest.state_bytes };
@@ -52,7 +52,7 @@ export async function diagnose(
 
 /** The loss was not finite: the parameters, the outputs or the loss function are at fault. */
 async function forward(
-  executor: Executor, call: Call, step: number, start: Bytes, before: Bytes,
+  executor: Executor, call: RecordedCall, step: number, start: Bytes, before: Bytes,
 ): Promise<Diagnosis> {
   const { manifest } = executor;
   const bad = nonFiniteEntries(manifest, before);
@@ -75,7 +75,7 @@ async function forward(
 
 /** The loss was finite, and what the step left was not: a gradient or the update is at fault. */
 async function backward(
-  executor: Executor, call: Call, step: number, before: Bytes, broken: readonly State[],
+  executor: Executor, call: RecordedCall, step: number, before: Bytes, broken: readonly State[],
 ): Promise<Diagnosis> {
   executor.device.writeState(0, before);
   const gradients = await repeat(executor, "gradients", call);
@@ -112,13 +112,15 @@ function named(step: number, entries: readonly State[], finding: string): Diagno
   return { step, layer: first ? layerOf(first) : "", finding: `it is ${finding}`, names };
 }
 
-async function resultsOf(executor: Executor, call: Call): Promise<Result[]> {
+async function resultsOf(executor: Executor, call: RecordedCall): Promise<Result[]> {
   executor.learningRates = call.rates;
   return (await executor.start(call.program, call.given, call.roles)).results;
 }
 
 /** What the program `inspect` finds, in a bundle that has it. */
-async function looked(executor: Executor, call: Call): Promise<NonFinite | undefined> {
+async function looked(
+  executor: Executor, call: RecordedCall,
+): Promise<NonFinite | undefined> {
   const { manifest } = executor;
   if (!(INSPECT in manifest.programs)) return undefined;
   executor.learningRates = call.rates;
@@ -128,7 +130,9 @@ async function looked(executor: Executor, call: Call): Promise<NonFinite | undef
 }
 
 /** Another program of the bundle on the batch of a training call; nothing where there is none. */
-async function repeat(executor: Executor, name: string, { given }: Call): Promise<Result[]> {
+async function repeat(
+  executor: Executor, name: string, { given }: RecordedCall,
+): Promise<Result[]> {
   if (!(name in executor.manifest.programs)) return [];
   const given_ = executor.program(name).inputs.flatMap((entry): Argument[] => {
     const same = given.find((argument) =>

@@ -18,7 +18,7 @@ import {
 import type { RateTable } from "./learning-rate.ts";
 import { isWeight, type Manifest, type OutputRole } from "./manifest.ts";
 import { openExecutor, type EngineOptions } from "./open.ts";
-import { recover, type Recovered, type RecoverRequest } from "./recovery.ts";
+import { recover, type Judge, type Recovered, type RecoverRequest } from "./recovery.ts";
 import type { Bytes } from "./safetensors.ts";
 import { Session, type EngineEvent, type Launched } from "./session.ts";
 import { Slices, type SliceRequest, type SliceResult } from "./slice.ts";
@@ -60,6 +60,7 @@ export class Engine {
     return { result: running.results.then((results) => this.judge.step(results, step)) };
   });
   private readonly judge: StepJudge;
+  private readonly suspects = new WeakSet<readonly Argument[]>();
 
   private constructor(
     private readonly session: Session,
@@ -115,7 +116,8 @@ export class Engine {
   /** Takes a failed step of a guarded run back, after the calls that were made before. */
   recover(request: RecoverRequest): Promise<Recovered> {
     this.slices.forgive();
-    return recover(this.session, request, (results, step) => this.judge.step(results, step));
+    const judge: Judge = (results, step) => this.judge.step(results, step);
+    return recover(this.session, request, judge, this.suspects);
   }
 
   async evaluate(x: Inputs, y?: Inputs): Promise<EvaluateResult> {

@@ -172,10 +172,12 @@ export class EpochRun {
     control.scale *= recovered.scale;
     trainer.log.record.rateScale = control.scale;
     const [bad, ...others] = rest;
-    const skipped = bad === control.suspect;
-    control.suspect = bad;
+    const isItself = (recovered.diagnosis?.step ?? step) === step;
+    const isBad = isItself && bad === control.suspect;
+    if (isItself) control.suspect = bad;
+    const skipped = isBad || recovered.isLeftOut;
     if (skipped) trainer.log.skipBatch();
-    const again = [skipped ? others : rest, ...later.map(({ slice }) => slice)];
+    const again = [isBad ? others : rest, ...later.map(({ slice }) => slice)];
     this.pending.unshift(...again.filter(({ length }) => length > 0));
     yield recoveryEvent(epoch, failure, recovered, skipped);
     const steps = reportsOf(recovered, recovered.rates, NaN);

@@ -13,6 +13,8 @@ export interface ErrorDetail {
   remedy?: string;
   /** Completed training steps, if the step that raised it was taken nevertheless. */
   step?: number | undefined;
+  /** Of memory that is too small: a batch size that fits, 0 where none does. */
+  suggestedBatchSize?: number | undefined;
 }
 
 /** An error as it crosses between threads. */
@@ -30,7 +32,8 @@ export class HearthError extends Error {
   readonly remedy: string;
   readonly step: number | undefined;
 
-  constructor(what: string, { where = "", why = "", remedy = "", step }: ErrorDetail = {}) {
+  constructor(what: string, detail: ErrorDetail = {}) {
+    const { where = "", why = "", remedy = "", step } = detail;
     const lines = [what];
     if (where) lines.push(`  in your model: ${where}`);
     if (why) lines.push(`  because ${why}`);
@@ -52,6 +55,13 @@ export class InvalidInputError extends HearthError {
 /** The device cannot hold the step for this batch size. */
 export class OutOfMemoryError extends HearthError {
   override readonly name = "OutOfMemoryError";
+  /** The largest batch size that is known to fit, or a guess at load; 0 where nothing fits. */
+  readonly suggestedBatchSize: number;
+
+  constructor(what: string, detail: ErrorDetail = {}) {
+    super(what, detail);
+    this.suggestedBatchSize = detail.suggestedBatchSize ?? 0;
+  }
 }
 
 /** The loss stopped being finite. */
@@ -98,7 +108,9 @@ const CLASSES = {
 export function errorToData(error: unknown): ErrorData {
   if (error instanceof HearthError) {
     const { name, what, where, why, remedy, step } = error;
-    return { name, what, where, why, remedy, step };
+    const data: ErrorData = { name, what, where, why, remedy, step };
+    if (error instanceof OutOfMemoryError) data.suggestedBatchSize = error.suggestedBatchSize;
+    return data;
   }
   const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   return { name: "InternalError", what: text, remedy: "please report this with the message" };

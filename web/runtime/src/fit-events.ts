@@ -60,7 +60,7 @@ export interface RecoveryEvent {
   restored: number;
   /** Of the first parameter group, from now on. */
   learningRate: number;
-  /** Whether the batch is left out: it had failed before. */
+  /** Whether the batch that went wrong is left out: it had before. */
   skipped: boolean;
 }
 

@@ -2,7 +2,7 @@
 
 import { batchesOf, isReadOnce, type Batches } from "./data-loader.ts";
 import { EpochRun, RunControl } from "./epoch-run.ts";
-import { InvalidInputError } from "./errors.ts";
+import { InvalidInputError, reasonOf } from "./errors.ts";
 import { evaluate } from "./evaluate.ts";
 import type { FitEvent } from "./fit-events.ts";
 import { requireWhole } from "./inputs.ts";
@@ -82,18 +82,36 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
   async *[Symbol.asyncIterator](): AsyncGenerator<FitEvent, void> {
     if (this.begun) throw new InvalidInputError("a run trains once; call fit again");
     this.begun = true;
-    const { epochs = 1, from = START, validate, callbacks = [] } = this.options;
+    const { from = START, callbacks = [] } = this.options;
     try {
-      if (validate && this.trainer.log.owesValidation(from)) {
+      for (let place: Cursor | undefined = from; place;) place = yield* this.epochsFrom(place);
+    } finally {
+      for (const callback of callbacks) await callback.end?.(this.trainer);
+    }
+  }
+
+  /** All epochs; gives the place to go on from if the worker died and another has taken over. */
+  private async *epochsFrom(from: Cursor): AsyncGenerator<FitEvent, Cursor | undefined> {
+    const { epochs = 1, validate } = this.options;
+    const { trainer } = this;
+    try {
+      if (validate && trainer.log.owesValidation(from)) {
         yield* this.heard(this.validation(validate, from.epoch - 1));
       }
       for (let { epoch, batch } = from; epoch < epochs && this.goesOn(); epoch++, batch = 0) {
-        this.trainer.log.beginEpoch(epoch, batch);
+        trainer.log.beginEpoch(epoch, batch);
         yield* this.heard(this.trainEpoch(epoch, batch));
         if (validate && this.goesOn()) yield* this.heard(this.validation(validate, epoch));
       }
-    } finally {
-      for (const callback of callbacks) await callback.end?.(this.trainer);
+      return undefined;
+    } catch (error) {
+      const { step } = trainer;
+      if (isReadOnce(this.batches) || !await trainer.revive()) throw error;
+      const { device, cursor, cursor: { epoch } } = trainer;
+      const [reason, repeated] = [reasonOf(error), step - trainer.step];
+      yield { kind: "device", epoch, step, device, reason, repeated };
+      this.control.scale = trainer.log.record.rateScale;
+      return cursor;
     }
   }
 

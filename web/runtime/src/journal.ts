@@ -15,7 +15,7 @@ import type { Bytes } from "./safetensors.ts";
 import { nonFiniteEntries } from "./state.ts";
 
 /** Enough of a call to make it again. */
-export interface Call {
+export interface RecordedCall {
   readonly program: string;
   readonly given: readonly Argument[];
   readonly roles: Wanted | undefined;
@@ -34,7 +34,7 @@ export interface Picture {
 interface Segment {
   readonly step: number;
   image: Bytes | undefined;
-  readonly calls: Call[];
+  readonly calls: RecordedCall[];
   bytes: number;
 }
 
@@ -71,7 +71,7 @@ export class Journal {
     image.then((bytes) => { this.develop(segment, bytes); }, () => { this.merge(segment); });
   }
 
-  add(call: Call): void {
+  add(call: RecordedCall): void {
     const last = this.segments.at(-1);
     if (!last) return;
     last.calls.push(call);
@@ -79,12 +79,12 @@ export class Journal {
   }
 
   /** A call has its results: those that change nothing need not be made again. */
-  settle(call: Call): void {
+  settle(call: RecordedCall): void {
     if (PURE.has(call.program)) this.remove(call);
   }
 
   /** A call that came to nothing. */
-  remove(call: Call): void {
+  remove(call: RecordedCall): void {
     for (const { calls } of this.segments) {
       const i = calls.indexOf(call);
       if (i >= 0) calls.splice(i, 1);
@@ -101,13 +101,13 @@ export class Journal {
   }
 
   /** The newest picture, and the calls after it; undefined where there is none. */
-  newest(): { picture: Picture; calls: readonly Call[] } | undefined {
+  newest(): { picture: Picture; calls: readonly RecordedCall[] } | undefined {
     const developed = this.segments.map(({ image }) => image !== undefined);
     return this.from(developed.lastIndexOf(true));
   }
 
   /** The oldest picture, and the training calls after it; undefined where there is none. */
-  oldest(): { picture: Picture; calls: readonly Call[] } | undefined {
+  oldest(): { picture: Picture; calls: readonly RecordedCall[] } | undefined {
     return this.from(this.segments[0]?.image ? 0 : -1);
   }
 
@@ -147,7 +147,7 @@ export class Journal {
   }
 }
 
-function bytesOf({ given }: Call): number {
+function bytesOf({ given }: RecordedCall): number {
   return given.reduce((sum, { data }) =>
     sum + (ArrayBuffer.isView(data) ? data.byteLength : 8 * data.length), 0);
 }

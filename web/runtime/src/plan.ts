@@ -8,7 +8,7 @@
  */
 
 import { elements, evaluate, largestBatch } from "./dims.ts";
-import { InternalError } from "./errors.ts";
+import { InternalError, OutOfMemoryError } from "./errors.ts";
 import type { Manifest, Program } from "./manifest.ts";
 
 export const ALIGNMENT_BYTES = 256;
@@ -64,6 +64,19 @@ export function bufferBytes(manifest: Manifest, buffer: number, batch: number): 
 /** The largest batch size whose arena has at most `limitBytes`, or 0. */
 export function largestBatchWithin(manifest: Manifest, limitBytes: number): number {
   return largestBatch((batch) => planMemory(manifest, batch).arenaBytes <= limitBytes);
+}
+
+/** The error of a plan that a device has no memory for, with a batch size to use instead. */
+export function outOfMemory(
+  { batch, arenaBytes }: Pick<MemoryPlan, "batch" | "arenaBytes">, device: string,
+  suggestedBatchSize: number,
+): OutOfMemoryError {
+  const needed = `a batch of ${String(batch)} needs ${String(arenaBytes)} bytes`;
+  return new OutOfMemoryError(`${needed}, which ${device} does not give`, {
+    remedy: suggestedBatchSize > 0 ? `use at most ${String(suggestedBatchSize)} samples per batch`
+      : "the model does not fit at all: compile it with less memory, or use another backend",
+    suggestedBatchSize,
+  });
 }
 
 /** The buffers that a program touches, each once, in the order of first use. */

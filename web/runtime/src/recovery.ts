@@ -6,7 +6,7 @@
 import { diagnose, type Diagnosis } from "./diagnosis.ts";
 import { BackendError, NumericalInstabilityError, type ErrorData } from "./errors.ts";
 import type { Result } from "./executor.ts";
-import type { Call } from "./journal.ts";
+import type { RecordedCall } from "./journal.ts";
 import type { TrainResult } from "./engine.ts";
 import type { Session } from "./session.ts";
 
@@ -36,16 +36,22 @@ export interface Recovered {
   steps: readonly TrainResult[];
   rates: readonly number[];
   diagnosis?: Diagnosis;
+  /** Whether a batch before the failed step was left out: it broke the state a second time. */
+  isLeftOut: boolean;
   /** Why it was given up; the last good state is back. */
   failure?: ErrorData;
 }
 
-type Judge = (results: readonly Result[], step: number) => TrainResult;
+export type Judge = (results: readonly Result[], step: number) => TrainResult;
 
-/** Recovers from a failed step; `judge` raises NumericalInstabilityError for a step that fails. */
+/**
+ * Recovers from a failed step; `judge` raises NumericalInstabilityError for a step that fails.
+ *
+ * `suspects` are the batches that broke the state once without failing themselves.
+ */
 export function recover(
   session: Session, { step, failure, factor, attempts, tried }: RecoverRequest,
-  judge: Judge,
+  judge: Judge, suspects: WeakSet<RecordedCall["given"]>,
 ): Promise<Recovered> {
   return session.inOrder(async (): Promise<Recovered> => {
     const rates = session.executor.learningRates;
@@ -55,24 +61,24 @@ export function recover(
     const calls = good.calls.filter(({ program }) => program === "train")
       .slice(0, step - picture.step);
     const diagnosis = await diagnose(session.executor, picture, calls).catch(noDevice);
-    const before = calls.slice(0, -1);
+    const culprit = diagnosis && calls[diagnosis.step - picture.step - 1];
+    const isKnown = culprit !== undefined && suspects.has(culprit.given);
+    if (culprit) suspects.add(culprit.given);
+    const before = calls.slice(0, -1).filter((call) => !(isKnown && call === culprit));
     const last = calls.at(-1)?.rates ?? rates;
     let steps: TrainResult[] | undefined;
-    let [scale, attempt] = [1, 0];
+    let attempt = 0;
     while (!steps && attempt < attempts) {
-      attempt++;
-      scale *= factor;
       await session.restore(picture);
-      steps = await takeAgain(session, before, scale, judge);
+      steps = await takeAgain(session, before, factor ** ++attempt, judge);
     }
-    if (!steps) {
-      await session.restore(picture);
-      scale = 1;
-    }
+    if (!steps) await session.restore(picture);
+    const scale = steps ? factor ** attempt : 1;
     session.executor.learningRates = last.map((rate) => rate * scale);
     const common = {
       step: session.completed, restored: picture.step, scale, attempts: attempt,
       learningRates: session.executor.learningRates, ...(diagnosis ? { diagnosis } : {}),
+      isLeftOut: steps !== undefined && before.length < calls.length - 1,
     };
     if (steps) {
       return { ...common, steps, rates: before.map((call) => (call.rates[0] ?? NaN) * scale) };
@@ -84,11 +90,11 @@ export function recover(
 
 /** Steps from now on at lower rates; undefined if one of them fails. */
 async function takeAgain(
-  session: Session, calls: readonly Call[], scale: number, judge: Judge,
+  session: Session, calls: readonly RecordedCall[], scale: number, judge: Judge,
 ): Promise<TrainResult[] | undefined> {
   const steps: TrainResult[] = [];
   for (const { program, given, roles, rates } of calls) {
-    const call: Call = { program, given, roles, rates: rates.map((rate) => rate * scale) };
+    const call: RecordedCall = { program, given, roles, rates: rates.map((rate) => rate * scale) };
     const results = await session.perform(call);
     try {
       steps.push(judge(results, ++session.completed));
@@ -106,7 +112,10 @@ function noDevice(error: unknown): undefined {
 }
 
 function unchanged({ completed: step }: Session, learningRates: readonly number[]) {
-  return { step, restored: step, scale: 1, learningRates, attempts: 0, steps: [], rates: [] };
+  return {
+    step, restored: step, scale: 1, learningRates, attempts: 0, steps: [], rates: [],
+    isLeftOut: false,
+  };
 }
 
 function givenUp(

@@ -1,13 +1,14 @@
 /** Opens the trainer of a saved run. */
 
 import type { BundleSource } from "./bundle.ts";
+import type { ConnectionOptions } from "./connection.ts";
 import { BundleFormatError } from "./errors.ts";
 import { readRecord } from "./run-record.ts";
 import { readNewest, type SaveOptions } from "./saved-runs.ts";
 import { openStore } from "./store.ts";
-import type { Trainer, TrainerOptions } from "./trainer.ts";
+import type { Trainer } from "./trainer.ts";
 
-export interface ResumeOptions extends TrainerOptions, SaveOptions {
+export interface ResumeOptions extends ConnectionOptions, SaveOptions {
   /** The bundle, where it is not under the URL any more that the run was begun with. */
   source?: string | URL | BundleSource;
 }
@@ -15,7 +16,7 @@ export interface ResumeOptions extends TrainerOptions, SaveOptions {
 /** The trainer of the newest checkpoint that it can continue. */
 export async function resume(
   name: string, { source, store, ...options }: ResumeOptions,
-  load: (source: string | URL | BundleSource, options: TrainerOptions) => Promise<Trainer>,
+  load: (source: string | URL | BundleSource, options: ConnectionOptions) => Promise<Trainer>,
 ): Promise<Trainer> {
   const files = store ?? await openStore();
   return readNewest(files, name, async (bytes) => {

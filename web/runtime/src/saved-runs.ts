@@ -23,6 +23,12 @@ export interface KeepOptions extends SaveOptions {
   best?: boolean;
 }
 
+/** A name, and the store that it is in if that is not the best of this browser. */
+export interface SavedPlace {
+  readonly name: string;
+  readonly store: Store | undefined;
+}
+
 const SUFFIX = ".safetensors";
 const BEST = "best";
 
@@ -90,6 +96,11 @@ export async function readNewest<T>(
   throw new StorageError(`there is no checkpoint "${name}"`, {
     why: known ? `there are ${known}` : `nothing is saved in ${store.kind}`,
   });
+}
+
+/** Whether a name has a checkpoint. */
+export async function isSaved(name: string, store?: Store): Promise<boolean> {
+  return (await savesOf(store ?? await openStore(), name)).length > 0;
 }
 
 /** Removes all checkpoints of a name. */

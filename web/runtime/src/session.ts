@@ -13,7 +13,7 @@ import {
 } from "./errors.ts";
 import type { Executor, Result, Running, Wanted } from "./executor.ts";
 import type { Argument } from "./inputs.ts";
-import { EVERY_STEPS, Journal, type Call, type Picture } from "./journal.ts";
+import { EVERY_STEPS, Journal, type Picture, type RecordedCall } from "./journal.ts";
 import type { Manifest } from "./manifest.ts";
 import type { Span } from "./state.ts";
 
@@ -103,7 +103,7 @@ export class Session {
   }
 
   /** Makes a call in its turn and waits for its results; it then belongs to the journal. */
-  async perform(call: Call): Promise<Result[]> {
+  async perform(call: RecordedCall): Promise<Result[]> {
     const results = await this.withRescue(async (executor) => {
       executor.learningRates = call.rates;
       const running = await executor.start(call.program, call.given, call.roles);
@@ -158,7 +158,7 @@ export class Session {
     this.journal.begin(this.completed, result);
   }
 
-  private async start(call: Call): Promise<Running> {
+  private async start(call: RecordedCall): Promise<Running> {
     const { executor } = this;
     this.journal.add(call);
     try {
@@ -173,7 +173,7 @@ export class Session {
 
   /** The results of a call, from another device if this one fails before they come. */
   private async outcome(
-    call: Call, executor: Executor, results: Promise<Result[]>,
+    call: RecordedCall, executor: Executor, results: Promise<Result[]>,
   ): Promise<Result[]> {
     try {
       const values = await results;
@@ -226,7 +226,7 @@ export class Session {
 
   /** Makes the calls after a picture again; gives the training steps among them. */
   private async replay(
-    executor: Executor, { image }: Picture, calls: readonly Call[],
+    executor: Executor, { image }: Picture, calls: readonly RecordedCall[],
   ): Promise<number> {
     try {
       executor.device.writeState(0, image);
@@ -276,7 +276,7 @@ steps were taken again`,
 
 /** What a call gave on the device that took over from `failed`; raises `error` if none did. */
 async function againOf(
-  { again }: Call, failed: Executor, error: unknown,
+  { again }: RecordedCall, failed: Executor, error: unknown,
 ): Promise<Result[]> {
   if (!again || again.executor === failed) throw error;
   return again.results;

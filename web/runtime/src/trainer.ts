@@ -5,14 +5,13 @@
  * engine, and keeps what the page may ask for at once: device, learning rate, step, warnings.
  */
 
-import { absoluteUrl, type BundleSource } from "./bundle.ts";
-import { LocalChannel, WorkerChannel, type Channel } from "./channel.ts";
+import type { BundleSource } from "./bundle.ts";
+import { Connection, type ConnectionOptions, type Rescued } from "./connection.ts";
 import type { Comparison } from "./contest.ts";
 import type { Batches } from "./data-loader.ts";
 import type { DeviceInfo } from "./device.ts";
 import type { Values } from "./elements.ts";
 import type { EvaluateResult, TrainResult, WeightFormat } from "./engine.ts";
-import type { EngineOptions } from "./open.ts";
 import { BackendError, HearthError } from "./errors.ts";
 import { copyBatch, copyBytes, copyInputs } from "./copies.ts";
 import { evaluate } from "./evaluate.ts";
@@ -29,28 +28,18 @@ import { RunLog } from "./run-log.ts";
 import { addRecord, readRecord, type Cursor, type RunRecord } from "./run-record.ts";
 import { looksLikeSafetensors } from "./safetensors.ts";
 import {
-  listSaved, removeSaved, saveRun, type KeepOptions, type Saved, type SaveOptions,
+  isSaved, listSaved, readNewest, removeSaved, saveRun, type KeepOptions, type Saved,
+  type SavedPlace, type SaveOptions,
 } from "./saved-runs.ts";
-import type { EngineEvent, Rescue } from "./session.ts";
 import type { SliceRequest, SliceResult } from "./slice.ts";
-import { openStore } from "./store.ts";
+import { openStore, type Store } from "./store.ts";
 import type { NameMap } from "./weights.ts";
 
-export interface TrainerOptions extends EngineOptions {
-  /** Called with every warning, such as a backend that is not used and why. */
-  onWarning?: (message: string) => void;
-  /** Called when another device takes over, or memory for a larger batch was made. */
-  onDevice?: (device: DeviceInfo) => void;
-  /** `false` computes on this thread: for Node, and inside a worker of the page. */
-  worker?: boolean;
-  /** Where hearth.js can be fetched, if a bundler has made it part of another script. */
-  workerUrl?: string | URL;
-}
-
-/** A device that failed and the one that goes on. */
-export interface Rescued {
-  readonly device: DeviceInfo;
-  readonly rescue: Rescue;
+export interface TrainerOptions extends ConnectionOptions {
+  /** Continues the newest checkpoint of this name, where there is one. */
+  resume?: string;
+  /** Where that is kept; by default the best storage of this browser. */
+  store?: Store;
 }
 
 /** A compiled model that trains on this machine; `Trainer.load` makes one. */
@@ -62,61 +51,33 @@ export class Trainer {
   /** For `fit`: what it knows of the run. */
   readonly log: RunLog;
   private rates: readonly number[];
-  private currentDevice: DeviceInfo;
-  private currentComparison: Comparison | undefined;
-  private rescues: Rescued[] = [];
+  /** Where the run was saved last. */
+  private saved: SavedPlace | undefined;
   private readonly underWay = new Set<Promise<unknown>>();
   private disposal: Promise<void> | undefined;
 
-  private constructor(
-    private readonly channel: Channel, loaded: Loaded,
-    private readonly messages: readonly string[],
-    /** Where the bundle came from; undefined if it is not under a URL. */
-    private readonly address: string | undefined,
-  ) {
+  private constructor(private readonly connection: Connection, loaded: Loaded) {
     this.manifest = loaded.manifest;
     this.schedule = loaded.schedule && tableSchedule(loaded.schedule, loaded.step);
-    this.currentDevice = loaded.device;
     this.rates = loaded.learningRates;
     this.log = new RunLog(loaded.step);
   }
 
   /**
-   * Loads the bundle under a URL on the best device of this machine.
+   * Loads the bundle under a URL on the best device of this machine; with `resume`, at the newest
+   * checkpoint of that name if there is one, else as it is.
    *
    * Before it returns it has repeated the bundle's recorded step and compared every value.  Raises
    * BundleFormatError for a bad bundle, BackendError where no backend runs it.
    */
   static async load(
-    source: string | URL | BundleSource, options: TrainerOptions = {},
+    source: string | URL | BundleSource, { resume, store, ...options }: TrainerOptions = {},
   ): Promise<Trainer> {
-    const { onWarning, onDevice, worker = true, workerUrl, ...engineOptions } = options;
-    const messages: string[] = [];
-    let trainer: Trainer | undefined;
-    const notify = (event: EngineEvent): void => {
-      if (event.kind === "warning") {
-        messages.push(event.message);
-        onWarning?.(event.message);
-      } else if (trainer) {
-        trainer.currentDevice = event.device;
-        trainer.currentComparison = event.comparison ?? trainer.currentComparison;
-        const { device, rescue } = event;
-        if (rescue) trainer.rescues.push({ device, rescue });
-        onDevice?.(event.device);
-      }
-    };
-    const url = typeof source === "string" || source instanceof URL
-      ? absoluteUrl(source) : undefined;
-    const channel = url !== undefined && worker
-      ? new WorkerChannel(workerUrl, notify) : new LocalChannel(notify);
-    try {
-      const given = { source: url ?? (source as BundleSource), options: engineOptions };
-      const loaded = await channel.call("load", given);
-      return (trainer = new Trainer(channel, loaded, messages, url));
-    } catch (error) {
-      channel.close();
-      throw error;
+    if (resume !== undefined && await isSaved(resume, store)) {
+      return Trainer.resume(resume, { ...options, ...(store ? { store } : {}), source });
     }
+    const { connection, loaded } = await Connection.open(source, options);
+    return new Trainer(connection, loaded);
   }
 
   /**
@@ -128,7 +89,9 @@ export class Trainer {
    * the name, and what `load` and `loadCheckpoint` raise.
    */
   static async resume(name: string, options: ResumeOptions = {}): Promise<Trainer> {
-    return resume(name, options, (origin, rest) => Trainer.load(origin, rest));
+    const trainer = await resume(name, options, (origin, rest) => Trainer.load(origin, rest));
+    trainer.saved = { name, store: options.store };
+    return trainer;
   }
 
   /** All saved checkpoints of this site, the newest of each name first. */
@@ -143,17 +106,17 @@ export class Trainer {
 
   /** What computes. */
   get device(): DeviceInfo {
-    return this.currentDevice;
+    return this.connection.device;
   }
 
   /** What CPU and GPU took for one call, once `backend: "auto"` has decided between them. */
   get comparison(): Comparison | undefined {
-    return this.currentComparison;
+    return this.connection.comparison;
   }
 
   /** The warnings since load. */
   get warnings(): readonly string[] {
-    return this.messages;
+    return this.connection.warnings;
   }
 
   /** Completed training steps. */
@@ -182,7 +145,7 @@ export class Trainer {
     this.requireUse();
     this.rates = checkedRates(value, this.rates.length);
     // It fails only with the worker, and then the next step says so.
-    this.channel.call("setLearningRates", { rates: this.rates }).catch(() => undefined);
+    this.connection.call("setLearningRates", { rates: this.rates }).catch(() => undefined);
   }
 
   /**
@@ -236,9 +199,17 @@ export class Trainer {
 
   /** For `fit`: the devices that failed since it was asked last, and what goes on. */
   takeRescues(): readonly Rescued[] {
-    const found = this.rescues;
-    this.rescues = [];
-    return found;
+    return this.connection.takeRescues();
+  }
+
+  /** For `fit`: whether the worker has died, and another one has got the newest checkpoint. */
+  async revive(): Promise<boolean> {
+    if (!this.connection.death || !this.saved || this.disposal) return false;
+    const { name, store } = this.saved;
+    await this.connection.reopen();
+    await readNewest(store ?? await openStore(), name, (bytes) => this.loadCheckpoint(bytes),
+      (message) => { this.connection.warn(message); });
+    return true;
   }
 
   /** Loss and metrics of a batch in evaluation mode; nothing changes. */
@@ -300,7 +271,7 @@ export class Trainer {
     const before = [...this.underWay];
     const { bytes, step } = await this.call("exportCheckpoint", {});
     await Promise.allSettled(before); // so that their losses are in the record
-    return addRecord(bytes, this.log.record, step, this.address);
+    return addRecord(bytes, this.log.record, step, this.connection.address);
   }
 
   /** Continues the run of a checkpoint, also of one that PyTorch's side wrote. */
@@ -319,15 +290,16 @@ export class Trainer {
    * is still there.
    */
   async saveCheckpoint(name: string, options: KeepOptions = {}): Promise<void> {
-    return saveRun(name, options, () => this.exportCheckpoint());
+    await saveRun(name, options, () => this.exportCheckpoint());
+    if (!options.best) this.saved = { name, store: options.store };
   }
 
   /** Waits for the calls made before, then ends the worker and frees its memory. */
   dispose(): Promise<void> {
     this.disposal ??= Promise.allSettled(this.underWay)
-      .then(() => this.channel.call("dispose", {}))
+      .then(() => this.connection.call("dispose", {}))
       .catch(() => undefined) // a worker that failed has nothing to give back
-      .then(() => { this.channel.close(); });
+      .then(() => { this.connection.close(); });
     return this.disposal;
   }
 
@@ -335,7 +307,7 @@ export class Trainer {
     kind: K, takes: Calls[K]["takes"],
   ): Promise<Calls[K]["gives"]> {
     this.requireUse();
-    const result = this.channel.call(kind, takes);
+    const result = this.connection.call(kind, takes);
     this.underWay.add(result);
     const done = (): void => { this.underWay.delete(result); };
     result.then(done, done);

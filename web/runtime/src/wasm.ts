@@ -8,12 +8,13 @@
 
 import type { Bundle } from "./bundle.ts";
 import type { Device, DeviceInfo, Started } from "./device.ts";
-import { BackendError, OutOfMemoryError, reasonOf, InvalidInputError } from "./errors.ts";
+import { BackendError, InvalidInputError, reasonOf } from "./errors.ts";
 import { defaultThreads } from "./features.ts";
 import type { Feed } from "./inputs.ts";
 import type { Manifest, WasmVariant } from "./manifest.ts";
 import {
-  align, bufferBytes, buffersOf, largestBatchWithin, offsetOf, planMemory, type MemoryPlan,
+  align, bufferBytes, buffersOf, largestBatchWithin, offsetOf, outOfMemory, planMemory,
+  type MemoryPlan,
 } from "./plan.ts";
 import type { Bytes } from "./safetensors.ts";
 import type { Span } from "./state.ts";
@@ -25,6 +26,7 @@ const TABLE = 2048;
 const PAGE_BYTES = 65536;
 // A module may declare a smaller maximum than 4 GiB, and small devices refuse to reserve it.
 const MAXIMUM_PAGES = [65536, 32768, 16384, 8192];
+const MOST_BYTES = 65536 * PAGE_BYTES;
 
 /** A device for one WASM variant of the bundle; BackendError if it does not start here. */
 export async function openWasm(
@@ -38,7 +40,8 @@ export async function openWasm(
   const module = await WebAssembly.compile(bytes).catch((error: unknown) => {
     throw new BackendError(`this browser refuses ${variant.file}`, { why: reasonOf(error) });
   });
-  const { memory, instance } = await instantiate(module, layout, plan, shared);
+  const { memory, instance } = await instantiate(
+    module, bundle.manifest, layout, plan, shared);
   const functions = programFunctions(bundle.manifest, instance, variant.file);
   const names = Object.keys(bundle.manifest.programs);
   const team = count > 1 ? await ThreadTeam.start(module, memory, names, count) : undefined;
@@ -66,7 +69,8 @@ interface Instantiated {
 }
 
 async function instantiate(
-  module: WebAssembly.Module, layout: Layout, plan: MemoryPlan, shared: boolean,
+  module: WebAssembly.Module, manifest: Manifest, layout: Layout, plan: MemoryPlan,
+  shared: boolean,
 ): Promise<Instantiated> {
   const initial = layout.pages(plan);
   let reason: unknown;
@@ -80,11 +84,8 @@ async function instantiate(
     }
   }
   if (reason === undefined || reason instanceof RangeError) {
-    throw new OutOfMemoryError(
-      `WebAssembly cannot have ${String(initial * PAGE_BYTES)} bytes for a batch of \
-${String(plan.batch)}`,
-      { remedy: "use a smaller batch" },
-    );
+    const most = Math.min(plan.arenaBytes / 2, MOST_BYTES - layout.arena);
+    throw outOfMemory(plan, "WebAssembly", largestBatchWithin(manifest, most));
   }
   throw new BackendError("the WebAssembly module does not start", { why: reasonOf(reason) });
 }
@@ -126,20 +127,15 @@ class WasmDevice implements Device {
   resize(batch: number): Promise<void> {
     const plan = planMemory(this.manifest, batch);
     const missing = this.layout.pages(plan) - this.memory.buffer.byteLength / PAGE_BYTES;
-    try {
-      if (missing > 0) this.memory.grow(missing);
-    } catch {
-      const suggestion = largestBatchWithin(this.manifest, this.plan.arenaBytes);
-      return Promise.reject(new OutOfMemoryError(
-        `a batch of ${String(batch)} needs ${String(plan.arenaBytes)} bytes, \
-which this browser does not give`,
-        { remedy: `use at most ${String(suggestion)} samples per batch: that much is in use` },
-      ));
-    }
+    const isEnough = missing <= 0 || this.grow(missing);
+    if (isEnough) this.plan = plan;
+    // What the browser does give is taken, so that what is suggested fits.
+    else for (let less = missing >> 1; less > 0 && !this.grow(less);) less >>= 1;
     this.bytes = new Uint8Array(this.memory.buffer); // growing detaches the old view
-    this.plan = plan;
     this.writeTable();
-    return Promise.resolve();
+    if (isEnough) return Promise.resolve();
+    const most = largestBatchWithin(this.manifest, this.bytes.length - this.layout.arena);
+    return Promise.reject(outOfMemory(plan, "this browser", most));
   }
 
   writeState(offset: number, bytes: Uint8Array): void {
@@ -177,6 +173,16 @@ which this browser does not give`,
 
   dispose(): void {
     this.team?.dispose();
+  }
+
+  /** Makes the memory larger by so many pages, if the browser gives them. */
+  private grow(pages: number): boolean {
+    try {
+      this.memory.grow(pages);
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   private offset(program: string, buffer: number): number {

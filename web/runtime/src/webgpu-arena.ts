@@ -7,9 +7,11 @@
  */
 
 import { evaluate, largestBatch } from "./dims.ts";
-import { BackendError, InternalError, OutOfMemoryError } from "./errors.ts";
+import { BackendError, InternalError, type OutOfMemoryError } from "./errors.ts";
 import type { Manifest, Program, Workgroups } from "./manifest.ts";
-import { align, bufferBytes, buffersOf, offsetOf, planMemory, type MemoryPlan } from "./plan.ts";
+import {
+  align, bufferBytes, buffersOf, offsetOf, outOfMemory, planMemory, type MemoryPlan,
+} from "./plan.ts";
 import { scratchBindings, type Kernels, type Launch } from "./webgpu-kernels.ts";
 
 const MAX_WORKGROUPS = 65535;
@@ -30,15 +32,16 @@ export interface Arena {
   programs: ReadonlyMap<string, readonly Dispatch[]>;
 }
 
-/** Allocates the arena for a batch; OutOfMemoryError suggests a batch size that may fit. */
+/** Allocates the arena for a batch; OutOfMemoryError suggests one, `fitting` if that fits now. */
 export async function createArena(
-  device: GPUDevice, manifest: Manifest, kernels: Kernels, batch: number,
+  device: GPUDevice, manifest: Manifest, kernels: Kernels, batch: number, fitting = 0,
 ): Promise<Arena> {
   const plan = planMemory(manifest, batch);
   const bytes = bytesNeeded(manifest, kernels.kernels, batch);
+  const tooLarge = (suggestion: number): OutOfMemoryError =>
+    outOfMemory({ batch, arenaBytes: bytes }, "the GPU", suggestion);
   if (!fits(device, manifest, kernels.kernels, batch)) {
-    const suggestion = largestBatch((b) => fits(device, manifest, kernels.kernels, b));
-    throw tooLarge(batch, bytes, suggestion);
+    throw tooLarge(largestBatch((b) => fits(device, manifest, kernels.kernels, b)));
   }
   device.pushErrorScope("validation");
   device.pushErrorScope("out-of-memory");
@@ -56,7 +59,8 @@ export async function createArena(
       errors = Promise.all([device.popErrorScope(), device.popErrorScope()]);
     }
     const [memoryError, refusal] = await errors;
-    if (memoryError) throw tooLarge(batch, bytes, Math.floor(batch / 2));
+    // The GPU does not say what it has; half of it is the next thing to try.
+    if (memoryError) throw tooLarge(Math.max(fitting, Math.floor(batch / 2)));
     if (refusal) throw new BackendError("WebGPU refuses the memory plan", { why: refusal.message });
     return { plan, bytes, buffer, programs };
   } catch (error) {
@@ -93,15 +97,6 @@ function fits(
   const sizes = bound.map((i) => bufferBytes(manifest, i, batch));
   return bytesNeeded(manifest, kernels, batch) <= maxBufferSize
     && Math.max(scratchBytes(kernels, batch), ...sizes) <= maxStorageBufferBindingSize;
-}
-
-function tooLarge(batch: number, bytes: number, suggestion: number): OutOfMemoryError {
-  const needed = `a batch of ${String(batch)} needs ${String(bytes)} bytes`;
-  return new OutOfMemoryError(`${needed}, which the GPU does not give`, {
-    remedy: suggestion > 0
-      ? `use at most ${String(suggestion)} samples per batch`
-      : "the model does not fit at all: use the wasm backend",
-  });
 }
 
 function dispatches(

@@ -106,7 +106,8 @@ class WebGpuDevice implements Device {
   async resize(batch: number): Promise<void> {
     this.requireAlive();
     const old = this.arena;
-    const arena = await createArena(this.gpu, this.manifest, this.kernels, batch);
+    const arena = await createArena(
+      this.gpu, this.manifest, this.kernels, batch, old.plan.batch);
     const encoder = this.gpu.createCommandEncoder();
     const bytes = align(this.manifest.state_bytes);
     if (bytes > 0) encoder.copyBufferToBuffer(old.buffer, 0, arena.buffer, 0, bytes);

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BundleFormatError, NumericalInstabilityError } from "../src/errors.ts";
-import { BackendError, InvalidInputError, Trainer, type TrainerOptions } from "../src/index.ts";
+import {
+  BackendError, InvalidInputError, OutOfMemoryError, Trainer, type TrainerOptions,
+} from "../src/index.ts";
 import { decodeSafetensors, encodeSafetensors } from "../src/safetensors.ts";
 import {
   changedSource, encode, fixtureFile, fixtureSource, manifestJson, raises, rejects,
@@ -163,6 +165,36 @@ test("a diverging step says so, and loaded weights bring the model back", async 
   assert.equal(stepOf(await trainer.exportCheckpoint()), 2n);
   await trainer.loadWeights(fixtureFile("weights.safetensors"));
   assert.ok(Number.isFinite((await trainer.evaluateBatch(x, y)).loss));
+});
+
+test("memory that is not there names the batch that fits, and training goes on", async () => {
+  const trainer = await load({ threads: 1 });
+  await trainer.trainBatch(x, y);
+  const before = await trainer.exportWeights();
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- called with its `this` below
+  const { grow } = WebAssembly.Memory.prototype;
+  let room = 4; // pages of 64 KiB
+  WebAssembly.Memory.prototype.grow = function (pages) {
+    if (pages > room) throw new RangeError("failed to grow memory");
+    room -= pages;
+    return grow.call(this, pages);
+  };
+  try {
+    const many = (count: number): [Float32Array, Int32Array] =>
+      [new Float32Array(4 * count), new Int32Array(count)];
+    const error = await trainer.trainBatch(...many(100_000)).catch((e: unknown) => e);
+    assert.ok(error instanceof OutOfMemoryError);
+    assert.match(error.message, /a batch of 100000 needs \d+ bytes, which this browser does not/);
+    const { suggestedBatchSize: most } = error;
+    assert.ok(most > 5000 && most < 100_000, String(most));
+    assert.deepEqual(await trainer.exportWeights(), before);
+    assert.equal((await trainer.trainBatch(...many(most))).step, 2);
+    assert.equal(trainer.device.batchSize, most);
+    await rejects(trainer.trainBatch(...many(most + 5000)), OutOfMemoryError, /use at most/);
+    assert.equal((await trainer.trainBatch(x, y)).step, 3);
+  } finally {
+    WebAssembly.Memory.prototype.grow = grow;
+  }
 });
 
 test("the learning rate is checked at once", async () => {

@@ -152,3 +152,48 @@ test("a damaged record is refused, a missing one begins a new history", async ()
   assert.deepEqual(trainer.cursor, { epoch: 0, batch: 0 });
   assert.deepEqual([trainer.step, trainer.history.losses], [13, []]);
 });
+
+test("a run that was saved between an epoch and its validation does that validation", async () => {
+  const [whole, broken, store] = [await load(), await load(), memory()];
+  await train(whole, { epochs: 3 });
+  const callbacks = [saving("run", { store })]; // at the end of an epoch, before the validation
+  for (const epochs of [2, 3]) {
+    await trainUntilEpoch(broken, epochs, callbacks);
+    const again = await Trainer.resume("run", { ...SOURCE, store });
+    assert.deepEqual(again.cursor, { epoch: epochs, batch: 0 });
+    assert.equal(again.history.validations.length, epochs - 1);
+    await train(again, { epochs: 3, from: again.cursor });
+    assert.deepEqual(again.history, whole.history);
+    // Done once: the next run does not owe it any more.
+    await train(again, { epochs: 3, from: again.cursor });
+    assert.equal(again.history.validations.length, 3);
+    await broken.loadCheckpoint(await (await load()).exportCheckpoint());
+  }
+});
+
+/** Trains until so many epochs have been trained and saved, and not validated. */
+async function trainUntilEpoch(
+  trainer: Trainer, epochs: number, callbacks: FitOptions["callbacks"] = [],
+): Promise<void> {
+  const options = { epochs, schedule, validate: loader, callbacks };
+  for await (const event of trainer.fit(loader, options)) {
+    if (event.kind === "epoch" && event.epoch === epochs - 1) return;
+  }
+}
+
+test("load with a name to resume begins at its checkpoint, or as the bundle is", async () => {
+  const store = memory();
+  const open = (): Promise<Trainer> =>
+    Trainer.load(fixtureSource(), { ...OPTIONS, resume: "run", store });
+  const first = await open();
+  assert.deepEqual([first.step, first.cursor], [0, { epoch: 0, batch: 0 }]);
+  await trainUntil(first, 17, { epochs: 6, callbacks: [saving("run", { everySteps: 5, store })] });
+  const second = await open();
+  assert.ok(second.step >= 5);
+  await train(second, { epochs: 6, from: second.cursor });
+  const whole = await load();
+  await train(whole, { epochs: 6 });
+  assert.deepEqual(await second.exportWeights(), await whole.exportWeights());
+  await rejects(Trainer.load(fixtureSource(), { ...OPTIONS, resume: "", store }),
+    InvalidInputError, /name of a checkpoint is ""/);
+});
