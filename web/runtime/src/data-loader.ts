@@ -41,6 +41,16 @@ export async function* batchesOf(
   for await (const batch of batches) if (left-- <= 0) yield batch;
 }
 
+/** InvalidInputError for what gives no batches. */
+export function requireBatches(batches: unknown, name: string): void {
+  const given = Object(batches) as Partial<Record<PropertyKey, unknown>>;
+  const ways = [given["epoch"], given[Symbol.iterator], given[Symbol.asyncIterator]];
+  if (typeof batches === "object" && ways.some((way) => typeof way === "function")) return;
+  throw new InvalidInputError(`${name}: ${String(batches)} gives no batches`, {
+    remedy: "give a DataLoader, or an iterable of { x, y }",
+  });
+}
+
 /** Whether these are the batches of one epoch only: an iterator cannot begin again. */
 export function isReadOnce(batches: Batches): boolean {
   return "next" in batches;

@@ -1,6 +1,8 @@
 /** Ends a run that no longer gets better, and gives back its best weights. */
 
+import { requireNumber } from "./arguments.ts";
 import type { Callback } from "./fit.ts";
+import { requireWhole } from "./inputs.ts";
 import { monitored, signOf, type Mode } from "./monitor.ts";
 import type { Trainer } from "./trainer.ts";
 
@@ -25,6 +27,8 @@ export interface EarlyStoppingOptions {
  */
 export function earlyStopping(options: EarlyStoppingOptions = {}): Callback {
   const { monitor = "loss", patience = 3, minDelta = 0, restoreBest = true } = options;
+  requireWhole(patience, "patience", 0);
+  requireNumber(minDelta, "minDelta", 0, { admitsLow: true });
   const sign = signOf(monitor, options.mode);
   let best = Infinity;
   let waited = 0;

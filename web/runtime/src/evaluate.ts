@@ -1,6 +1,6 @@
 /** Loss and metrics over a whole data set. */
 
-import { batchesOf, type Batches } from "./data-loader.ts";
+import { batchesOf, requireBatches, type Batches } from "./data-loader.ts";
 import type { EvaluateResult } from "./engine.ts";
 import { InvalidInputError } from "./errors.ts";
 import { sampleCount } from "./inputs.ts";
@@ -11,6 +11,7 @@ export async function evaluate(
   trainer: Trainer, batches: Batches, signal?: AbortSignal,
 ): Promise<EvaluateResult> {
   const totals = { loss: 0, metrics: {} as Record<string, number>, samples: 0 };
+  requireBatches(batches, "the batches");
   let last: Promise<void> | undefined;
   for await (const { x, y } of batchesOf(batches, 0)) {
     signal?.throwIfAborted();

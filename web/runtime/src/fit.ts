@@ -1,6 +1,7 @@
 /** `trainer.fit`: epochs, with events between their slices (`epoch-run.ts`). */
 
-import { batchesOf, isReadOnce, type Batches } from "./data-loader.ts";
+import { requireFunction } from "./arguments.ts";
+import { batchesOf, isReadOnce, requireBatches, type Batches } from "./data-loader.ts";
 import { EpochRun, RunControl } from "./epoch-run.ts";
 import { InvalidInputError, reasonOf } from "./errors.ts";
 import { evaluate } from "./evaluate.ts";
@@ -58,6 +59,9 @@ export class Fit implements AsyncIterable<FitEvent> {
     requireWhole(from?.epoch ?? 0, "from.epoch", 0);
     requireWhole(from?.batch ?? 0, "from.batch", 0);
     requireWhole(epochs, "epochs", 0);
+    requireBatches(batches, "the batches");
+    if (options.validate) requireBatches(options.validate, "validate");
+    if (options.schedule) requireFunction(options.schedule, "schedule");
     if (epochs > 1 && isReadOnce(batches)) {
       throw new InvalidInputError(`the batches can be read once only, and epochs is \
 ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be iterated again" });

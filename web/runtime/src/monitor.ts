@@ -1,5 +1,6 @@
 /** The value that a callback of `fit` watches: the loss of a validation, or one of its metrics. */
 
+import { requireOneOf } from "./arguments.ts";
 import type { EvaluateResult } from "./engine.ts";
 import { InvalidInputError } from "./errors.ts";
 
@@ -15,5 +16,6 @@ export function monitored(event: EvaluateResult, name: string): number {
 
 /** Times this, less is better; by default so for the loss and nothing else. */
 export function signOf(name: string | undefined, mode?: Mode): 1 | -1 {
+  if (mode !== undefined) requireOneOf(mode, "mode", ["min", "max"]);
   return (mode ?? (name === "loss" ? "min" : "max")) === "min" ? 1 : -1;
 }

@@ -1,7 +1,9 @@
 /** Lowers the learning rate when a validation no longer gets better. */
 
+import { requireNumber, requireOneOf } from "./arguments.ts";
 import { InvalidInputError } from "./errors.ts";
 import type { Callback } from "./fit.ts";
+import { requireWhole } from "./inputs.ts";
 import { monitored, signOf, type Mode } from "./monitor.ts";
 
 /** The options of `torch.optim.lr_scheduler.ReduceLROnPlateau`. */
@@ -22,6 +24,10 @@ export interface PlateauOptions {
 export function plateau(options: PlateauOptions = {}): (value: number) => boolean {
   const { mode = "min", patience = 10, threshold = 1e-4, threshold_mode = "rel" } = options;
   const { cooldown = 0 } = options;
+  requireWhole(patience, "patience", 0);
+  requireWhole(cooldown, "cooldown", 0);
+  requireNumber(threshold, "threshold", 0, { admitsLow: true });
+  requireOneOf(threshold_mode, "threshold_mode", ["rel", "abs"]);
   const sign = signOf(undefined, mode);
   let best = sign * Infinity;
   let [bad, resting] = [0, 0];
@@ -51,6 +57,8 @@ export function reduceOnPlateau(options: PlateauOptions = {}): Callback {
   if (!(factor > 0 && factor < 1)) {
     throw new InvalidInputError(`factor is ${String(factor)}, expected a number between 0 and 1`);
   }
+  requireNumber(min_lr, "min_lr", 0, { admitsLow: true });
+  requireNumber(eps, "eps", 0, { admitsLow: true });
   const lowers = plateau(options);
   let isReplayed = false;
   return {

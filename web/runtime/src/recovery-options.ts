@@ -1,6 +1,6 @@
 /** How `fit` gets over steps that go wrong: what a person may choose. */
 
-import { InvalidInputError } from "./errors.ts";
+import { requireNumber } from "./arguments.ts";
 import { requireWhole } from "./inputs.ts";
 import { EVERY_STEPS } from "./journal.ts";
 import type { Guard } from "./slice.ts";
@@ -33,16 +33,10 @@ export function recoveryPlan(options: RecoveryOptions | false): RecoveryPlan | u
   const { explosion = 1000, spike = 8, rollBackSpikes = false } = options;
   requireWhole(attempts, "recovery.attempts", 0);
   requireWhole(everySteps, "recovery.everySteps", 1);
-  requireBetween(factor, "recovery.factor", 0, 1);
-  requireBetween(explosion, "recovery.explosion", 1, Infinity);
-  requireBetween(spike, "recovery.spike", 0, Infinity);
+  requireNumber(factor, "recovery.factor", 0, { high: 1 });
+  requireNumber(explosion, "recovery.explosion", 1);
+  requireNumber(spike, "recovery.spike", 0);
   return {
     attempts, factor, guard: { everySteps, explosion, deviations: spike, rollBackSpikes },
   };
-}
-
-function requireBetween(value: unknown, name: string, low: number, high: number): void {
-  if (typeof value === "number" && value > low && value <= high) return;
-  throw new InvalidInputError(`${name} is ${String(value)}, expected a number above \
-${String(low)}${high < Infinity ? ` and up to ${String(high)}` : ""}`);
 }

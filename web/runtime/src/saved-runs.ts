@@ -54,6 +54,7 @@ export async function saveRun(
   name: string, { keep = 2, best = false, store }: KeepOptions, make: () => Promise<Uint8Array>,
 ): Promise<void> {
   requireWhole(keep, "keep", 1);
+  encodeName(name, "a checkpoint"); // refuses what is none, before anything is opened
   const files = store ?? await openStore();
   const bytes = await make();
   if (best) await files.write(fileOf({ name, number: BEST }), bytes);

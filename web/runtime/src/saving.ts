@@ -2,6 +2,7 @@
 
 import { InvalidInputError } from "./errors.ts";
 import type { Callback } from "./fit.ts";
+import { requireWhole } from "./inputs.ts";
 import { monitored, signOf, type Mode } from "./monitor.ts";
 import type { Store } from "./store.ts";
 
@@ -28,6 +29,7 @@ export function saving(name: string, options: SavingOptions = {}): Callback {
     if (value === undefined || value >= 1) continue;
     throw new InvalidInputError(`${label} is ${String(value)}, expected 1 or more`);
   }
+  requireWhole(keep, "keep", 1);
   const sign = signOf(best, options.mode);
   const where = store ? { store } : {};
   let record = Infinity;

@@ -11,7 +11,9 @@
  * (tests/browser/test_schedules.py).
  */
 
+import { requireFunction, requireNumber, requireOneOf } from "./arguments.ts";
 import { InvalidInputError } from "./errors.ts";
+import { requireWhole } from "./inputs.ts";
 import type { Schedule } from "./learning-rate.ts";
 
 /** The rate after `time` epochs or steps, of a group whose initial rate is `base`. */
@@ -21,6 +23,9 @@ export type Rate = (time: number, base: number) => number;
 function scheduled(
   rate: Rate, base: number | readonly number[], interval: "epoch" | "step" = "epoch",
 ): Schedule {
+  requireFunction(rate, "rate");
+  requireOneOf(interval, "interval", ["epoch", "step"]);
+  for (const each of [base].flat()) requireNumber(each, "base", 0, { admitsLow: true });
   return (step, epoch) => {
     const time = interval === "epoch" ? epoch : step;
     return typeof base === "number" ? rate(time, base) : base.map((each) => rate(time, each));
@@ -29,6 +34,8 @@ function scheduled(
 
 /** A fraction `factor` of the rate for the first `total_iters`. */
 function constant({ factor = 1 / 3, total_iters = 5 } = {}): Rate {
+  requireNumber(factor, "factor", 0, { admitsLow: true });
+  requireWhole(total_iters, "total_iters", 0);
   return (time, base) => (time < total_iters ? base * factor : base);
 }
 
@@ -36,6 +43,9 @@ function constant({ factor = 1 / 3, total_iters = 5 } = {}): Rate {
 function linear(
   { start_factor = 1 / 3, end_factor = 1, total_iters = 5 } = {},
 ): Rate {
+  requireNumber(start_factor, "start_factor", 0);
+  requireNumber(end_factor, "end_factor", 0, { admitsLow: true });
+  requireWhole(total_iters, "total_iters", 1);
   return (time, base) => {
     const share = Math.min(time, total_iters) / total_iters;
     return base * (start_factor + (end_factor - start_factor) * share);
@@ -44,6 +54,8 @@ function linear(
 
 /** Times `gamma` every `step_size`. */
 function step({ step_size, gamma = 0.1 }: { step_size: number; gamma?: number }): Rate {
+  requireWhole(step_size, "step_size", 1);
+  requireNumber(gamma, "gamma", 0, { admitsLow: true });
   return (time, base) => base * gamma ** Math.floor(time / step_size);
 }
 
@@ -51,21 +63,28 @@ function step({ step_size, gamma = 0.1 }: { step_size: number; gamma?: number })
 function multiStep(
   { milestones, gamma = 0.1 }: { milestones: readonly number[]; gamma?: number },
 ): Rate {
+  for (const milestone of milestones) requireWhole(milestone, "milestones", 0);
+  requireNumber(gamma, "gamma", 0, { admitsLow: true });
   return (time, base) => base * gamma ** milestones.filter((at) => at <= time).length;
 }
 
 /** Times `gamma` every time. */
 function exponential({ gamma }: { gamma: number }): Rate {
+  requireNumber(gamma, "gamma", 0, { admitsLow: true });
   return (time, base) => base * gamma ** time;
 }
 
 /** Down to nothing in `total_iters`, along a power of what is left. */
 function polynomial({ total_iters = 5, power = 1 } = {}): Rate {
+  requireWhole(total_iters, "total_iters", 1);
+  requireNumber(power, "power", 0);
   return (time, base) => base * (1 - Math.min(time, total_iters) / total_iters) ** power;
 }
 
 /** Half a cosine down to `eta_min` in `T_max`, and up again (SGDR without restarts). */
 function cosineAnnealing({ T_max, eta_min = 0 }: { T_max: number; eta_min?: number }): Rate {
+  requireWhole(T_max, "T_max", 1);
+  requireNumber(eta_min, "eta_min", 0, { admitsLow: true });
   return (time, base) => halfCosine(base, eta_min, time / T_max);
 }
 
@@ -73,6 +92,9 @@ function cosineAnnealing({ T_max, eta_min = 0 }: { T_max: number; eta_min?: numb
 function cosineAnnealingWarmRestarts(
   { T_0, T_mult = 1, eta_min = 0 }: { T_0: number; T_mult?: number; eta_min?: number },
 ): Rate {
+  requireWhole(T_0, "T_0", 1);
+  requireWhole(T_mult, "T_mult", 1); // less would never end
+  requireNumber(eta_min, "eta_min", 0, { admitsLow: true });
   return (time, base) => {
     let [length, rest] = [T_0, time];
     for (; rest >= length; length *= T_mult) rest -= length;
@@ -94,6 +116,12 @@ export interface OneCycleOptions {
 function oneCycle(options: OneCycleOptions): Rate {
   const { max_lr, total_steps, pct_start = 0.3, anneal_strategy = "cos" } = options;
   const { div_factor = 25, final_div_factor = 1e4, three_phase = false } = options;
+  requireNumber(max_lr, "max_lr", 0);
+  requireWhole(total_steps, "total_steps", 1);
+  requireNumber(pct_start, "pct_start", 0, { high: 1, admitsLow: true });
+  requireOneOf(anneal_strategy, "anneal_strategy", ["cos", "linear"]);
+  requireNumber(div_factor, "div_factor", 0);
+  requireNumber(final_div_factor, "final_div_factor", 0);
   const initial = max_lr / div_factor;
   const last = initial / final_div_factor;
   const top = pct_start * total_steps - 1;
