@@ -90,6 +90,9 @@ def _head(manifest: Manifest, batch: int) -> Iterator[str]:
     yield f"{manifest.model}, compiled by hearth {manifest.compiler} for {' and '.join(targets)}"
     yield f"{count:,} parameters in {len(parameters)} tensors, {len(manifest.kernels)} kernels"
     yield f"{human_bytes(plan.arena_bytes)} for batches up to {batch}, of which {state} state"
+    if manifest.wgsl and manifest.wgsl.halves:
+        halves = human_bytes(plan_memory(manifest, batch, halves=True).arena_bytes)
+        yield f"{halves} on a GPU that stores float16 (shader-f16)"
 
 
 def _files(manifest: Manifest) -> Iterator[str]:

@@ -36,6 +36,8 @@ def _files(manifest: Manifest) -> Iterator[Breach]:
         named["wgsl.file"] = manifest.wgsl.file
         for i, own in enumerate(manifest.wgsl.variants or ()):
             named[f"wgsl.variants[{i}].file"] = own.file
+        if manifest.wgsl.halves:
+            named["wgsl.halves.file"] = manifest.wgsl.halves.file
     for i, variant in enumerate(manifest.wasm.variants if manifest.wasm else ()):
         named[f"wasm.variants[{i}].file"] = variant.file
     for path, file in named.items():

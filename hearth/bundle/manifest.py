@@ -23,7 +23,7 @@ StateRole = Literal[
     "parameter", "buffer", "optimizer", "constant", "seed", "step", "scaler", "workspace"
 ]
 InputRole = Literal["input", "target", "hyper"]
-WebgpuFeature = Literal["subgroups"]
+WebgpuFeature = Literal["subgroups", "shader-f16"]
 WasmFeature = Literal["simd128", "relaxed-simd", "threads"]
 OutputRole = Literal["loss", "output", "metric", "gradient", "norm"]
 Accuracy = Literal["fast", "strict"]
@@ -64,6 +64,7 @@ class Buffer:
     shape: Shape
     offset: int | None = None
     slot: int | None = None
+    half: bool | None = None  # true: all elements are float16 numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class Program:
     slots: tuple[tuple[Dim, ...], ...]
     steps: tuple[Step, ...]
     above: tuple[tuple[int, ...], ...] | None = None  # None: each above the one before
+    half_slots: tuple[tuple[Dim, ...], ...] | None = None  # where halves take two bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +192,19 @@ class WgslVariant:
 
 
 @dataclass(frozen=True, slots=True)
+class WgslHalves:
+    """Modules of the kernels that touch halves, for memory in which these take two bytes."""
+
+    file: str
+    features: tuple[WebgpuFeature, ...]
+    workgroups: dict[str, tuple[Workgroups, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Wgsl:
     file: str
     variants: tuple[WgslVariant, ...] | None = None
+    halves: WgslHalves | None = None
 
 
 @dataclass(frozen=True, slots=True)

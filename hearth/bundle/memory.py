@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hearth.bundle.manifest import Manifest, Program
 from hearth.ir.dim import product
-from hearth.ir.dtype import ALIGNMENT_BYTES, ELEMENT_BYTES, align
+from hearth.ir.dtype import ALIGNMENT_BYTES, ELEMENT_BYTES, HALF_BYTES, align
 
 WASM_TABLE = 2048  # address of the table of buffers: spec/manifest.md, "WebAssembly"
 WASM_PAGE_BYTES = 65536
@@ -39,23 +39,26 @@ class MemoryPlan:
         return self.slots[program][entry.slot]
 
 
-def plan_memory(manifest: Manifest, batch: int) -> MemoryPlan:
-    """The plan for `batch` samples; it serves every smaller batch too."""
+def plan_memory(manifest: Manifest, batch: int, halves: bool = False) -> MemoryPlan:
+    """The plan for `batch` samples; it serves every smaller batch too.
+
+    `halves` is for a device that stores float16 numbers in two bytes.
+    """
     start = align(manifest.state_bytes)
     slots: dict[str, tuple[int, ...]] = {}
     program_bytes: dict[str, int] = {}
     for name, program in manifest.programs.items():
-        starts, program_bytes[name] = place_slots(program, batch)
+        starts, program_bytes[name] = place_slots(program, batch, halves)
         slots[name] = tuple(start + offset for offset in starts)
     return MemoryPlan(batch, slots, program_bytes, start + max(program_bytes.values(), default=0))
 
 
-def place_slots(program: Program, batch: int) -> tuple[tuple[int, ...], int]:
+def place_slots(program: Program, batch: int, halves: bool = False) -> tuple[tuple[int, ...], int]:
     """Where each slot begins, from the end of the state region, and the bytes of all together."""
     above = program.above or tuple((k - 1,) if k else () for k in range(len(program.slots)))
     starts: list[int] = []
     ends: list[int] = []
-    for size, below in zip(slot_bytes(program, batch), above, strict=True):
+    for size, below in zip(slot_bytes(program, batch, halves), above, strict=True):
         starts.append(max((ends[k] for k in below), default=0))
         ends.append(starts[-1] + size)
     return tuple(starts), max(ends, default=0)
@@ -98,13 +101,14 @@ def largest_batch(fits: Callable[[int], bool]) -> int:
     return low
 
 
-def slot_bytes(program: Program, batch: int) -> tuple[int, ...]:
+def slot_bytes(program: Program, batch: int, halves: bool = False) -> tuple[int, ...]:
     """Bytes of each slot of a program; an empty value has some too, as nothing binds no bytes."""
-    return tuple(
-        align(max((size.at(batch) for size in sizes), default=0) or 1) for sizes in program.slots
-    )
+    slots = program.half_slots if halves and program.half_slots is not None else program.slots
+    return tuple(align(max((size.at(batch) for size in sizes), default=0) or 1) for sizes in slots)
 
 
-def buffer_bytes(manifest: Manifest, buffer: int, batch: int) -> int:
+def buffer_bytes(manifest: Manifest, buffer: int, batch: int, halves: bool = False) -> int:
     """Bytes that one buffer occupies on a device."""
-    return product(manifest.buffers[buffer].shape).at(batch) * ELEMENT_BYTES
+    entry = manifest.buffers[buffer]
+    element = HALF_BYTES if halves and entry.half else ELEMENT_BYTES
+    return product(entry.shape).at(batch) * element

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from hearth.bundle.manifest import WgslVariant, Workgroups
+from hearth.bundle.manifest import WgslHalves, WgslVariant, Workgroups
 from hearth.bundle.read import Bundle
 from hearth.errors import BackendError
 from hearth.ir.dim import Dim
@@ -38,6 +38,9 @@ class Launch:
         return len(self.phases) > 1
 
 
+HALVES: Final = "halves"  # for memory in which float16 numbers take two bytes
+
+
 def split_modules(text: str) -> dict[str, str]:
     """The modules by name; a line `// kernel: NAME` begins each."""
     parts = ("\n" + text).split("\n" + MARKER)[1:]
@@ -64,7 +67,9 @@ def launches_of(bundle: Bundle, variant: str = GENERAL) -> dict[str, Launch]:
     }
     if variant == GENERAL:
         return launches
-    known = {v.name: v for v in manifest.wgsl.variants or ()}
+    known: dict[str, WgslVariant | WgslHalves] = {v.name: v for v in manifest.wgsl.variants or ()}
+    if manifest.wgsl.halves:
+        known[HALVES] = manifest.wgsl.halves
     if variant not in known:
         raise BackendError(
             f"{bundle.path} has no kernels called {variant!r}",
@@ -73,13 +78,14 @@ def launches_of(bundle: Bundle, variant: str = GENERAL) -> dict[str, Launch]:
     return launches | _own_launches(bundle, known[variant])
 
 
-def _own_launches(bundle: Bundle, variant: WgslVariant) -> dict[str, Launch]:
+def _own_launches(bundle: Bundle, variant: WgslVariant | WgslHalves) -> dict[str, Launch]:
+    second = (variant.finish or {}) if isinstance(variant, WgslVariant) else {}
     modules = split_modules(bundle.file(variant.file).decode())
     launches = {}
     for name, workgroups in variant.workgroups.items():
         first = Phase(modules.get(name), workgroups)
         launches[name] = Launch((first,))
-        if finish := (variant.finish or {}).get(name):
+        if finish := second.get(name):
             last = Phase(modules.get(name + FINISH), finish.workgroups)
             launches[name] = Launch((first, last), finish.scratch_bytes)
     return launches

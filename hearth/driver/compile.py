@@ -299,8 +299,13 @@ def _program(program: ProgramGraph, name: str, assembly: Assembly) -> m.Program:
         for o in program.outputs
     )  # fmt: skip
     steps = tuple(m.Step(call.kernel, call.buffers) for call in assembled.calls)
-    slots = tuple((size,) for size in assembled.slots.sizes)
-    return m.Program(tuple(inputs), outputs, slots, steps, above=assembled.slots.above)
+    allocation = assembled.slots
+    slots = tuple((size,) for size in allocation.sizes)
+    halves = tuple((size,) for size in allocation.half_sizes)
+    return m.Program(
+        tuple(inputs), outputs, slots, steps, above=allocation.above,
+        half_slots=halves if halves != slots else None,
+    )  # fmt: skip
 
 
 def _manifest(
@@ -316,7 +321,8 @@ def _manifest(
     for _, buffer in assembly.buffers:
         place = buffer.place
         where = {"offset": place.offset} if isinstance(place, StatePlace) else {"slot": place.slot}
-        buffers.append(m.Buffer(cast("Any", buffer.dtype), buffer.shape, **where))
+        half = buffer.is_half or None
+        buffers.append(m.Buffer(cast("Any", buffer.dtype), buffer.shape, **where, half=half))
     kernels = tuple(
         m.Kernel(kernel.name, workgroups)
         for kernel, workgroups in zip(assembly.kernels, generated.workgroups, strict=True)

@@ -12,18 +12,21 @@ from hearth.bundle.manifest import (
     WasmFeature,
     WasmVariant,
     Wgsl,
+    WgslHalves,
     WgslVariant,
     Workgroups,
 )
 from hearth.bundle.wgsl import FINISH, MARKER
 from hearth.codegen.wasm import METHODS, Features, emit_modules
 from hearth.codegen.wasm.conv_methods import choice_of
-from hearth.codegen.wgsl import VARIANTS, Phase, WgslKernel, emit_kernel
+from hearth.codegen.wgsl import HALVES, VARIANTS, Phase, WgslKernel, emit_kernel
 from hearth.driver.assemble import Assembly
 from hearth.errors import InvalidInputError
+from hearth.ir.kernel import Kernel
 
 BACKENDS = ("webgpu", "wasm")
 WGSL_FILE = "kernels.wgsl"
+HALVES_FILE = "kernels.halves.wgsl"
 
 WasmVariants = Mapping[str, tuple[WasmFeature, ...]]
 
@@ -121,8 +124,23 @@ def _generate_wgsl(
                     finish or None,
                 )
             )  # fmt: skip
-    wgsl = Wgsl(WGSL_FILE, tuple(variants) or None)
+    wgsl = Wgsl(WGSL_FILE, tuple(variants) or None, _generate_halves(plain, files))
     return wgsl, tuple(_workgroups(module) for module in general.values())
+
+
+def _generate_halves(kernels: Sequence[Kernel], files: dict[str, bytes]) -> WgslHalves | None:
+    """The kernels that touch float16 numbers, for memory in which these take two bytes."""
+    own = {
+        kernel.name: emit_kernel(kernel, HALVES)
+        for kernel in kernels
+        if any(param.is_half for param in kernel.params)
+    }
+    if not own:
+        return None
+    files[HALVES_FILE] = _wgsl_text(own)
+    return WgslHalves(
+        HALVES_FILE, HALVES.features, {name: _workgroups(module) for name, module in own.items()}
+    )
 
 
 def _wgsl_text(modules: Mapping[str, WgslKernel]) -> bytes:

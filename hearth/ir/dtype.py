@@ -16,6 +16,7 @@ FLOAT32, INT32, UINT32, BOOL = "float32", "int32", "uint32", "bool"
 DTYPES = (FLOAT32, INT32, UINT32, BOOL)
 ELEMENT_BYTES = 4
 ALIGNMENT_BYTES = 256  # what WebGPU asks of the offset of a storage binding
+HALF_BYTES = 2  # of a float16, where a device stores one as such
 
 DEVICE_DTYPE = {
     "float32": FLOAT32,

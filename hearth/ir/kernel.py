@@ -135,12 +135,16 @@ Template = DotTemplate | ConvTemplate
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """A buffer that the kernel touches; it reads and writes one element only at equal indices."""
+    """A buffer that the kernel touches; it reads and writes one element only at equal indices.
+
+    `is_half` says that all its elements are float16 numbers: a target may store them as such.
+    """
 
     dtype: str
     size: Dim  # elements
     is_read: bool
     is_written: bool
+    is_half: bool = False
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,8 @@ def format_kernel(kernel: Kernel) -> str:
         access = " ".join(
             word for word, on in (("read", param.is_read), ("write", param.is_written)) if on
         )
-        lines.append(f"  p{number}: {format_type(param.dtype, [param.size])} {access}")
+        half = " of float16" if param.is_half else ""
+        lines.append(f"  p{number}: {format_type(param.dtype, [param.size])}{half} {access}")
     if kernel.template is not None:
         options = ", ".join(f"{k}={v}" for k, v in _options(kernel.template))
         lines.append(f"  stage 0 is {type(kernel.template).__name__}({options})")

@@ -196,7 +196,7 @@ class BundleRunner:
         return np.array(self._rates, np.float32)
 
     def _prepare(self, batch: int) -> Plan:
-        plan = make_plan(self.manifest, batch)
+        plan = make_plan(self.manifest, batch, self._device.stores_halves)
         self._device.prepare(plan)
         return plan
 

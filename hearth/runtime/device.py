@@ -21,6 +21,10 @@ class Device(Protocol):
     def name(self) -> str:
         """For people: "wasmtime 50.0.1, relaxed SIMD, 2 threads"."""
 
+    @property
+    def stores_halves(self) -> bool:
+        """Whether plans are made for float16 numbers of two bytes."""
+
     def prepare(self, plan: Plan) -> None:
         """Lays out memory for a plan: the first one starts as zeros, a later one keeps the state.
 

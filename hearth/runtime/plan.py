@@ -26,9 +26,9 @@ class Plan:
     arena_bytes: int
 
 
-def make_plan(manifest: Manifest, batch: int) -> Plan:
+def make_plan(manifest: Manifest, batch: int, halves: bool = False) -> Plan:
     """Raises `BundleFormatError` where two programs put one buffer at different places."""
-    memory = plan_memory(manifest, batch)
+    memory = plan_memory(manifest, batch, halves)
     offsets: dict[int, int] = {}
     for name, program in manifest.programs.items():
         for buffer in buffers_of(program):
@@ -39,7 +39,7 @@ def make_plan(manifest: Manifest, batch: int) -> Plan:
     return Plan(
         batch,
         tuple(offsets.get(i, 0) for i in range(count)),
-        tuple(buffer_bytes(manifest, i, batch) for i in range(count)),
+        tuple(buffer_bytes(manifest, i, batch, halves) for i in range(count)),
         align(manifest.state_bytes),
         memory.arena_bytes,
     )

@@ -29,6 +29,10 @@ class ReferenceDevice:
         self._plan: Plan | None = None
 
     @property
+    def stores_halves(self) -> bool:
+        return False
+
+    @property
     def name(self) -> str:
         return f"NumPy {np.__version__} reference"
 

@@ -73,6 +73,10 @@ class WasmDevice:
         self._lock = threading.Lock()
 
     @property
+    def stores_halves(self) -> bool:
+        return False
+
+    @property
     def name(self) -> str:
         kind = "relaxed SIMD" if "relaxed-simd" in self._features else "SIMD"
         threads = f", {self._threads} threads" if self._threads > 1 else ""

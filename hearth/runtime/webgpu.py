@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hearth.bundle.manifest import Kernel, Program, Step
 from hearth.bundle.read import Bundle
-from hearth.bundle.wgsl import GENERAL, Launch, launches_of, workgroup_count
+from hearth.bundle.wgsl import GENERAL, HALVES, Launch, launches_of, workgroup_count
 from hearth.errors import BackendError, BundleFormatError, DeviceLostError, OutOfMemoryError
 from hearth.ir.dtype import ALIGNMENT_BYTES, align
 from hearth.runtime.plan import Plan
@@ -32,18 +32,22 @@ MAX_GRID = 65535  # workgroups along one dimension of a dispatch
 MAX_STORAGE_BINDINGS = 8  # the baseline of WebGPU
 SMALLEST_BINDING_BYTES = 16  # wgpu aborts the process on a binding of nothing
 UNIFORM_BYTES = 16
-SUBGROUPS = "subgroup"  # wgpu's name for the feature
+FEATURES = ("subgroup", "shader-f16")  # by wgpu's names
 
 
 class WebgpuDevice:
     """Implements `Device`."""
 
     def __init__(self, bundle: Bundle, variant: str | None = None) -> None:
-        """`variant` is one of the bundle's, "general" or, by default, what the environment says."""
+        """`variant` is one of the bundle's, "general", "halves" or what the environment says.
+
+        By default it is "halves" where bundle and adapter have them.
+        """
         self._manifest = bundle.manifest
-        name = variant or os.environ.get(VARIANT_VARIABLE, GENERAL)
-        self._launches = launches_of(bundle, name)
         self._adapter = find_adapter()
+        name = variant or os.environ.get(VARIANT_VARIABLE) or self._usual_variant()
+        self._launches = launches_of(bundle, name)
+        self._stores_halves = name == HALVES
         self._device = open_device(self._adapter)
         self._layouts: dict[tuple[str, int], Any] = {}
         self._pipelines: dict[int, list[Any]] = {}  # of every kernel, one per phase
@@ -58,6 +62,15 @@ class WebgpuDevice:
     def name(self) -> str:
         info = self._adapter.info
         return f"wgpu {wgpu.__version__}, {info['device']} ({info['backend_type']})"
+
+    @property
+    def stores_halves(self) -> bool:
+        return self._stores_halves
+
+    def _usual_variant(self) -> str:
+        halves = self._manifest.wgsl and self._manifest.wgsl.halves
+        has_all = halves and all(feature in self._adapter.features for feature in halves.features)
+        return HALVES if has_all else GENERAL
 
     # ------------------------------------------------------------ memory
 
@@ -161,9 +174,7 @@ class WebgpuDevice:
         plan = self._plan
         groups = []
         for step in program.steps:
-            ranges = [
-                (plan.offsets[b], max(plan.sizes[b], SMALLEST_BINDING_BYTES)) for b in step.buffers
-            ]
+            ranges = [(plan.offsets[b], _binding_bytes(plan.sizes[b])) for b in step.buffers]
             launch = self._launch(step)
             if launch.has_scratch:
                 ranges.append((plan.arena_bytes, launch.scratch_bytes.at(plan.batch)))
@@ -260,12 +271,17 @@ def find_adapter() -> Any:
     )
 
 
+def _binding_bytes(size: int) -> int:
+    """Whole vectors: the room up to the next multiple of 256 is the buffer's own."""
+    return max(-(-size // SMALLEST_BINDING_BYTES), 1) * SMALLEST_BINDING_BYTES
+
+
 def open_device(adapter: Any) -> Any:
     """A device with the adapter's buffer sizes: the defaults end at 128 MiB per binding."""
     sizes = ("max-buffer-size", "max-storage-buffer-binding-size")
     return adapter.request_device_sync(
         required_limits={name: adapter.limits[name] for name in sizes},
-        required_features=[SUBGROUPS] if SUBGROUPS in adapter.features else [],
+        required_features=[f for f in FEATURES if f in adapter.features],
     )
 
 

@@ -21,18 +21,27 @@ TYPICAL_BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """A value of `size_bytes` that exists from step `first` to step `last`, both included."""
+    """A value of `size_bytes` that exists from step `first` to step `last`, both included.
+
+    `compact_bytes` is its size on a device that stores halves as such; values are placed by it.
+    """
 
     value: Hashable
     size_bytes: Dim
     first: int
     last: int
+    half_bytes: Dim | None = None
+
+    @property
+    def compact_bytes(self) -> Dim:
+        return self.size_bytes if self.half_bytes is None else self.half_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
     slot_of: dict[Hashable, int]
     sizes: tuple[Dim, ...]  # of the slots, in bytes
+    half_sizes: tuple[Dim, ...]  # likewise, where halves are stored as such
     above: tuple[tuple[int, ...], ...]  # the slots, with smaller numbers, that each lies above
 
     def bytes_at(self, batch: int) -> int:
@@ -62,7 +71,7 @@ def allocate(lifetimes: Sequence[Lifetime]) -> Allocation:
     """The smallest of three: the largest first, the longest and largest, in order of birth."""
 
     def size(life: Lifetime) -> int:
-        return life.size_bytes.at(TYPICAL_BATCH)
+        return life.compact_bytes.at(TYPICAL_BATCH)
 
     orders = (
         sorted(lifetimes, key=lambda v: (-size(v), v.first)),
@@ -77,7 +86,7 @@ def _pack(lifetimes: Sequence[Lifetime]) -> list[_Placed]:
     """Each value into the smallest gap between those that are alive with it, or on top of them."""
     placed: list[_Placed] = []
     for life in lifetimes:
-        wanted = align(life.size_bytes.at(TYPICAL_BATCH) or 1)
+        wanted = align(life.compact_bytes.at(TYPICAL_BATCH) or 1)
         end, best = 0, None
         for other in placed:  # by start
             if not _meet(life, other.life):
@@ -93,9 +102,10 @@ def _pack(lifetimes: Sequence[Lifetime]) -> list[_Placed]:
 
 def _as_slots(placed: Sequence[_Placed]) -> Allocation:
     """Values at one place of one size are the tenants of a slot; slots come in their order."""
-    slots: dict[tuple[int, Dim], list[_Placed]] = {}
+    slots: dict[tuple[int, Dim, Dim], list[_Placed]] = {}
     for own in placed:
-        slots.setdefault((own.start, own.life.size_bytes), []).append(own)
+        key = (own.start, own.life.size_bytes, own.life.compact_bytes)
+        slots.setdefault(key, []).append(own)
     tenants = list(slots.values())
     reached: list[set[int]] = []  # what lies below a slot through others, too
     above: list[tuple[int, ...]] = []
@@ -109,7 +119,8 @@ def _as_slots(placed: Sequence[_Placed]) -> Allocation:
         above.append(tuple(reversed(below)))
         reached.append(set(below).union(*(reached[k] for k in below)))
     slot_of = {p.life.value: k for k, own in enumerate(tenants) for p in own}
-    return Allocation(slot_of, tuple(size for _, size in slots), tuple(above))
+    sizes, compact = tuple(size for _, size, _ in slots), tuple(size for *_, size in slots)
+    return Allocation(slot_of, sizes, compact, tuple(above))
 
 
 def _any_meet(own: Sequence[_Placed], others: Sequence[_Placed]) -> bool:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 
 from hearth.ir import build
 from hearth.ir.dim import Dim, Shape, product
-from hearth.ir.dtype import ELEMENT_BYTES
+from hearth.ir.dtype import ELEMENT_BYTES, HALF_BYTES
 from hearth.ir.graph import Constant, Graph, Input, Node, Output, Pack, Reduce
+from hearth.ir.halves import Halves
 from hearth.ir.kernel import Kernel, Param, Stage, Store
 from hearth.ir.rewriting import exchange_nodes
 from hearth.ir.scalar import Arg, Expr
@@ -64,6 +65,7 @@ class Buffer:
     dtype: str
     shape: Shape
     place: StatePlace | SlotPlace
+    is_half: bool = False  # all elements are float16 numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,7 @@ class _Scheduler:
         self.fusion: Fusion = fuse(graph, self.roots, updates_in_place)
         self.groups = list(self.fusion.groups)
         self.places: dict[Node, StatePlace | SlotPlace] = {}
+        self.halves: set[Node] = set()  # stored values that are float16 numbers
         self._place_state()
         self._place_updates()
         self.ordered = order_groups(self.groups)
@@ -281,14 +284,23 @@ class _Scheduler:
     def _allocate(self) -> Allocation:
         timeline = self.timeline()
         lives = lives_of(timeline, timeline.works)
-        sizes = {life.node: product(life.node.shape) * ELEMENT_BYTES for life in lives}
-        allocation = allocate([Lifetime(v.node, sizes[v.node], v.first, v.last) for v in lives])
-        for node in sizes:
+        halves = Halves()
+        kept = {*timeline.outputs, *self.inputs}  # the host knows them as float32
+        nodes = [life.node for life in lives]
+        self.halves = {n for n in nodes if n not in kept and halves.half_of(n) == "float16"}
+        allocation = allocate([self._lifetime(v.node, v.first, v.last) for v in lives])
+        for node in nodes:
             self.places[node] = SlotPlace(allocation.slot_of[node])
         return allocation
 
+    def _lifetime(self, node: Node, first: int, last: int) -> Lifetime:
+        count = product(node.shape)
+        half_bytes = count * HALF_BYTES if node in self.halves else None
+        return Lifetime(node, count * ELEMENT_BYTES, first, last, half_bytes)
+
     def _buffer(self, node: Node, shape: Shape | None = None) -> Buffer:
-        return Buffer(node.dtype, shape if shape is not None else node.shape, self.places[node])
+        shape = shape if shape is not None else node.shape
+        return Buffer(node.dtype, shape, self.places[node], node in self.halves)
 
     # ------------------------------------------------------------ kernels
 
@@ -297,7 +309,7 @@ class _Scheduler:
         body = emitter.emit(stored)
         origin = next((m.origin for m in group.members if m.origin), "")
         kernel = Kernel(
-            _kernel_name(group), _params(body), group.frame.outer, tuple(body.stages),
+            _kernel_name(group), _params(body, self.halves), group.frame.outer, tuple(body.stages),
             body.template, origin,
         )  # fmt: skip
         return Step(
@@ -335,9 +347,9 @@ def _is_empty(group: Group) -> bool:
     return product(group.frame.outer) == Dim.of(0)
 
 
-def _params(body: Body) -> tuple[Param, ...]:
+def _params(body: Body, halves: set[Node]) -> tuple[Param, ...]:
     return tuple(
-        Param(node.dtype, product(node.shape), i in body.loads, i in body.stores)
+        Param(node.dtype, product(node.shape), i in body.loads, i in body.stores, node in halves)
         for i, node in enumerate(body.params)
     )
 

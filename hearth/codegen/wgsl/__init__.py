@@ -7,6 +7,8 @@ dispatches what comes out, and which variant it takes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hearth.codegen.scatter import find_scatter
 from hearth.codegen.wgsl.choose import (
     Template,
@@ -21,15 +23,15 @@ from hearth.codegen.wgsl.loops import emit_loops
 from hearth.codegen.wgsl.module import Phase, WgslKernel
 from hearth.codegen.wgsl.rewrite import merge_axes, spell
 from hearth.codegen.wgsl.scatter import emit_scatter
-from hearth.codegen.wgsl.variants import GENERAL, VARIANTS, Variant
+from hearth.codegen.wgsl.variants import GENERAL, HALVES, VARIANTS, Variant
 from hearth.ir.kernel import Kernel
 
-__all__ = ["VARIANTS", "Phase", "Variant", "WgslKernel", "emit_kernel"]
+__all__ = ["HALVES", "VARIANTS", "Phase", "Variant", "WgslKernel", "emit_kernel"]
 
 
 def emit_kernel(kernel: Kernel, variant: Variant = GENERAL) -> WgslKernel:
     """The module of a kernel, and how many workgroups it runs on."""
-    kernel = spell(kernel)
+    kernel = spell(kernel if variant.has_halves else _widened(kernel))
     enough = ENOUGH_IN_SOFTWARE if variant.is_for_software else ENOUGH_THREADS
     scatter = find_scatter(kernel)
     if scatter is not None:
@@ -39,6 +41,11 @@ def emit_kernel(kernel: Kernel, variant: Variant = GENERAL) -> WgslKernel:
     if contraction is None or template is None:
         return emit_loops(merge_axes(kernel), enough, has_subgroups=variant.has_subgroup_sums)
     return emit_template(contraction, template)
+
+
+def _widened(kernel: Kernel) -> Kernel:
+    """The kernel for memory in which every element takes four bytes."""
+    return replace(kernel, params=tuple(replace(p, is_half=False) for p in kernel.params))
 
 
 def _template(contraction: Contraction, variant: Variant) -> Template | None:

@@ -60,7 +60,7 @@ def assemble(
     assert len(body.params) <= MAX_BINDINGS, kernel.name
     sections = [
         "\n".join(
-            [*_header(kernel, method), *(["enable subgroups;"] if body.needs_subgroups else [])]
+            [*_header(kernel, method), *(f"enable {feature};" for feature in _enabled(body))]
         ),
         "\n".join([*_bindings(body), *_workgroup_memory(body)]),
         *functions(body.functions),
@@ -69,6 +69,11 @@ def assemble(
         ),
     ]
     return WgslKernel("\n\n".join(sections) + "\n", workgroups)
+
+
+def _enabled(body: Body) -> list[str]:
+    has_halves = any(param.is_half for param in body.params)
+    return ["f16"] * has_halves + ["subgroups"] * body.needs_subgroups
 
 
 def workgroup_index(body: Body, workgroups: Workgroups) -> Term:
@@ -110,7 +115,8 @@ def _shape(shape: Shape) -> str:
 def _bindings(body: Body) -> list[str]:
     lines = []
     for i, param in enumerate(body.params):
-        element = "vec4<f32>" if i in body.vectors else STORED_TYPES[param.dtype]
+        element = "f16" if param.is_half else STORED_TYPES[param.dtype]
+        element = f"vec4<{element}>" if i in body.vectors else element
         lines.append(f"@group(0) @binding({i}) var<storage, read_write> p{i}: array<{element}>;")
     return [*lines, "@group(1) @binding(0) var<uniform> batch: vec4<u32>;"]
 

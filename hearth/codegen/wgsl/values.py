@@ -13,7 +13,7 @@ from hearth.codegen.wgsl.spelling import literal, row
 from hearth.codegen.wgsl.term import Term
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import BOOL, FLOAT32, INT32, UINT32
-from hearth.ir.kernel import Accumulator, Guard, IndexValue, InRange, Load, Store
+from hearth.ir.kernel import Accumulator, Guard, IndexValue, InRange, Load, Param, Store
 from hearth.ir.scalar import Apply, BatchValue, Const, Expr, operands, walk
 
 INLINE_CHARACTERS = 60  # longer expressions get a name
@@ -35,17 +35,23 @@ def write_stores(
     values = evaluate(body, [stage.value for stage in stages], at, accumulators)
     for stage, value in zip(stages, values, strict=True):
         index = body.index(stage.index, at, _no_value)
-        is_bool = body.params[stage.param].dtype == BOOL
-        body.line(
-            f"p{stage.param}[{index.text}] = {f'i32({value.text})' if is_bool else value.text};"
-        )
+        stored = stored_value(body.params[stage.param], value.text)
+        body.line(f"p{stage.param}[{index.text}] = {stored};")
+
+
+def stored_value(param: Param, value: str) -> str:
+    """A value as memory takes it: a bool as 0 or 1; a half has been rounded before."""
+    if param.is_half:
+        return f"f16({value})"
+    return f"i32({value})" if param.dtype == BOOL else value
 
 
 def vector(body: Body, load: Expr, at: Coordinates) -> str:
     """Four neighbouring elements of a parameter that is bound as vec4s."""
     assert isinstance(load, Load)
     index = body.index(load.index, at, _no_value)
-    return f"p{load.param}[{index.operand} / 4u]"
+    text = f"p{load.param}[{index.operand} / 4u]"
+    return f"vec4<f32>({text})" if body.params[load.param].is_half else text
 
 
 def _no_value(_: Expr) -> Term:
@@ -115,6 +121,8 @@ class _Writer:
             text = f"{name}[{at} / 4u][{at} % 4u]"
         else:
             text = f"{name}[{index.text}]"
+        if self.body.params[load.param].is_half:
+            text = f"f32({text})"
         return Term(f"{text} != 0" if load.dtype == BOOL else text, index.depth)
 
     def inside(self, guards: Sequence[Guard]) -> Term:

@@ -13,14 +13,17 @@ from typing import Literal
 @dataclass(frozen=True, slots=True)
 class Variant:
     name: str
-    features: tuple[Literal["subgroups"], ...] = ()  # of WebGPU, that the modules need
+    features: tuple[Literal["subgroups", "shader-f16"], ...] = ()  # that the modules need
     is_for_software: bool = False  # few threads with much to do each, no workgroup memory
     has_small_tiles: bool = False  # where registers are few
     has_subgroup_sums: bool = False  # threads that share a sum exchange it by shuffles
     least_workgroups: int = 0  # long sums are split until there are as many
+    has_halves: bool = False  # float16 numbers take two bytes in memory
 
 
 GENERAL = Variant("general")
+# For the kernels that touch float16 numbers: memory is laid out otherwise, so it is all or none.
+HALVES = Variant("halves", ("shader-f16",), has_halves=True)
 # In the order in which a runtime prefers them where nothing was measured.
 VARIANTS = (
     Variant("quads", ("subgroups",), is_for_software=True),

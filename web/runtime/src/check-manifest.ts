@@ -61,6 +61,8 @@ function checkBuffers({ buffers, state_bytes }: Manifest): void {
 
 function checkProgram(manifest: Manifest, program: Program, path: string): void {
   const { buffers, kernels } = manifest;
+  const { half_slots: halves = program.slots } = program;
+  check(halves.length === program.slots.length, `${path}.half_slots`, "are not as many as slots");
   const checkBuffer = (index: number, where: string): void => {
     check(index < buffers.length, where, `there is no buffer ${String(index)}`);
     const slot = buffers[index]?.slot ?? -1;
@@ -114,8 +116,11 @@ function checkFiles({ files, kernels, wasm, wgsl, golden, schedule }: Manifest):
   );
   if (wgsl) named.push(["wgsl.file", wgsl.file]);
   if (schedule) named.push(["schedule.file", schedule.file]);
-  for (const [i, variant] of (wgsl?.variants ?? []).entries()) {
-    const path = `wgsl.variants[${String(i)}]`;
+  const sets = (wgsl?.variants ?? []).map((variant, i) =>
+    [`wgsl.variants[${String(i)}]`, variant] as const);
+  for (const [path, variant] of [
+    ...sets, ...(wgsl?.halves ? [["wgsl.halves", wgsl.halves] as const] : []),
+  ]) {
     named.push([`${path}.file`, variant.file]);
     for (const name of Object.keys(variant.workgroups)) {
       const known = kernels.some((kernel) => kernel.name === name);

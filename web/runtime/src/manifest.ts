@@ -19,7 +19,7 @@ export const STATE_ROLES = [
 export const INPUT_ROLES = ["input", "target", "hyper"] as const;
 export const OUTPUT_ROLES = ["loss", "output", "metric", "gradient", "norm"] as const;
 export const WASM_FEATURES = ["simd128", "relaxed-simd", "threads"] as const;
-export const WEBGPU_FEATURES = ["subgroups"] as const;
+export const WEBGPU_FEATURES = ["subgroups", "shader-f16"] as const;
 
 export type FileDtype = (typeof FILE_DTYPES)[number];
 export type DeviceDtype = (typeof DEVICE_DTYPES)[number];
@@ -53,6 +53,10 @@ export interface Buffer {
   shape: readonly Extent[];
   offset?: number;
   slot?: number;
+  /** All its elements are float16 numbers. */
+  half?: boolean;
+  /** Not in the file: what an element takes on a device that stores halves as such. */
+  elementBytes?: number;
 }
 
 /** One factor of a kernel's number of workgroups: ⌈extent / per⌉. */
@@ -101,6 +105,7 @@ export interface Program {
   slots: readonly (readonly Extent[])[];
   /** Without it, each slot lies above the one before. */
   above?: readonly (readonly number[])[];
+  half_slots?: readonly (readonly Extent[])[];
   steps: readonly Step[];
 }
 
@@ -149,6 +154,9 @@ export interface WgslVariant {
   finish?: Readonly<Record<string, Finish>>;
 }
 
+/** Modules of the kernels that touch halves, for memory in which these take two bytes. */
+export type WgslHalves = Pick<WgslVariant, "file" | "features" | "workgroups" | "finish">;
+
 export const ACCURACIES = ["fast", "strict"] as const;
 export const HALVES = ["float16", "bfloat16"] as const;
 
@@ -181,7 +189,7 @@ export interface Manifest {
   optimizer?: Optimizer;
   schedule?: ScheduleEntry;
   wasm?: Wasm;
-  wgsl?: { file: string; variants?: readonly WgslVariant[] };
+  wgsl?: { file: string; variants?: readonly WgslVariant[]; halves?: WgslHalves };
   golden?: Golden;
   accuracy?: (typeof ACCURACIES)[number];
   precision?: (typeof HALVES)[number];

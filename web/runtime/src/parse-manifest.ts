@@ -153,15 +153,19 @@ const state = object(
   { trainable: flag, persistent: flag, key: text, parameter: text },
 );
 const buffer = object(
-  { dtype: oneOf(DEVICE_DTYPES), shape: list(extent) }, { offset: count, slot: count },
+  { dtype: oneOf(DEVICE_DTYPES), shape: list(extent) },
+  { offset: count, slot: count, half: flag },
 );
 const workgroups = list(object({ extent, per: positive }));
 const kernel = object({ name: text, workgroups });
+const modules = {
+  file: text, features: list(oneOf(WEBGPU_FEATURES)), workgroups: record(workgroups),
+};
 const wgsl = object({ file: text }, {
-  variants: list(object({
-    name: text, file: text, features: list(oneOf(WEBGPU_FEATURES)), software: flag,
-    workgroups: record(workgroups),
-  }, { finish: record(object({ workgroups, scratch_bytes: extent })) })),
+  variants: list(object({ name: text, software: flag, ...modules }, {
+    finish: record(object({ workgroups, scratch_bytes: extent })),
+  })),
+  halves: object(modules),
 });
 const input = object(
   {
@@ -179,7 +183,7 @@ const program = object(
     inputs: list(input), outputs: list(output), slots: list(list(extent)),
     steps: list(object({ kernel: count, buffers: list(count) })),
   },
-  { above: list(list(count)) },
+  { above: list(list(count)), half_slots: list(list(extent)) },
 );
 const optimizer = object({
   class: text,

@@ -13,6 +13,7 @@ import type { Manifest, Program } from "./manifest.ts";
 
 export const ALIGNMENT_BYTES = 256;
 export const ELEMENT_BYTES = 4;
+export const HALF_BYTES = 2;
 
 /** Byte offsets from the start of the arena, for batches up to `batch`. */
 export interface MemoryPlan {
@@ -58,7 +59,8 @@ export function offsetOf(
 
 /** Bytes that one buffer occupies on a device. */
 export function bufferBytes(manifest: Manifest, buffer: number, batch: number): number {
-  return ELEMENT_BYTES * elements(manifest.buffers[buffer]?.shape ?? [], batch);
+  const { shape = [], elementBytes = ELEMENT_BYTES } = manifest.buffers[buffer] ?? {};
+  return elementBytes * elements(shape, batch);
 }
 
 /** The largest batch size whose arena has at most `limitBytes`, or 0. */

@@ -50,10 +50,10 @@ export async function chooseKernels(
   const software = isSoftware(adapter);
   const named = usable.find((variant) =>
     (asked === undefined ? software && variant.software : variant.name === asked));
-  if (named) return override(named.name, general, [await variantSet(bundle, named)]);
+  if (named) return override(named.name, general, [await readSet(bundle, named)]);
   if (asked !== undefined && asked !== MEASURED) throw unknown(asked, usable);
   const sets = new Map([[GENERAL, general]]);
-  for (const variant of usable) sets.set(variant.name, await variantSet(bundle, variant));
+  for (const variant of usable) sets.set(variant.name, await readSet(bundle, variant));
   const choice = await measuredChoice(bundle, gpu, adapter, sets, batch);
   const chosen = Object.entries(choice).map(([kernel, name]) => only(sets.get(name), kernel));
   return override(MEASURED, general, chosen);
@@ -79,7 +79,10 @@ async function generalSet(bundle: Bundle): Promise<KernelSet> {
   return { name: GENERAL, sources: splitKernels(await bundle.readText(wgsl?.file ?? "")), kernels };
 }
 
-async function variantSet(bundle: Bundle, variant: WgslVariant): Promise<KernelSet> {
+/** The modules of a variant, for the kernels that it has. */
+export async function readSet(
+  bundle: Bundle, variant: Pick<WgslVariant, "name" | "file" | "workgroups" | "finish">,
+): Promise<KernelSet> {
   const kernels = bundle.manifest.kernels.map(({ name }) => {
     const workgroups = variant.workgroups[name], finish = variant.finish?.[name];
     return workgroups && { name, workgroups, ...finish && { finish } };
@@ -88,8 +91,8 @@ async function variantSet(bundle: Bundle, variant: WgslVariant): Promise<KernelS
   return { name: variant.name, sources, kernels };
 }
 
-/** The general kernels, some of them replaced. */
-function override(name: string, general: KernelSet, own: readonly KernelSet[]): KernelSet {
+/** The kernels of a set, some of them replaced. */
+export function override(name: string, general: KernelSet, own: readonly KernelSet[]): KernelSet {
   const sources = new Map(general.sources);
   const kernels = general.kernels.map((kernel, i) => {
     const set = own.find((candidate) => candidate.kernels[i]);

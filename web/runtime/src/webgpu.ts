@@ -11,6 +11,7 @@ import {
   BackendError, DeviceLostError, HearthError, InternalError, reasonOf, InvalidInputError,
 } from "./errors.ts";
 import { adapterName, isSoftware } from "./features.ts";
+import { featuresForHalves, kernelsForHalves, withHalves } from "./halves.ts";
 import type { Feed } from "./inputs.ts";
 import type { Manifest } from "./manifest.ts";
 import { align, bufferBytes, offsetOf } from "./plan.ts";
@@ -30,17 +31,20 @@ export async function openWebGpu(
   const { manifest } = bundle;
   if (!manifest.wgsl) throw new BackendError("the bundle was not compiled for WebGPU");
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
+  const halves = featuresForHalves(manifest, adapter, gpuKernels);
   const gpu = await adapter.requestDevice({
-    requiredFeatures: featuresOf(usableVariants(manifest, adapter)),
+    requiredFeatures: [...featuresOf(usableVariants(manifest, adapter)), ...(halves ?? [])],
     requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
   }).catch((error: unknown) => {
     throw new BackendError("the GPU gives no device", { why: reasonOf(error) });
   });
   try {
-    const set = await chooseKernels(bundle, gpu, adapter, batch, gpuKernels);
-    const kernels = await compileKernels(gpu, manifest, set);
-    const arena = await createArena(gpu, manifest, kernels, batch);
-    return new WebGpuDevice(manifest, gpu, adapterName(adapter), set.name, kernels, arena);
+    const chosen = await chooseKernels(bundle, gpu, adapter, batch, gpuKernels);
+    const set = halves ? await kernelsForHalves(bundle, chosen) : chosen;
+    const stored = halves ? withHalves(manifest) : manifest;
+    const kernels = await compileKernels(gpu, stored, set);
+    const arena = await createArena(gpu, stored, kernels, batch);
+    return new WebGpuDevice(stored, gpu, adapterName(adapter), set.name, kernels, arena);
   } catch (error) {
     gpu.destroy();
     throw error;
