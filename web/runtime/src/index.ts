@@ -39,6 +39,9 @@ export {
   type Layer, type ParameterView, type Summary,
 } from "./inspection.ts";
 export type { Schedule } from "./learning-rate.ts";
+export {
+  findLearningRate, type LearningRateFinderOptions, type LearningRates,
+} from "./learning-rate-finder.ts";
 export { reduceOnPlateau, type PlateauOptions } from "./plateau.ts";
 export { schedules, type OneCycleOptions, type Rate } from "./schedules.ts";
 export type { Manifest } from "./manifest.ts";
