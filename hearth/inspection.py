@@ -11,7 +11,7 @@ from dataclasses import astuple
 from math import prod
 
 from hearth.bundle.manifest import Manifest, Program
-from hearth.bundle.memory import buffer_bytes, plan_memory
+from hearth.bundle.memory import buffer_bytes, needed_bytes, plan_memory
 from hearth.bundle.read import Bundle
 from hearth.bundle.wgsl import split_modules, workgroup_count
 from hearth.codegen.wasm.decode import decode_module
@@ -93,6 +93,10 @@ def _head(manifest: Manifest, batch: int) -> Iterator[str]:
     if manifest.wgsl and manifest.wgsl.halves:
         halves = human_bytes(plan_memory(manifest, batch, halves=True).arena_bytes)
         yield f"{halves} on a GPU that stores float16 (shader-f16)"
+    for backend, needed in needed_bytes(manifest, batch).items():
+        scratch = manifest.wasm.scratch_bytes if manifest.wasm and backend == "wasm" else 0
+        more = f", {human_bytes(scratch)} more for each further thread" if scratch else ""
+        yield f"{needed:,} bytes of memory to train on {backend}{more}"
 
 
 def _files(manifest: Manifest) -> Iterator[str]:

@@ -21,7 +21,7 @@ class Traffic:
     moved: int
     needed: int  # the least that could be moved
     held: int  # by the slots, alignment included
-    alive: int  # the least that they could hold
+    alive: int  # the least that they could hold, or more where values of one shape share a slot
 
 
 def traffic_of(manifest: Manifest, program: Program, batch: int) -> Traffic:
@@ -34,11 +34,12 @@ def traffic_of(manifest: Manifest, program: Program, batch: int) -> Traffic:
     data = {i.buffer for i in program.inputs} | {o.buffer for o in program.outputs}
     state = {b for own in (*bound, data) for b in own if manifest.buffers[b].offset is not None}
     ranges = ((manifest.buffers[b].offset or 0, size(b)) for b in state)
+    held = place_slots(program, batch)[1]
     return Traffic(
         moved=sum(size(b) for own in bound for b in own),
         needed=_covered(ranges) + sum(size(b) for b in data - state),
-        held=place_slots(program, batch)[1],
-        alive=_most_alive(manifest, program, batch),
+        held=held,
+        alive=min(held, _most_alive(manifest, program, batch)),
     )
 
 

@@ -11,6 +11,7 @@ async function open(data: Data, spec: Spec): Promise<Training> {
   const address = "/bundle/hearth.js";
   const runtime = await import(address) as Runtime;
   const trainer = await runtime.Trainer.load("/bundle/", {
+    memoryBytes: Infinity,
     backend: spec.backend as "wasm" | "webgpu", threads: spec.threads ?? 1,
     worker: spec.worker ?? true, batchSize: spec.rows,
   });

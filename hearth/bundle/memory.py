@@ -67,7 +67,7 @@ def place_slots(program: Program, batch: int, halves: bool = False) -> tuple[tup
 def needed_bytes(manifest: Manifest, batch: int, threads: int = 1) -> dict[str, int]:
     """By backend: exactly what a runtime allocates to train on batches of up to `batch` samples.
 
-    WebAssembly: the length of its memory.  WebGPU: the sizes of all buffers.
+    WebAssembly: the length of its memory.  WebGPU: the sizes of all buffers, with general kernels.
     """
     arena = plan_memory(manifest, batch).arena_bytes
     needed = {}

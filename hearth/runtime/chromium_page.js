@@ -15,7 +15,9 @@ let trainer;
 
 const calls = {
   async load({ options }) {
-    trainer = await Trainer.load("/bundle/", { ...options, seed: BigInt(options.seed) });
+    trainer = await Trainer.load("/bundle/", {
+      memoryBytes: Infinity, ...options, seed: BigInt(options.seed),
+    });
     return { value: { device: trainer.device, warnings: trainer.warnings } };
   },
   run: async ({ program }, arrays) => outputs(await trainer.run(program, arrays)),

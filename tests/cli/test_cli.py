@@ -16,6 +16,8 @@ import torch
 
 import hearth
 from hearth import cli
+from hearth.bundle.memory import needed_bytes
+from hearth.bundle.read import read_bundle
 from hearth.cli import main
 from hearth.data import Split
 from hearth.driver import generate, runners
@@ -90,6 +92,9 @@ def test_inspect_prints_kernels_bytes_dispatches_and_memory(
     assert f"weights.safetensors  {size:>20,}".split()[1] in printed
     assert "dispatches" in printed
     assert "for a batch of 7" in printed
+    needed = needed_bytes(read_bundle(bundle).manifest, 7)
+    for backend in ("wasm", "webgpu"):
+        assert f"{needed[backend]:,} bytes of memory to train on {backend}" in printed
     assert "hidden.weight" in printed
 
 

@@ -19,6 +19,8 @@ export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 export interface Candidate {
   name: string;
   backend: Backend;
+  /** Threads that would compute. */
+  threads: number;
   open(batch: number): Promise<Device>;
 }
 
@@ -44,6 +46,7 @@ export async function candidates(
   const cpu = variants.map((variant) => ({
     name: `WebAssembly (${variant.features.join(", ")})`,
     backend: "wasm" as const,
+    threads: variant.features.includes("threads") ? threads : 1,
     open: (batch: number) => openWasm(bundle, variant, batch, threads),
   }));
   if (!isAsked && cpu.length > 0) return { first: cpu, challengers: gpu };
@@ -62,13 +65,14 @@ async function webGpuCandidates(
     const adapter = await requestAdapter(allowSoftware);
     if (!isAsked && !bundle.manifest.wgsl) return [];
     const chosen = {
-      name, backend, open: (batch: number) => openWebGpu(bundle, adapter, batch, gpuKernels),
+      name, backend, threads: 1,
+      open: (batch: number) => openWebGpu(bundle, adapter, batch, gpuKernels),
     };
     if (gpuKernels !== undefined || usableVariants(bundle.manifest, adapter).length === 0) {
       return [chosen];
     }
     const general = {
-      name: `${name} with general kernels`, backend,
+      name: `${name} with general kernels`, backend, threads: 1,
       // An adapter gives one device only.
       open: async (batch: number) =>
         openWebGpu(bundle, await requestAdapter(allowSoftware), batch, GENERAL),
@@ -76,6 +80,6 @@ async function webGpuCandidates(
     return [chosen, general];
   } catch (error) {
     if (!(error instanceof BackendError)) throw error;
-    return isAsked ? [{ name, backend, open: () => Promise.reject(error) }] : [];
+    return isAsked ? [{ name, backend, threads: 1, open: () => Promise.reject(error) }] : [];
   }
 }

@@ -6,6 +6,7 @@
  * one at a time and in order; results may be still on their way when the next call comes.
  */
 
+import type { Extent } from "./dims.ts";
 import type { Feed } from "./inputs.ts";
 import type { Bytes } from "./safetensors.ts";
 import type { Span } from "./state.ts";
@@ -23,7 +24,9 @@ export interface DeviceInfo {
   readonly kernels?: string;
   /** The largest batch that memory is planned for; a larger one makes a new plan. */
   readonly batchSize: number;
-  /** Memory of the arena in bytes. */
+  /** On WebGPU: what kernels in two phases leave between them, in bytes. */
+  readonly scratch?: readonly Extent[];
+  /** Exactly the memory that training on batches of that size takes (`memory.ts`). */
   readonly bytes: number;
 }
 

@@ -5,6 +5,7 @@
  * The engine knows nothing of workers and pages, so tests and Node run it directly.
  */
 
+import { findBatchSize, type BatchSize, type BatchSizeOptions } from "./batch-size.ts";
 import type { BundleSource } from "./bundle.ts";
 import { readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import { Contest } from "./contest.ts";
@@ -118,6 +119,12 @@ export class Engine {
     this.slices.forgive();
     const judge: Judge = (results, step) => this.judge.step(results, step);
     return recover(this.session, request, judge, this.suspects);
+  }
+
+  /** Which batch size trains fastest within the budget; the state stays. */
+  findBatchSize(x: Inputs, y: Inputs | undefined, options: BatchSizeOptions): Promise<BatchSize> {
+    return this.session.onDevice((executor) =>
+      findBatchSize(executor, this.batch("train", x, y), options));
   }
 
   async evaluate(x: Inputs, y?: Inputs): Promise<EvaluateResult> {

@@ -10,6 +10,7 @@ import { toValues, type Values } from "./elements.ts";
 import { InvalidInputError } from "./errors.ts";
 import { checkBatch, type Argument } from "./inputs.ts";
 import type { Manifest, Output, OutputRole, Program } from "./manifest.ts";
+import { requireBudget } from "./memory.ts";
 
 /** The name of the live hyper-parameter with one float32 per parameter group. */
 const LEARNING_RATE = "learning_rate";
@@ -32,7 +33,11 @@ export interface Running {
 export class Executor {
   learningRates: readonly number[];
 
-  constructor(readonly manifest: Manifest, readonly device: Device) {
+  constructor(
+    readonly manifest: Manifest, readonly device: Device,
+    /** What the device may take. */
+    readonly budgetBytes = Infinity,
+  ) {
     this.learningRates = (manifest.optimizer?.groups ?? []).map((group) => group.learning_rate);
   }
 
@@ -52,7 +57,11 @@ export class Executor {
     const program = this.program(name);
     const trains = this.manifest.optimizer !== undefined;
     const { batch, feeds } = checkBatch([...given, ...this.hyper(program, given)], trains);
-    if (batch > this.device.info.batchSize) await this.device.resize(batch);
+    const { info } = this.device;
+    if (batch > info.batchSize) {
+      requireBudget(this.manifest, batch, info, this.budgetBytes);
+      await this.device.resize(batch);
+    }
     const outputs = program.outputs.filter((output) => isWanted(output, roles));
     const wanted = outputs.map(({ buffer }) => buffer);
     const { results } = await this.device.start(name, batch, feeds, wanted);

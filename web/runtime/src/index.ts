@@ -18,6 +18,7 @@ export {
 export { augment, augmented, type AugmentedOptions } from "./augmented.ts";
 export type { EngineOptions } from "./open.ts";
 export type { BackendChoice } from "./backends.ts";
+export type { BatchSize, BatchSizeOptions } from "./batch-size.ts";
 export { fetchSource, type BundleSource } from "./bundle.ts";
 export type { Comparison } from "./contest.ts";
 export {

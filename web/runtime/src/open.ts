@@ -12,6 +12,7 @@ import { Executor } from "./executor.ts";
 import { replayGolden } from "./golden.ts";
 import { readSchedule, type RateTable } from "./learning-rate.ts";
 import { CONSTANTS_FILE, isWeight, WEIGHTS_FILE } from "./manifest.ts";
+import { DEFAULT_MEMORY_BYTES, requireBudget } from "./memory.ts";
 import { decodeSafetensors, encodeSafetensors, type TensorFile } from "./safetensors.ts";
 import type { Reopen } from "./session.ts";
 import { initialState } from "./state.ts";
@@ -25,6 +26,10 @@ export interface EngineOptions {
   threads?: number;
   /** The largest batch to make room for at load; a larger one makes room later. */
   batchSize?: number;
+  /**
+   * What training may take, 256 MiB by default: a batch that needs more is an OutOfMemoryError.
+   */
+  memoryBytes?: number;
   /** Lets `auto` consider a GPU that is software: for tests. */
   softwareGpu?: boolean;
   /**
@@ -136,8 +141,12 @@ async function openCandidate(
   const recorded = manifest.golden;
   let device: Device | undefined;
   try {
-    device = await candidate.open(Math.max(options.batchSize ?? 1, recorded?.batch ?? 1));
-    const executor = new Executor(manifest, device);
+    const batch = Math.max(options.batchSize ?? 1, recorded?.batch ?? 1);
+    const budgetBytes = options.memoryBytes ?? DEFAULT_MEMORY_BYTES;
+    requireBudget(manifest, batch, candidate, budgetBytes);
+    device = await candidate.open(batch);
+    requireBudget(manifest, batch, device.info, budgetBytes); // now that the kernels are known
+    const executor = new Executor(manifest, device, budgetBytes);
     if (golden && recorded) {
       device.writeState(0, initialState(manifest, weights, constants, BigInt(recorded.seed)));
       await replayGolden(executor, golden);
@@ -152,7 +161,9 @@ async function openCandidate(
   }
 }
 
-function checkOptions({ backend = "auto", seed = 0, threads = 1, batchSize = 1 }: EngineOptions) {
+function checkOptions(
+  { backend = "auto", seed = 0, threads = 1, batchSize = 1, memoryBytes = 1 }: EngineOptions,
+) {
   const wrong = (name: string, value: unknown, expected: string): never => {
     throw new InvalidInputError(`option ${name} is ${String(value)}, expected ${expected}`);
   };
@@ -164,6 +175,9 @@ function checkOptions({ backend = "auto", seed = 0, threads = 1, batchSize = 1 }
   }
   if (!Number.isInteger(threads) || threads < 1 || threads > 64) {
     wrong("threads", threads, "an integer from 1 to 64");
+  }
+  if (typeof memoryBytes !== "number" || !(memoryBytes > 0)) {
+    wrong("memoryBytes", memoryBytes, "a positive number");
   }
   if (!Number.isInteger(batchSize) || batchSize < 1) {
     wrong("batchSize", batchSize, "an integer from 1 up");

@@ -5,6 +5,7 @@
  * before they are sent; only copies are transferred.
  */
 
+import type { BatchSize, BatchSizeOptions } from "./batch-size.ts";
 import type { BundleSource } from "./bundle.ts";
 import type { DeviceInfo } from "./device.ts";
 import type { Values } from "./elements.ts";
@@ -40,6 +41,7 @@ export interface Calls {
   train: { takes: Batch; gives: TrainResult };
   trainSlice: { takes: SliceRequest; gives: SliceResult };
   recover: { takes: RecoverRequest; gives: Recovered };
+  findBatchSize: { takes: Batch & { options: BatchSizeOptions }; gives: BatchSize };
   evaluate: { takes: Batch; gives: EvaluateResult };
   predict: { takes: { x: Inputs }; gives: Float32Array };
   gradients: { takes: Batch; gives: Record<string, Values> };

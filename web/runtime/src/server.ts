@@ -23,6 +23,7 @@ export class Server {
       case "train": return engine.train(call.x, call.y);
       case "trainSlice": return engine.trainSlice(call);
       case "recover": return engine.recover(call);
+      case "findBatchSize": return engine.findBatchSize(call.x, call.y, call.options);
       case "evaluate": return engine.evaluate(call.x, call.y);
       case "predict": return engine.predict(call.x);
       case "gradients": return engine.gradients(call.x, call.y);

@@ -5,6 +5,7 @@
  * engine, and keeps what the page may ask for at once: device, learning rate, step, warnings.
  */
 
+import type { BatchSize, BatchSizeOptions } from "./batch-size.ts";
 import type { BundleSource } from "./bundle.ts";
 import { Connection, type ConnectionOptions, type Rescued } from "./connection.ts";
 import type { Comparison } from "./contest.ts";
@@ -17,10 +18,11 @@ import { copyBatch, copyBytes, copyInputs } from "./copies.ts";
 import { evaluate } from "./evaluate.ts";
 import { explain, type ExplainOptions } from "./explain.ts";
 import { Fit, type FitOptions } from "./fit.ts";
-import type { InputArray, Inputs } from "./inputs.ts";
+import { requireWhole, type InputArray, type Inputs } from "./inputs.ts";
 import { inspect, type InspectOptions, type Inspection } from "./inspection.ts";
 import { checkedRates, tableSchedule, type Schedule } from "./learning-rate.ts";
 import type { Manifest } from "./manifest.ts";
+import { neededBytes } from "./memory.ts";
 import type { CallKind, Calls, Loaded } from "./protocol.ts";
 import { resume, type ResumeOptions } from "./resume.ts";
 import type { Recovered, RecoverRequest } from "./recovery.ts";
@@ -210,6 +212,22 @@ export class Trainer {
     await readNewest(store ?? await openStore(), name, (bytes) => this.loadCheckpoint(bytes),
       (message) => { this.connection.warn(message); });
     return true;
+  }
+
+  /** Exactly the memory that training on batches of up to `batchSize` takes on this device. */
+  bytesFor(batchSize: number): number {
+    requireWhole(batchSize, "batchSize", 1);
+    return neededBytes(this.manifest, batchSize, this.device);
+  }
+
+  /**
+   * The batch size that trains most samples in a second within the budget, by trial steps on these
+   * samples; the state is afterwards what it was before.
+   */
+  async bestBatchSize(
+    x: Inputs, y?: Inputs, options: BatchSizeOptions = {},
+  ): Promise<BatchSize> {
+    return this.call("findBatchSize", { ...copyBatch(x, y), options });
   }
 
   /** Loss and metrics of a batch in evaluation mode; nothing changes. */

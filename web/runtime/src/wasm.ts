@@ -12,9 +12,9 @@ import { BackendError, InvalidInputError, reasonOf } from "./errors.ts";
 import { defaultThreads } from "./features.ts";
 import type { Feed } from "./inputs.ts";
 import type { Manifest, WasmVariant } from "./manifest.ts";
+import { neededBytes, PAGE_BYTES, TABLE, wasmLayout } from "./memory.ts";
 import {
-  align, bufferBytes, buffersOf, largestBatchWithin, offsetOf, outOfMemory, planMemory,
-  type MemoryPlan,
+  bufferBytes, buffersOf, largestBatchWithin, offsetOf, outOfMemory, planMemory, type MemoryPlan,
 } from "./plan.ts";
 import type { Bytes } from "./safetensors.ts";
 import type { Span } from "./state.ts";
@@ -22,8 +22,6 @@ import { ThreadChoice } from "./thread-choice.ts";
 import { ThreadTeam, type ProgramFunction } from "./wasm-threads.ts";
 
 const SCRATCH_WORD = 1024;
-const TABLE = 2048;
-const PAGE_BYTES = 65536;
 // A module may declare a smaller maximum than 4 GiB, and small devices refuse to reserve it.
 const MAXIMUM_PAGES = [65536, 32768, 16384, 8192];
 const MOST_BYTES = 65536 * PAGE_BYTES;
@@ -54,8 +52,7 @@ class Layout {
   readonly arena: number;
 
   constructor(manifest: Manifest, readonly threads: number) {
-    this.scratch = align(TABLE + 4 * manifest.buffers.length);
-    this.arena = align(this.scratch + threads * (manifest.wasm?.scratch_bytes ?? 0));
+    ({ scratch: this.scratch, arena: this.arena } = wasmLayout(manifest, threads));
   }
 
   pages(plan: MemoryPlan): number {
@@ -118,9 +115,11 @@ class WasmDevice implements Device {
   }
 
   get info(): DeviceInfo {
+    const kind = { backend: "wasm", threads: this.layout.threads } as const;
+    const { batch } = this.plan;
     return {
-      backend: "wasm", threads: this.layout.threads, adapter: this.variant.features.join(", "),
-      batchSize: this.plan.batch, bytes: this.plan.arenaBytes,
+      ...kind, adapter: this.variant.features.join(", "), batchSize: batch,
+      bytes: neededBytes(this.manifest, batch, kind),
     };
   }
 

@@ -5,10 +5,9 @@
  * A buffer is taken before a step is encoded and comes back when its values have been read.
  */
 
+import { RING, SMALL_BYTES } from "./memory.ts";
 import type { Bytes } from "./safetensors.ts";
 
-const RING = 3;
-const SMALL_BYTES = 1024;
 
 export class Readback {
   private readonly small: GPUBuffer[] = [];

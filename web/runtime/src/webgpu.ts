@@ -14,6 +14,7 @@ import { adapterName, isSoftware } from "./features.ts";
 import { featuresForHalves, kernelsForHalves, withHalves } from "./halves.ts";
 import type { Feed } from "./inputs.ts";
 import type { Manifest } from "./manifest.ts";
+import { neededBytes, UNIFORM_BYTES } from "./memory.ts";
 import { align, bufferBytes, offsetOf } from "./plan.ts";
 import type { Bytes } from "./safetensors.ts";
 import type { Span } from "./state.ts";
@@ -22,7 +23,6 @@ import { compileKernels, type Kernels } from "./webgpu-kernels.ts";
 import { Readback } from "./webgpu-readback.ts";
 import { chooseKernels, featuresOf, usableVariants } from "./webgpu-variants.ts";
 
-const UNIFORM_BYTES = 16;
 
 /** A device for the WGSL of the bundle; BackendError says what is missing. */
 export async function openWebGpu(
@@ -100,10 +100,13 @@ class WebGpuDevice implements Device {
   }
 
   get info(): DeviceInfo {
-    const { bytes, plan: { batch } } = this.arena;
+    const scratch = this.kernels.kernels.flatMap(({ finish }) =>
+      (finish ? [finish.scratch_bytes] : []));
+    const kind = { backend: "webgpu", threads: 1, scratch } as const;
+    const { batch } = this.arena.plan;
     return {
-      backend: "webgpu", threads: 1, adapter: this.adapter, kernels: this.set, batchSize: batch,
-      bytes,
+      ...kind, adapter: this.adapter, kernels: this.set, batchSize: batch,
+      bytes: neededBytes(this.manifest, batch, kind),
     };
   }
 

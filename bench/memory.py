@@ -1,0 +1,157 @@
+"""Planned bytes against measured, for the six workloads, with and without recomputation.
+
+    python -m bench.memory [NAME ...]
+
+Compiles the named workloads (by default all) as they are, and once more within `memory_bytes` for a
+batch of 32: 256 MiB for ResNet-18, else 7/10 of what they take, or the least that can be reached.
+Measured is the length of the WebAssembly memory that wasmtime holds with one thread after a
+training step (ResNet-18: after it has been made room for the batch).  Keeps every measurement in
+build/memory.json, and writes docs/memory.md from all that are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+import hearth
+from bench.workloads import WORKLOADS, Workload, loss, optimizer
+from hearth.bundle.memory import plan_memory
+from hearth.driver.compiled import Compiled
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+KEPT: Final = ROOT / "build" / "memory.json"
+PAGE: Final = ROOT / "docs" / "memory.md"
+BATCHES: Final = (1, 32, 128)
+BATCH: Final = 32
+MIB: Final = 1 << 20
+BUDGET: Final = 256 * MIB
+LARGE: Final = "resnet18"
+
+Row = dict[str, Any]
+
+
+def compiled(workload: Workload, memory_bytes: int | None = None) -> Compiled:
+    model = workload.seeded_model()
+    step = hearth.TrainStep(model, loss, optimizer(model))
+    bundle: Compiled = hearth.compile(
+        step, *workload.batch(1), backends=("wasm",), memory_bytes=memory_bytes, memory_batch=BATCH
+    )
+    return bundle
+
+
+def with_recomputation(workload: Workload, memory_bytes: int) -> Compiled:
+    """Within the bytes, or within the least that recomputation reaches."""
+    try:
+        return compiled(workload, memory_bytes)
+    except hearth.OutOfMemoryError as error:
+        found = re.search(r"memory_bytes=(\d+)", error.remedy)
+        assert found is not None
+        return compiled(workload, int(found[1]))
+
+
+def measured(workload: Workload, bundle: Compiled, batch: int) -> int:
+    """Bytes of the memory of wasmtime."""
+    with tempfile.TemporaryDirectory() as folder:
+        bundle.save(Path(folder) / "dist", runtime=False)
+        with hearth.open_runner(Path(folder) / "dist", "wasm", batch_size=batch) as runner:
+            if workload.name != LARGE:
+                x, y = workload.batch(batch)
+                runner.train_batch((x.numpy(),), (y.numpy(),))
+            size: int = runner._device._bytes.nbytes
+            return size
+
+
+def row(workload: Workload, bundle: Compiled) -> Row:
+    manifest = bundle.manifest
+    train = manifest.programs["train"]
+    figures = {}
+    for batch in BATCHES:
+        figures[str(batch)] = {
+            "slots": plan_memory(manifest, batch).program_bytes["train"],
+            "planned": bundle.memory_bytes(batch)["wasm"],
+            "measured": measured(workload, bundle, batch),
+        }
+    scratch = manifest.wasm.scratch_bytes if manifest.wasm else 0
+    kernels = len(train.steps)
+    return {"state": manifest.state_bytes, "scratch": scratch, "steps": kernels, "at": figures}
+
+
+def measure(workload: Workload) -> dict[str, Row]:
+    torch.manual_seed(1)
+    plain = compiled(workload)
+    needed = plain.memory_bytes(BATCH)["wasm"]
+    wanted = BUDGET if workload.name == LARGE else 7 * needed // 10
+    return {
+        "kept": row(workload, plain),
+        "recomputed": row(workload, with_recomputation(workload, wanted)),
+    }
+
+
+# ---------------------------------------------------------------- writing
+
+HEAD: Final = """<!-- Written by `python -m bench.memory`: run it again instead of editing. -->
+
+# Memory
+
+What a training step needs is known before anything is allocated: `Compiled.memory_bytes(batch)` in
+Python, `trainer.bytesFor(batch)` in the browser, `hearth inspect --batch`. It is state (parameters,
+gradients, optimizer state), slots for the values of a step, scratch memory of WebAssembly kernels
+for each thread, and staging buffers of WebGPU.
+
+`hearth.compile(step, x, y, memory_bytes=256 << 20, memory_batch=32)` computes values again for
+their gradient instead of keeping them, until the step fits (`hearth/schedule/recompute.py`); the
+results stay the same bit for bit. `torch.utils.checkpoint` in a model does so where the model says.
+
+The browser has a budget of 256 MiB (`Trainer.load(url, { memoryBytes })`); a batch that needs more
+is an `OutOfMemoryError` that names the largest that fits.
+
+## Planned and measured
+
+AdamW, MiB. *State* and *scratch* are of the whole bundle; *slots* are those of a training step,
+*planned* and *measured* the whole memory on WebAssembly with one thread (pages of 64 KiB).
+*Kernels* are the dispatches of a step. The second rows of a model are compiled with
+`memory_bytes=` for a batch of 32: 256 MiB for ResNet-18, else seven tenths of the first, or the
+least that recomputation reaches.
+"""
+
+
+def page(kept: dict[str, dict[str, Row]]) -> str:
+    lines = [["model", "", "kernels", "state", "scratch", "batch", "slots", "planned",
+              "measured"], ["---", "---", *["--:"] * 7]]  # fmt: skip
+    for name, rows in kept.items():
+        for kind, own in rows.items():
+            for batch, at in own["at"].items():
+                title = WORKLOADS[name].title if batch == "1" and kind == "kept" else ""
+                head = [str(own["steps"]), mib(own["state"]), mib(own["scratch"])]
+                sizes = [mib(at[key]) for key in ("slots", "planned", "measured")]
+                words = kind if batch == "1" else ""
+                lines.append([title, words, *(head if batch == "1" else [""] * 3), batch, *sizes])
+    return HEAD + "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def mib(size: int) -> str:
+    return f"{size / MIB:.2f}" if size < 100 * MIB else f"{size / MIB:.0f}"
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    kept = json.loads(KEPT.read_text()) if KEPT.is_file() else {}
+    for name in sys.argv[1:] or WORKLOADS:
+        kept[name] = measure(WORKLOADS[name])
+        kept = {key: kept[key] for key in WORKLOADS if key in kept}
+        KEPT.parent.mkdir(exist_ok=True)
+        KEPT.write_text(json.dumps(kept))
+        PAGE.write_text(page(kept))
+        print(f"{name}: written to {PAGE.relative_to(ROOT)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

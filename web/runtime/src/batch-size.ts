@@ -1,0 +1,85 @@
+/**
+ * The batch size that trains most samples in a second, among those that fit into the budget.
+ *
+ * What fits is known to the byte; what is fast is measured, by training steps on the person's own
+ * samples, repeated to fill a batch.  The state is put back: nothing of it is left to see.
+ */
+
+import { elements } from "./dims.ts";
+import type { Executor } from "./executor.ts";
+import { checkBatch, requireWhole, type Argument, type InputArray } from "./inputs.ts";
+import { largestBatchFor } from "./memory.ts";
+
+const STEPS = 3; // timed ones; the least counts
+const NEARLY = 1.05; // as fast as the fastest, for a larger batch
+const SLOWER = 1.5; // than the fastest, after which larger batches are not tried
+
+export interface BatchSizeOptions {
+  /** The largest batch size to consider; 1024 by default. */
+  limit?: number;
+  /** A step may not take longer, in milliseconds; 1000 by default. */
+  stepMs?: number;
+}
+
+/** What was measured. */
+export interface BatchSize {
+  readonly batchSize: number;
+  /** Milliseconds of a training step by batch size. */
+  readonly stepMs: Readonly<Record<number, number>>;
+}
+
+/** Tries powers of two, and the largest that fits. */
+export async function findBatchSize(
+  executor: Executor, given: readonly Argument[], { limit = 1024, stepMs = 1000 }: BatchSizeOptions,
+): Promise<BatchSize> {
+  requireWhole(limit, "limit", 1);
+  checkBatch(given);
+  const { manifest, device } = executor;
+  const most = Math.min(limit, largestBatchFor(manifest, executor.budgetBytes, device.info));
+  const whole = { offset: 0, bytes: manifest.state_bytes };
+  const image = await device.readState(whole);
+  const measured: Record<number, number> = {};
+  let best = Infinity; // milliseconds of a sample
+  try {
+    for (const batch of sizesUpTo(most)) {
+      const ms = await timeSteps(executor, repeated(given, batch));
+      measured[batch] = ms;
+      best = Math.min(best, ms / batch);
+      if (ms > stepMs || ms / batch > SLOWER * best) break;
+    }
+  } finally {
+    device.writeState(0, image);
+  }
+  const good = Object.entries(measured).map(([size, ms]) => ({ size: Number(size), ms }))
+    .filter(({ size, ms }) => ms / size <= NEARLY * best && (ms <= stepMs || size === 1));
+  return { batchSize: Math.max(1, ...good.map(({ size }) => size)), stepMs: measured };
+}
+
+function sizesUpTo(most: number): number[] {
+  const sizes: number[] = [];
+  for (let size = 1; size < most; size *= 2) sizes.push(size);
+  return [...sizes, Math.max(1, most)];
+}
+
+async function timeSteps(executor: Executor, given: readonly Argument[]): Promise<number> {
+  let least = Infinity;
+  for (let i = 0; i <= STEPS; i++) {
+    const begin = performance.now();
+    const { results } = await executor.start("train", given, ["loss"]);
+    await results;
+    if (i > 0) least = Math.min(least, performance.now() - begin); // the first one warms up
+  }
+  return least;
+}
+
+/** The samples again and again, until there are as many as a batch has. */
+function repeated(given: readonly Argument[], batch: number): Argument[] {
+  return given.map((argument) => {
+    const { entry, data } = argument;
+    const count = elements(entry.shape, batch);
+    const Kind = data.constructor as new (count: number) => { [index: number]: unknown };
+    const filled = new Kind(count);
+    for (let i = 0; i < count; i++) filled[i] = data[i % data.length];
+    return { ...argument, data: filled as unknown as InputArray };
+  });
+}
