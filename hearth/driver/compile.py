@@ -34,14 +34,10 @@ from hearth.driver.generate import (
     generate,
 )
 from hearth.driver.golden import golden_step
+from hearth.driver.graph_parts import ProgramGraph
 from hearth.driver.inspection import graph_of_inspection
 from hearth.driver.layout import StateLayout, layout_of_functions, layout_of_step
-from hearth.driver.programs import (
-    ProgramGraph,
-    counting_runs,
-    graph_of_function,
-    graphs_of_step,
-)
+from hearth.driver.programs import counting_runs, graph_of_function, graphs_of_step
 from hearth.errors import InvalidInputError
 from hearth.ir import build
 from hearth.ir.dtype import DEVICE_DTYPE
@@ -102,7 +98,7 @@ def compile_step(
     check_accuracy(accuracy)
     budget = None if memory_bytes is None else Budget(memory_bytes, memory_batch)
     programs = capture_programs(step, inputs, targets)
-    graphs = graphs_of_step(programs)
+    graphs = graphs_of_step(programs, step.accumulate)
     if inspect is not False:
         taps = as_taps(inspect)
         inspection = capture_inspection(step, programs.optimizer.groups, inputs, targets, taps)

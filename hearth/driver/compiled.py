@@ -12,7 +12,7 @@ from hearth.bundle.files import write_file
 from hearth.bundle.manifest import Manifest
 from hearth.bundle.memory import needed_bytes
 from hearth.bundle.write import write_bundle
-from hearth.driver.programs import ProgramGraph
+from hearth.driver.graph_parts import ProgramGraph
 from hearth.errors import BundleFormatError, InvalidInputError
 from hearth.ir.kernel import Kernel
 from hearth.steps.train_step import TrainStep

@@ -9,14 +9,8 @@ from typing import Any
 
 from hearth.capture.graph import AtenOutput, Value
 from hearth.capture.lengths import of_length
-from hearth.driver.programs import (
-    ProgramGraph,
-    lower_program,
-    optimized,
-    packed_gradients,
-    share_inputs,
-    with_inputs,
-)
+from hearth.driver.graph_parts import ProgramGraph, share_inputs, with_inputs
+from hearth.driver.programs import lower_program, optimized, packed_gradients
 from hearth.ir import build
 from hearth.ir.dim import Dim, product
 from hearth.ir.graph import Graph, Node, Output

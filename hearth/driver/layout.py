@@ -18,6 +18,7 @@ from torch import nn
 
 from hearth.bundle import manifest
 from hearth.capture.trace import dtype_name
+from hearth.driver.accumulation import accumulated
 from hearth.ir.dtype import ELEMENT_BYTES, align
 from hearth.schedule.schedule import StatePlace
 from hearth.steps.examples import SEED, STEP
@@ -131,7 +132,11 @@ def _add_optimizer(layout: StateLayout, step: TrainStep, k: int, group: FlatGrou
             layout.add(
                 f"{key}/{name}", "optimizer", "float32", shape, key=key, parameter=name
             )  # fmt: skip
-    layout.add(f"gradient/{k}", "workspace", "float32", (group.layout.length,))
+    workspaces = [f"gradient/{k}"]
+    if step.accumulate:
+        workspaces.append(accumulated(f"gradient/{k}"))
+    for name in workspaces:
+        layout.add(name, "workspace", "float32", (group.layout.length,))
 
 
 def _add_scaler(layout: StateLayout, scaling: LossScaling) -> None:

@@ -3,48 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
-from hearth.capture.graph import AtenGraph, AtenInput, AtenOutput
+from hearth.capture.graph import AtenGraph
+from hearth.driver.accumulation import accumulating, applying
+from hearth.driver.graph_parts import ProgramGraph, counted_step, share_inputs, with_inputs
 from hearth.ir import build
-from hearth.ir.dim import shape_of
-from hearth.ir.graph import Constant, Graph, Input, Node, Output
+from hearth.ir.graph import Constant, Graph, Node
 from hearth.ir.rewriting import rewrite_nodes
-from hearth.ir.scalar import Arg, apply
-from hearth.lowering.lower import IndexRange, lower
+from hearth.lowering.lower import lower
 from hearth.passes.pipeline import run_passes
-from hearth.steps.examples import STEP
 from hearth.steps.optimizer import OptimizerProgram
 from hearth.steps.programs import StepPrograms
 
 
-@dataclass(frozen=True)
-class ProgramGraph:
-    """A program ready to be scheduled, and what a caller must know of its data."""
-
-    graph: Graph
-    inputs: tuple[AtenInput, ...]  # data and hyper-parameters only
-    outputs: tuple[AtenOutput, ...]
-    ranges: Mapping[str, IndexRange]
-    streams: int = 0  # of random numbers
-
-
-def graphs_of_step(programs: StepPrograms) -> dict[str, ProgramGraph]:
-    """train, gradients, evaluate, predict, and augment where the step augments."""
+def graphs_of_step(programs: StepPrograms, accumulate: bool = False) -> dict[str, ProgramGraph]:
+    """train, gradients, evaluate, predict, augment where the step augments, and, to `accumulate`,
+    the training step in two parts: accumulate and apply.
+    """
     backward = lower_program(programs.gradients)
     update = lower_program(programs.optimizer.graph)
     kept = tuple(o for o in backward.graph.outputs if o.role != "update")
     gradients = replace(backward, graph=Graph(kept, backward.graph.constants))
+    packed = packed_gradients(backward, programs.optimizer)
     graphs = {
-        "train": optimized(_train(backward, update, programs.optimizer)),
+        "train": optimized(_train(backward, update, packed)),
         "gradients": optimized(gradients),
         "evaluate": optimized(lower_program(programs.evaluate)),
         "predict": optimized(lower_program(programs.predict)),
     }
+    if accumulate:
+        graphs["accumulate"] = optimized(accumulating(backward, packed))
+        graphs["apply"] = optimized(applying(update))
     if programs.augment is not None:
         graphs["augment"] = optimized(lower_program(programs.augment))
         known = graphs["evaluate"].ranges  # mixed labels index nothing, but are the same labels
@@ -59,7 +53,7 @@ def graph_of_function(aten: AtenGraph) -> ProgramGraph:
 def counting_runs(program: ProgramGraph) -> ProgramGraph:
     """The program, which then counts itself as a step: its next run draws other numbers."""
     graph = program.graph
-    counted = Graph((*graph.outputs, _counted_step()), graph.constants)
+    counted = Graph((*graph.outputs, counted_step()), graph.constants)
     return replace(program, graph=share_inputs(counted))
 
 
@@ -78,14 +72,13 @@ def optimized(program: ProgramGraph) -> ProgramGraph:
 
 
 def _train(
-    backward: ProgramGraph, update: ProgramGraph, optimizer: OptimizerProgram
+    backward: ProgramGraph, update: ProgramGraph, packed: Mapping[str, Node]
 ) -> ProgramGraph:
     """Gradients flow into the flat vectors that the update reads; the step is counted."""
-    packs = packed_gradients(backward, optimizer)
-    updated = with_inputs(update.graph, packs)
+    updated = with_inputs(update.graph, packed)
     kept = tuple(o for o in backward.graph.outputs if o.role != "gradient")
     graph = Graph(
-        (*kept, *updated.outputs, _counted_step()),
+        (*kept, *updated.outputs, counted_step()),
         {**backward.graph.constants, **update.graph.constants},
     )
     results = tuple(o for o in backward.outputs if o.role != "gradient")
@@ -111,24 +104,6 @@ def packed_gradients(backward: ProgramGraph, optimizer: OptimizerProgram) -> dic
         for k, group in enumerate(optimizer.groups)
         if group.parameters
     }
-
-
-def with_inputs(graph: Graph, nodes: Mapping[str, Node]) -> Graph:
-    """The graph with nodes of another in the place of its inputs of these names."""
-    return rewrite_nodes(graph, lambda n: nodes.get(n.op.name, n) if isinstance(n.op, Input) else n)
-
-
-def share_inputs(graph: Graph) -> Graph:
-    """One node per input name: the parts of the step were captured apart."""
-    known: dict[str, Node] = {}
-    return rewrite_nodes(
-        graph, lambda n: known.setdefault(n.op.name, n) if isinstance(n.op, Input) else n
-    )
-
-
-def _counted_step() -> Output:
-    step = build.input_node(STEP, "step", shape_of(()), "int32")
-    return Output(STEP, "update", build.pointwise(apply("add", Arg("int32", 0), 1), step))
 
 
 def _share_constants(graph: Graph) -> Graph:

@@ -26,6 +26,7 @@ from hearth.runtime.plan import Plan, make_plan
 from hearth.runtime.runner import Array, Arrays, Batch, GradientResult, StepResult, check_loss
 
 LEARNING_RATE = "learning_rate"
+MICRO_BATCH, MICRO_BATCHES = "micro_batch", "micro_batches"
 _RUN_ROLES = ("optimizer", "step", "seed", "scaler")  # what a checkpoint holds beside weights
 
 
@@ -43,6 +44,7 @@ class BundleRunner:
         optimizer = self.manifest.optimizer
         groups = optimizer.groups if optimizer else ()
         self._rates = tuple(group.learning_rate for group in groups)
+        self._micro_batches = 0  # accumulated since the last update
         self._plan = self._prepare(batch_size)
         for name, value in bundle.initial_state().items():
             self._write_state(self._state(name), value)
@@ -97,6 +99,29 @@ class BundleRunner:
         losses = [self._train_loss(*batch) for batch in batches]
         return np.array(losses, np.float32)
 
+    def accumulate_batch(self, inputs: Arrays, targets: Arrays) -> StepResult:
+        """Forward and backward of one micro-batch; `apply_gradients` makes a step of several.
+
+        Raises `InvalidInputError` where the step was compiled without `accumulate=True`.
+        """
+        self._require_accumulation()
+        number = {MICRO_BATCH: self._micro_batches}
+        result = self._step_result("accumulate", inputs, targets, number)
+        self._micro_batches += 1
+        check_loss(result.loss, lambda: self.step + 1)
+        return result
+
+    def apply_gradients(self) -> dict[str, float]:
+        """The update by the mean gradient of the micro-batches since the last; gives `norm`."""
+        self._require_accumulation()
+        if self._micro_batches == 0:
+            raise InvalidInputError(
+                "there are no gradients to apply", remedy="call accumulate_batch first"
+            )
+        self._execute("apply", (), (), {MICRO_BATCHES: self._micro_batches})
+        self._micro_batches = 0
+        return self._scalars("apply", 1)
+
     def evaluate_batch(self, inputs: Arrays, targets: Arrays) -> StepResult:
         return self._step_result("evaluate", inputs, targets)
 
@@ -139,6 +164,7 @@ class BundleRunner:
         return self.export_weights() | {entry.name: self._read_state(entry) for entry in kept}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
+        self._micro_batches = 0  # gradients of another state
         for name, value in state.items():
             self._write_state(self._state(name), value)
 
@@ -158,15 +184,21 @@ class BundleRunner:
 
     # ------------------------------------------------------------ programs
 
-    def _step_result(self, program: str, inputs: Arrays, targets: Arrays) -> StepResult:
-        batch = self._execute(program, inputs, targets)
+    def _step_result(
+        self, program: str, inputs: Arrays, targets: Arrays, hyper: Mapping[str, int] | None = None
+    ) -> StepResult:
+        batch = self._execute(program, inputs, targets, hyper)
         (loss,) = self._read_role(program, "loss", batch)
-        metrics = {
+        outputs = self._read_role(program, "output", batch)
+        return StepResult(float(loss), outputs, self._scalars(program, batch))
+
+    def _scalars(self, program: str, batch: int) -> dict[str, float]:
+        """Metrics, and `norm` where there is one."""
+        return {
             o.name: float(self._read(o, batch))
             for o in self.manifest.program(program).outputs
             if o.role in ("metric", "norm")
         }
-        return StepResult(float(loss), self._read_role(program, "output", batch), metrics)
 
     def _train_loss(self, inputs: Arrays, targets: Arrays) -> float:
         """A training step of which only the loss is read back."""
@@ -175,7 +207,17 @@ class BundleRunner:
         check_loss(float(loss), lambda: self.step)
         return float(loss)
 
-    def _execute(self, name: str, inputs: Arrays, targets: Arrays) -> int:
+    def _require_accumulation(self) -> None:
+        if "accumulate" not in self.manifest.programs:
+            raise InvalidInputError(
+                "this bundle cannot accumulate gradients",
+                why="its training step is one program, from the batch to the update",
+                remedy="compile it with hearth.TrainStep(..., accumulate=True)",
+            )
+
+    def _execute(
+        self, name: str, inputs: Arrays, targets: Arrays, hyper: Mapping[str, int] | None = None
+    ) -> int:
         """Writes the inputs and runs a program; the batch size."""
         program = self.manifest.program(name)
         finite = self.manifest.optimizer is not None
@@ -186,11 +228,13 @@ class BundleRunner:
             self._device.write(buffer, array)
         for entry in program.inputs:
             if entry.role == "hyper":
-                self._device.write(entry.buffer, self._hyper(entry))
+                self._device.write(entry.buffer, self._hyper(entry, hyper or {}))
         self._device.run(name, checked.batch)
         return checked.batch
 
-    def _hyper(self, entry: Input) -> Array:
+    def _hyper(self, entry: Input, given: Mapping[str, int]) -> Array:
+        if entry.name in given:
+            return np.array(given[entry.name], np.int32)
         if entry.name != LEARNING_RATE:
             raise InternalError(f"nothing sets the hyper-parameter {entry.name!r}")
         return np.array(self._rates, np.float32)

@@ -42,6 +42,10 @@ class TrainStep:
     type, with CUDA's lists; parameters and updates stay float32.  For float16 the loss is scaled as
     by a new `torch.amp.GradScaler`, or by the `scaler` that is given.
 
+    `accumulate` adds the programs with which a step takes several batches, one after another, and
+    updates once, by the mean of their gradients: `trainer.fit(loader, { accumulate: 4 })`.  It
+    costs one more gradient in memory.
+
     Raises `InvalidInputError`, `CaptureError` or `UnsupportedOpError` for what cannot be compiled.
     """
 
@@ -55,6 +59,7 @@ class TrainStep:
     clip_grad_value: float | None = None
     augmentation: Augmentation | None = None
     scaler: torch.amp.GradScaler | None = None
+    accumulate: bool = False
     parameters: Mapping[str, nn.Parameter] = field(init=False, repr=False)
     buffers: Mapping[str, torch.Tensor] = field(init=False, repr=False)
     groups: tuple[tuple[str, ...], ...] = field(init=False)
@@ -161,6 +166,12 @@ def _check_kinds(step: TrainStep) -> None:
                 f"{name} is a {type(function).__name__} and cannot be called",
                 remedy="pass a callable (outputs, *targets) that returns a scalar",
             )
+    if not isinstance(step.accumulate, bool):
+        raise InvalidInputError(
+            f"accumulate is {step.accumulate!r}",
+            why="a compiled step takes any number of batches",
+            remedy="pass True here, and the number to trainer.fit(loader, { accumulate: 4 })",
+        )
     check_precision(step.precision)
     if step.augmentation is not None and not callable(step.augmentation):
         raise InvalidInputError(

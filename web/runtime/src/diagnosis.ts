@@ -31,20 +31,22 @@ const NOTABLE_GROWTH = 2;
 
 /** Takes training steps from a good state again; the last of them is known to have failed. */
 export async function diagnose(
-  executor: Executor, { step, image }: Picture, calls: readonly RecordedCall[],
+  executor: Executor, { step, image }: Picture, steps: readonly (readonly RecordedCall[])[],
 ): Promise<Diagnosis> {
   const { manifest, device } = executor;
   const whole = { offset: 0, bytes: manifest.state_bytes };
   device.writeState(0, image);
   let before: Bytes = image;
   let taken = step;
-  for (const call of calls) {
+  for (const calls of steps) {
     taken++;
-    const loss = scalarOf(await resultsOf(executor, call), "loss") ?? NaN;
+    for (const call of calls) {
+      const loss = scalarOf(await resultsOf(executor, call), "loss") ?? 0; // an update has none
+      if (!Number.isFinite(loss)) return forward(executor, call, taken, image, before);
+    }
     const after = await device.readState(whole);
     const broken = nonFiniteEntries(manifest, after);
-    if (!Number.isFinite(loss)) return forward(executor, call, taken, image, before);
-    if (broken.length > 0) return backward(executor, call, taken, before, broken);
+    if (broken.length > 0) return backward(executor, calls, taken, before, broken);
     before = after;
   }
   return growth(manifest, taken, image, before);
@@ -75,10 +77,14 @@ async function forward(
 
 /** The loss was finite, and what the step left was not: a gradient or the update is at fault. */
 async function backward(
-  executor: Executor, call: RecordedCall, step: number, before: Bytes, broken: readonly State[],
+  executor: Executor, calls: readonly RecordedCall[], step: number, before: Bytes,
+  broken: readonly State[],
 ): Promise<Diagnosis> {
   executor.device.writeState(0, before);
-  const gradients = await repeat(executor, "gradients", call);
+  const gradients: Result[] = [];
+  for (const call of calls.filter(({ program }) => program !== "apply")) {
+    gradients.push(...await repeat(executor, "gradients", call));
+  }
   const bad = new Set(gradients.filter(({ output, values }) =>
     output.role === "gradient" && !Array.from(values, Number).every(Number.isFinite))
     .map(({ output }) => output.name));

@@ -13,17 +13,16 @@ import type { DeviceInfo } from "./device.ts";
 import type { Values } from "./elements.ts";
 import { InvalidInputError } from "./errors.ts";
 import type { Result, Wanted } from "./executor.ts";
-import {
-  namedArguments, positionalArguments, type Argument, type InputArray, type Inputs,
-} from "./inputs.ts";
+import { namedArguments, type Argument, type InputArray, type Inputs } from "./inputs.ts";
 import type { RateTable } from "./learning-rate.ts";
-import { isWeight, type Manifest, type OutputRole } from "./manifest.ts";
+import { isWeight, type Manifest } from "./manifest.ts";
 import { openExecutor, type EngineOptions } from "./open.ts";
 import { recover, type Judge, type Recovered, type RecoverRequest } from "./recovery.ts";
 import type { Bytes } from "./safetensors.ts";
-import { Session, type EngineEvent, type Launched } from "./session.ts";
+import { Session, type EngineEvent } from "./session.ts";
 import { Slices, type SliceRequest, type SliceResult } from "./slice.ts";
 import { scalars, StepJudge } from "./step-judge.ts";
+import { batchArguments, SCALARS, startStep } from "./step-launch.ts";
 import { completedSteps, spanOf } from "./state.ts";
 import {
   readWeights, writeJson, writeSafetensors, writeWeights, type NameMap, type WeightLayout,
@@ -51,14 +50,13 @@ export interface RunResult {
 export type WeightFormat = "safetensors" | "json";
 
 const NO_RUN = 0;
-const SCALARS: readonly OutputRole[] = ["loss", "metric", "norm"];
 
 /** A bundle on a device, on this very thread: what a `Trainer` has in its worker. */
 export class Engine {
-  private readonly slices = new Slices(async ({ x, y, rates }) => {
+  private readonly slices = new Slices(async ({ batches, rates }) => {
     if (rates) await this.setLearningRates(rates);
-    const { running, step } = await this.launchStep(x, y);
-    return { result: running.results.then((results) => this.judge.step(results, step)) };
+    const { results, step } = await startStep(this.session, batches);
+    return { result: results.then((found) => this.judge.step(found, step)) };
   });
   private readonly judge: StepJudge;
   private readonly suspects = new WeakSet<readonly Argument[]>();
@@ -104,14 +102,14 @@ export class Engine {
   /** One training step. */
   async train(x: Inputs, y?: Inputs): Promise<TrainResult> {
     if (this.judge.begin(NO_RUN, undefined)) this.session.keepPictures();
-    const { running, step } = await this.launchStep(x, y);
-    return this.judge.step(await running.results, step);
+    const { results, step } = await startStep(this.session, [{ x, y }]);
+    return this.judge.step(await results, step);
   }
 
   /** Several steps in one call; a run that has failed takes no more. */
-  trainSlice({ run, batches, guard }: SliceRequest): Promise<SliceResult> {
+  trainSlice({ run, steps, guard }: SliceRequest): Promise<SliceResult> {
     if (this.judge.begin(run, guard)) this.session.keepPictures(guard?.everySteps);
-    return this.slices.take(run, batches);
+    return this.slices.take(run, steps);
   }
 
   /** Takes a failed step of a guarded run back, after the calls that were made before. */
@@ -221,20 +219,14 @@ export class Engine {
   }
 
   private batch(program: string, x: Inputs, y: Inputs | undefined): Argument[] {
-    const entries = this.session.executor.program(program);
-    const inputs = positionalArguments(entries, "input", x, "x");
-    return [...inputs, ...positionalArguments(entries, "target", y, "y")];
-  }
-
-  private launchStep(x: Inputs, y: Inputs | undefined): Promise<Launched> {
-    return this.session.launch("train", SCALARS, () => this.batch("train", x, y));
+    return batchArguments(this.session.executor.program(program), x, y);
   }
 
   private async start(
     program: string, roles: Wanted | undefined, given: () => Argument[],
   ): Promise<{ results: Result[]; step: number }> {
-    const { running, step } = await this.session.launch(program, roles, given);
-    return { results: await running.results, step };
+    const [launched] = await this.session.launchAll([{ program, roles, given }]);
+    return { results: await launched?.running.results ?? [], step: launched?.step ?? this.step };
   }
 }
 

@@ -11,11 +11,11 @@ import { errorFromData, type ErrorData } from "./errors.ts";
 import type { FitEvent, RecoveryEvent, StepReport, StepsEvent } from "./fit-events.ts";
 import type { Recovered } from "./recovery.ts";
 import type { RecoveryPlan } from "./recovery-options.ts";
-import { Pace, type Batch, type ScheduledBatch, type SliceResult } from "./slice.ts";
+import { Pace, type ScheduledStep, type SliceResult } from "./slice.ts";
 import type { Trainer } from "./trainer.ts";
 
 interface Launched {
-  slice: readonly ScheduledBatch[];
+  slice: readonly ScheduledStep[];
   result: Promise<SliceResult>;
   rates: readonly number[];
 }
@@ -23,8 +23,8 @@ interface Launched {
 interface Landed extends StepsEvent {
   spikes: readonly FitEvent[];
   failure: ErrorData | undefined;
-  /** The batches of the slice that were not trained on. */
-  rest: readonly ScheduledBatch[];
+  /** The steps of the slice that were not taken. */
+  rest: readonly ScheduledStep[];
 }
 
 /** What the epochs of a run have in common. */
@@ -35,8 +35,8 @@ export class RunControl {
   attempts = 0;
   /** What the rates of the schedule are multiplied with. */
   scale: number;
-  /** The batch that failed last. */
-  suspect: Batch | undefined;
+  /** The step that failed last. */
+  suspect: ScheduledStep | undefined;
   private gate: { opened: Promise<void>; open: () => void } | undefined;
 
   constructor(
@@ -71,12 +71,12 @@ export class RunControl {
 /** Trains on slices of batches; gives the events, and in the end the mean loss. */
 export class EpochRun {
   private readonly flight: Launched[] = [];
-  private readonly pending: (readonly ScheduledBatch[])[] = [];
+  private readonly pending: (readonly ScheduledStep[])[] = [];
   private readonly losses = new Map<number, number>();
 
   constructor(
     private readonly control: RunControl, private readonly epoch: number,
-    private readonly slices: AsyncGenerator<ScheduledBatch[], undefined>,
+    private readonly slices: AsyncGenerator<ScheduledStep[], undefined>,
   ) {}
 
   /** Steps of this epoch so far. */
@@ -111,19 +111,19 @@ export class EpochRun {
     }
   }
 
-  private async next(more: boolean): Promise<readonly ScheduledBatch[] | undefined> {
+  private async next(more: boolean): Promise<readonly ScheduledStep[] | undefined> {
     if (this.control.isPaused) return undefined;
     const again = this.pending.shift();
     if (again ?? !more) return again;
     return (await this.slices.next()).value;
   }
 
-  private launch(slice: readonly ScheduledBatch[]): Launched {
+  private launch(slice: readonly ScheduledStep[]): Launched {
     const { trainer, run, plan, scale } = this.control;
     const [current = NaN] = [trainer.learningRate].flat();
-    const scaled = slice.map((batch) =>
-      ({ ...batch, rates: batch.rates?.map((rate) => rate * scale) }));
-    const result = trainer.trainSlice({ run, batches: scaled, guard: plan?.guard });
+    const scaled = slice.map(({ batches, rates }) =>
+      ({ batches, rates: rates?.map((rate) => rate * scale) }));
+    const result = trainer.trainSlice({ run, steps: scaled, guard: plan?.guard });
     result.catch(() => undefined); // heard when it lands
     return { slice, result, rates: scaled.map(({ rates }) => rates?.[0] ?? current) };
   }
@@ -153,7 +153,7 @@ export class EpochRun {
 
   /** Takes a failed step back, or raises its error. */
   private async *recover(
-    failure: ErrorData, rest: readonly ScheduledBatch[], first: number,
+    failure: ErrorData, rest: readonly ScheduledStep[], first: number,
   ): AsyncGenerator<FitEvent> {
     const { control, epoch } = this;
     const { trainer, plan } = control;
@@ -176,7 +176,7 @@ export class EpochRun {
     const isBad = isItself && bad === control.suspect;
     if (isItself) control.suspect = bad;
     const skipped = isBad || recovered.isLeftOut;
-    if (skipped) trainer.log.skipBatch();
+    if (skipped) trainer.log.skipStep();
     const again = [isBad ? others : rest, ...later.map(({ slice }) => slice)];
     this.pending.unshift(...again.filter(({ length }) => length > 0));
     yield recoveryEvent(epoch, failure, recovered, skipped);

@@ -7,6 +7,7 @@ import type { EvaluateResult } from "./engine.ts";
 export interface StepReport {
   /** Completed training steps, this one included. */
   step: number;
+  /** The mean of its batches', where the step takes several. */
   loss: number;
   /** Of the first parameter group. */
   learningRate: number;

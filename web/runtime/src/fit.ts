@@ -10,7 +10,7 @@ import { requireWhole } from "./inputs.ts";
 import { checkedRates, type Schedule } from "./learning-rate.ts";
 import { recoveryPlan, type RecoveryOptions } from "./recovery-options.ts";
 import type { Cursor } from "./run-record.ts";
-import type { ScheduledBatch } from "./slice.ts";
+import type { Batch, ScheduledStep } from "./slice.ts";
 import type { Trainer } from "./trainer.ts";
 
 export interface FitOptions {
@@ -25,6 +25,12 @@ export interface FitOptions {
    * with `null`, the rate is `trainer.learningRate`, live.
    */
   schedule?: Schedule | null;
+  /**
+   * Batches that a step takes, 1 by default: their gradients are averaged, and the weights change
+   * once.  The last step of an epoch may have fewer.  Its bundle is compiled with
+   * `TrainStep(..., accumulate=True)`.
+   */
+  accumulate?: number;
   callbacks?: readonly Callback[];
   /** Ends the run after the steps that are under way; the loop then throws the signal's reason. */
   signal?: AbortSignal;
@@ -55,13 +61,20 @@ export class Fit implements AsyncIterable<FitEvent> {
     private readonly trainer: Trainer, private readonly batches: Batches,
     private readonly options: FitOptions = {},
   ) {
-    const { epochs = 1, from, signal, recovery = {} } = options;
+    const { epochs = 1, accumulate = 1, from, signal, recovery = {} } = options;
     requireWhole(from?.epoch ?? 0, "from.epoch", 0);
     requireWhole(from?.batch ?? 0, "from.batch", 0);
     requireWhole(epochs, "epochs", 0);
     requireBatches(batches, "the batches");
     if (options.validate) requireBatches(options.validate, "validate");
     if (options.schedule) requireFunction(options.schedule, "schedule");
+    requireWhole(accumulate, "accumulate", 1);
+    if (accumulate > 1 && !("accumulate" in trainer.manifest.programs)) {
+      throw new InvalidInputError("this bundle cannot accumulate gradients", {
+        why: "its training step is one program, from the batch to the update",
+        remedy: "compile it with hearth.TrainStep(..., accumulate=True)",
+      });
+    }
     if (epochs > 1 && isReadOnce(batches)) {
       throw new InvalidInputError(`the batches can be read once only, and epochs is \
 ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be iterated again" });
@@ -103,7 +116,7 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
         yield* this.heard(this.validation(validate, from.epoch - 1));
       }
       for (let { epoch, batch } = from; epoch < epochs && this.goesOn(); epoch++, batch = 0) {
-        trainer.log.beginEpoch(epoch, batch);
+        trainer.log.beginEpoch({ epoch, batch }, this.accumulate);
         yield* this.heard(this.trainEpoch(epoch, batch));
         if (validate && this.goesOn()) yield* this.heard(this.validation(validate, epoch));
       }
@@ -117,6 +130,10 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
       this.control.scale = trainer.log.record.rateScale;
       return cursor;
     }
+  }
+
+  private get accumulate(): number {
+    return this.options.accumulate ?? 1;
   }
 
   private goesOn(): boolean {
@@ -139,22 +156,25 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
     yield* run.events();
     if (run.steps + skip === 0) throw new InvalidInputError(`epoch ${String(epoch)} has no batch`);
     const { validate } = this.options;
-    if (this.goesOn()) this.trainer.log.beginEpoch(epoch + 1, 0, validate !== undefined);
+    if (this.goesOn()) {
+      const next = { epoch: epoch + 1, batch: 0 };
+      this.trainer.log.beginEpoch(next, this.accumulate, validate !== undefined);
+    }
     const ms = performance.now() - begin;
     yield { kind: "epoch", epoch, step: this.trainer.step, loss: run.meanLoss, ms };
   }
 
-  /** The batches of an epoch, as many at once as make a slice now. */
+  /** The steps of an epoch, as many at once as make a slice now. */
   private async *slices(
     epoch: number, skip: number,
-  ): AsyncGenerator<ScheduledBatch[], undefined> {
+  ): AsyncGenerator<ScheduledStep[], undefined> {
     const groups = this.trainer.manifest.optimizer?.groups.length ?? 0;
     const { schedule = this.trainer.schedule } = this.options;
     let { step } = this.trainer;
-    let slice: ScheduledBatch[] = [];
-    for await (const { x, y } of batchesOf(this.batches, epoch, skip)) {
+    let slice: ScheduledStep[] = [];
+    for await (const batches of grouped(batchesOf(this.batches, epoch, skip), this.accumulate)) {
       const rates = schedule ? checkedRates(schedule(step++, epoch), groups) : undefined;
-      slice.push({ x, y, rates });
+      slice.push({ batches, rates });
       if (slice.length < this.control.pace.steps) continue;
       if (!this.goesOn()) return;
       yield slice;
@@ -169,4 +189,16 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
     this.trainer.log.noteValidation({ step, loss, metrics });
     yield { kind: "validation", epoch, step, loss, metrics };
   }
+}
+
+/** So many batches at a time; the last time perhaps fewer. */
+async function* grouped(batches: AsyncIterable<Batch>, size: number): AsyncGenerator<Batch[]> {
+  let group: Batch[] = [];
+  for await (const batch of batches) {
+    group.push(batch);
+    if (group.length < size) continue;
+    yield group;
+    group = [];
+  }
+  if (group.length > 0) yield group;
 }

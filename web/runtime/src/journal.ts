@@ -42,6 +42,24 @@ export const EVERY_STEPS = 50;
 const MOST_BYTES = 16 * 2 ** 20; // of batches after one picture
 const FEWEST_STEPS = 4; // between pictures, however large the batches are
 
+/** Whether a program completes a training step: as a whole, or the last of its parts. */
+export function endsStep(program: string): boolean {
+  return program === "train" || program === "apply";
+}
+
+/** The training steps among calls, each with the calls that it takes. */
+export function trainingSteps(calls: readonly RecordedCall[]): RecordedCall[][] {
+  const steps: RecordedCall[][] = [];
+  let step: RecordedCall[] = [];
+  for (const call of calls) {
+    if (call.program === "accumulate" || endsStep(call.program)) step.push(call);
+    if (!endsStep(call.program)) continue;
+    steps.push(step);
+    step = [];
+  }
+  return steps;
+}
+
 /** Programs that leave the state as it is (spec/manifest.md, "Programs"). */
 const PURE: ReadonlySet<string> = new Set(["evaluate", "predict", "gradients"]);
 

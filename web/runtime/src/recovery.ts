@@ -6,7 +6,7 @@
 import { diagnose, type Diagnosis } from "./diagnosis.ts";
 import { BackendError, NumericalInstabilityError, type ErrorData } from "./errors.ts";
 import type { Result } from "./executor.ts";
-import type { RecordedCall } from "./journal.ts";
+import { trainingSteps, type RecordedCall } from "./journal.ts";
 import type { TrainResult } from "./engine.ts";
 import type { Session } from "./session.ts";
 
@@ -42,7 +42,7 @@ export interface Recovered {
   failure?: ErrorData;
 }
 
-export type Judge = (results: readonly Result[], step: number) => TrainResult;
+export type Judge = (results: readonly Result[][], step: number) => TrainResult;
 
 /**
  * Recovers from a failed step; `judge` raises NumericalInstabilityError for a step that fails.
@@ -58,14 +58,14 @@ export function recover(
     const good = session.journal.oldest();
     if (!good) return { ...unchanged(session, rates), failure };
     const { picture } = good;
-    const calls = good.calls.filter(({ program }) => program === "train")
-      .slice(0, step - picture.step);
-    const diagnosis = await diagnose(session.executor, picture, calls).catch(noDevice);
-    const culprit = diagnosis && calls[diagnosis.step - picture.step - 1];
-    const isKnown = culprit !== undefined && suspects.has(culprit.given);
-    if (culprit) suspects.add(culprit.given);
-    const before = calls.slice(0, -1).filter((call) => !(isKnown && call === culprit));
-    const last = calls.at(-1)?.rates ?? rates;
+    const taken = trainingSteps(good.calls).slice(0, step - picture.step);
+    const diagnosis = await diagnose(session.executor, picture, taken).catch(noDevice);
+    const culprit = diagnosis && taken[diagnosis.step - picture.step - 1];
+    const batch = culprit?.at(0)?.given; // the same object each time that it is taken
+    const isKnown = batch !== undefined && suspects.has(batch);
+    if (batch) suspects.add(batch);
+    const before = taken.slice(0, -1).filter((calls) => !(isKnown && calls === culprit));
+    const last = taken.at(-1)?.at(-1)?.rates ?? rates;
     let steps: TrainResult[] | undefined;
     let attempt = 0;
     while (!steps && attempt < attempts) {
@@ -78,10 +78,11 @@ export function recover(
     const common = {
       step: session.completed, restored: picture.step, scale, attempts: attempt,
       learningRates: session.executor.learningRates, ...(diagnosis ? { diagnosis } : {}),
-      isLeftOut: steps !== undefined && before.length < calls.length - 1,
+      isLeftOut: steps !== undefined && before.length < taken.length - 1,
     };
     if (steps) {
-      return { ...common, steps, rates: before.map((call) => (call.rates[0] ?? NaN) * scale) };
+      const first = before.map((calls) => calls.at(-1)?.rates[0] ?? NaN);
+      return { ...common, steps, rates: first.map((rate) => rate * scale) };
     }
     const error = givenUp(failure, diagnosis, tried + attempts, picture.step);
     return { ...common, steps: [], rates: [], failure: error };
@@ -90,12 +91,15 @@ export function recover(
 
 /** Steps from now on at lower rates; undefined if one of them fails. */
 async function takeAgain(
-  session: Session, calls: readonly RecordedCall[], scale: number, judge: Judge,
+  session: Session, taken: readonly (readonly RecordedCall[])[], scale: number, judge: Judge,
 ): Promise<TrainResult[] | undefined> {
   const steps: TrainResult[] = [];
-  for (const { program, given, roles, rates } of calls) {
-    const call: RecordedCall = { program, given, roles, rates: rates.map((rate) => rate * scale) };
-    const results = await session.perform(call);
+  for (const calls of taken) {
+    const results: Result[][] = [];
+    for (const { program, given, roles, rates } of calls) {
+      const lower = rates.map((rate) => rate * scale);
+      results.push(await session.perform({ program, given, roles, rates: lower }));
+    }
     try {
       steps.push(judge(results, ++session.completed));
     } catch (error) {

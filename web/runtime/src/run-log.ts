@@ -6,7 +6,7 @@ import {
 import type { SliceResult } from "./slice.ts";
 
 /** An epoch that has begun, after so many steps. */
-type Begun = Pick<RunRecord, "epoch" | "epochStep">;
+type Begun = Pick<RunRecord, "epoch" | "epochStep" | "epochBatch" | "stepBatches">;
 
 export class RunLog {
   record: RunRecord;
@@ -19,8 +19,8 @@ export class RunLog {
 
   /** The epoch and the batch in it that come next. */
   get cursor(): Cursor {
-    const { epoch, epochStep } = this.record;
-    return { epoch, batch: this.completed - epochStep };
+    const { epoch, epochStep, epochBatch, stepBatches } = this.record;
+    return { epoch, batch: epochBatch + (this.completed - epochStep) * stepBatches };
   }
 
   /** Replies may come in another order than their steps. */
@@ -28,9 +28,16 @@ export class RunLog {
     this.completed = Math.max(this.completed, step);
   }
 
-  /** The next step is of this epoch, after so many batches of it, or after a validation first. */
-  beginEpoch(epoch: number, batch: number, owesValidation = false): void {
-    const begun = { epoch, epochStep: this.completed - batch };
+  /**
+   * The next step is of this epoch, after so many batches of it, or after a validation first.  Each
+   * step takes so many batches, the last of the epoch perhaps fewer.
+   */
+  beginEpoch(
+    { epoch, batch }: Cursor, stepBatches: number, owesValidation = false,
+  ): void {
+    const epochBatch = batch % stepBatches;
+    const epochStep = this.completed - (batch - epochBatch) / stepBatches;
+    const begun = { epoch, epochStep, epochBatch, stepBatches };
     Object.assign(this.record, begun, { owesValidation });
     this.begun.push(begun);
   }
@@ -45,8 +52,8 @@ export class RunLog {
     this.record.owesValidation = false;
   }
 
-  /** A batch of the epoch is left out. */
-  skipBatch(): void {
+  /** The batches of a step are left out. */
+  skipStep(): void {
     this.record.epochStep--;
   }
 

@@ -34,6 +34,10 @@ export interface RunRecord {
   epoch: number;
   /** Completed steps when the epoch began. */
   epochStep: number;
+  /** Batches of the epoch before that: of a run that went on with another number a step. */
+  epochBatch: number;
+  /** Batches that a step of the epoch takes. */
+  stepBatches: number;
   /** The losses of `fit`, one after another; the last is of step `lossStep`. */
   losses: number[];
   lossStep: number;
@@ -49,8 +53,8 @@ type Stored = Omit<RunRecord, "losses"> & { bundle: string | undefined };
 
 export function newRecord(step: number): RunRecord {
   return {
-    epoch: 0, epochStep: step, losses: [], lossStep: step, validations: [], owesValidation: false,
-    rateScale: 1,
+    epoch: 0, epochStep: step, epochBatch: 0, stepBatches: 1, losses: [], lossStep: step,
+    validations: [], owesValidation: false, rateScale: 1,
   };
 }
 
@@ -108,12 +112,17 @@ function parse(text: string): Stored | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const { epoch, epochStep, lossStep, validations, bundle } = value as Record<string, unknown>;
   const { owesValidation = false, rateScale = 1 } = value as Record<string, unknown>;
+  const { epochBatch = 0, stepBatches = 1 } = value as Record<string, unknown>;
   const whole = (n: unknown): n is number => Number.isInteger(n) && Number(n) >= 0;
   if (!whole(epoch) || !whole(epochStep) || !whole(lossStep)) return undefined;
+  if (!whole(epochBatch) || !whole(stepBatches) || stepBatches === 0) return undefined;
   if (!Array.isArray(validations) || !validations.every(isValidation)) return undefined;
   if (bundle !== undefined && typeof bundle !== "string") return undefined;
   if (typeof owesValidation !== "boolean" || typeof rateScale !== "number") return undefined;
-  return { epoch, epochStep, lossStep, validations, owesValidation, rateScale, bundle };
+  return {
+    epoch, epochStep, epochBatch, stepBatches, lossStep, validations, owesValidation, rateScale,
+    bundle,
+  };
 }
 
 function isValidation(value: unknown): value is Validation {

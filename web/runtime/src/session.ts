@@ -13,7 +13,9 @@ import {
 } from "./errors.ts";
 import type { Executor, Result, Running, Wanted } from "./executor.ts";
 import type { Argument } from "./inputs.ts";
-import { EVERY_STEPS, Journal, type Picture, type RecordedCall } from "./journal.ts";
+import {
+  endsStep, EVERY_STEPS, Journal, type Picture, type RecordedCall,
+} from "./journal.ts";
 import type { Manifest } from "./manifest.ts";
 import type { Span } from "./state.ts";
 
@@ -33,6 +35,14 @@ export type EngineEvent =
 
 /** Opens a fresh device of a kind, for batches of a size. */
 export type Reopen = (backend: Backend, batch: number) => Promise<Executor>;
+
+/** A program to be started; `given` is asked when its turn comes. */
+export interface Launch {
+  program: string;
+  /** Of the outputs that are read; all by default. */
+  roles: Wanted | undefined;
+  given: () => Argument[];
+}
 
 /** A program that has been started, after `step` completed training steps, itself included. */
 export interface Launched {
@@ -83,22 +93,13 @@ export class Session {
     return this.inOrder(() => this.withRescue(work));
   }
 
-  /** Starts a program when its turn comes. */
-  launch(
-    program: string, roles: Wanted | undefined, given: () => Argument[],
-  ): Promise<Launched> {
+  /** Starts programs when their turn comes, and no other call between them. */
+  launchAll(launches: readonly Launch[]): Promise<Launched[]> {
     return this.inOrder(async () => {
-      const arguments_ = given();
-      await this.settle(program, arguments_, roles);
-      await this.takePicture();
-      const { batchSize } = this.device;
-      const begin = performance.now();
-      const { learningRates: rates } = this.executor;
-      const running = await this.start({ program, given: arguments_, roles, rates });
-      this.contest?.note(program, running.batch, performance.now() - begin);
-      if (this.device.batchSize !== batchSize) this.notify({ kind: "device", device: this.device });
-      if (program === "train") this.completed++;
-      return { running, step: this.completed };
+      const calls = launches.map(({ given, ...rest }) => ({ ...rest, given: given() }));
+      const launched: Launched[] = [];
+      for (const call of calls) launched.push(await this.launch(call));
+      return launched;
     });
   }
 
@@ -138,6 +139,19 @@ export class Session {
       this.executor.device.dispose();
       return Promise.resolve();
     });
+  }
+
+  private async launch({ program, roles, given }: Omit<RecordedCall, "rates">): Promise<Launched> {
+    await this.settle(program, given, roles);
+    await this.takePicture();
+    const { batchSize } = this.device;
+    const begin = performance.now();
+    const { learningRates: rates } = this.executor;
+    const running = await this.start({ program, given, roles, rates });
+    this.contest?.note(program, running.batch, performance.now() - begin);
+    if (this.device.batchSize !== batchSize) this.notify({ kind: "device", device: this.device });
+    if (endsStep(program)) this.completed++;
+    return { running, step: this.completed };
   }
 
   private async withRescue<T>(work: (executor: Executor) => Promise<T>): Promise<T> {
@@ -240,7 +254,7 @@ export class Session {
       executor.device.dispose();
       throw error;
     }
-    return calls.filter(({ program }) => program === "train").length;
+    return calls.filter(({ program }) => endsStep(program)).length;
   }
 
   private announce(reasons: readonly string[], repeated: number): void {

@@ -18,8 +18,9 @@ export interface Batch {
   samples?: number | undefined;
 }
 
-/** A batch, and the learning rates of its step where they change. */
-export interface ScheduledBatch extends Batch {
+/** The batches of a training step, mostly one, and its learning rates where they change. */
+export interface ScheduledStep {
+  batches: readonly Batch[];
   rates?: readonly number[] | undefined;
 }
 
@@ -32,7 +33,7 @@ export interface Guard extends WatchOptions {
 /** A slice of a run; runs are told apart by their numbers. */
 export interface SliceRequest {
   run: number;
-  batches: readonly ScheduledBatch[];
+  steps: readonly ScheduledStep[];
   guard: Guard | undefined;
 }
 
@@ -55,11 +56,11 @@ export class Slices {
   private failedRun: number | undefined;
   private ended = 0;
 
-  constructor(private readonly launch: (batch: ScheduledBatch) => Promise<LaunchedStep>) {}
+  constructor(private readonly launch: (step: ScheduledStep) => Promise<LaunchedStep>) {}
 
   /** The first step that fails ends its slice, and all later slices of its run are empty. */
-  async take(run: number, batches: readonly ScheduledBatch[]): Promise<SliceResult> {
-    const launched = this.launched.then(() => this.launchAll(run, batches));
+  async take(run: number, taken: readonly ScheduledStep[]): Promise<SliceResult> {
+    const launched = this.launched.then(() => this.launchAll(run, taken));
     this.launched = launched;
     const { begin, results } = await launched;
     const settled = await Promise.allSettled(results);
@@ -78,16 +79,16 @@ export class Slices {
     this.failedRun = undefined;
   }
 
-  private async launchAll(run: number, batches: readonly ScheduledBatch[]) {
+  private async launchAll(run: number, steps: readonly ScheduledStep[]) {
     const begin = performance.now();
     const results: Promise<TrainResult>[] = [];
-    for (const batch of batches) {
+    for (const step of steps) {
       if (this.failedRun === run) break;
-      const step = this.launch(batch);
-      const result = step.then((launched) => launched.result);
+      const launch = this.launch(step);
+      const result = launch.then((launched) => launched.result);
       result.catch(() => { this.failedRun = run; });
       results.push(result);
-      await step.catch(() => { this.failedRun = run; });
+      await launch.catch(() => { this.failedRun = run; });
     }
     return { begin, results };
   }

@@ -25,8 +25,8 @@ export class StepJudge {
   }
 
   /** Loss and metrics of a step; NumericalInstabilityError if it went wrong. */
-  step(results: readonly Result[], step: number): TrainResult {
-    const { loss, metrics } = scalars(results);
+  step(results: readonly Result[][], step: number): TrainResult {
+    const { loss, metrics } = meanScalars(results);
     if (!this.guard) this.journal.confirm(step);
     if (!Number.isFinite(loss)) throw instability(loss, step, "training diverged: the weights are \
 probably not finite any more");
@@ -41,6 +41,25 @@ probably not finite any more");
     }
     return { loss, metrics, step, spike };
   }
+}
+
+/** Loss and metrics of a step of several programs: means, each over those that give it. */
+function meanScalars(programs: readonly Result[][]): EvaluateResult {
+  const [only] = programs;
+  if (only && programs.length === 1) return scalars(only);
+  const found = new Map<string, { role: string; values: number[] }>();
+  for (const { output: { name, role }, values } of programs.flat()) {
+    const known = found.get(name) ?? { role, values: [] };
+    found.set(name, known);
+    known.values.push(values[0] ?? NaN);
+  }
+  const means = [...found].map(([name, { role, values }]) =>
+    ({ name, role, mean: values.reduce((sum, value) => sum + value, 0) / values.length }));
+  const metrics = means.filter(({ role }) => role !== "loss");
+  return {
+    loss: means.find(({ role }) => role === "loss")?.mean ?? NaN,
+    metrics: Object.fromEntries(metrics.map(({ name, mean }) => [name, mean])),
+  };
 }
 
 /** Loss and metrics of a training or evaluation step. */

@@ -126,7 +126,10 @@ export class Trainer {
     return this.log.completed;
   }
 
-  /** The epoch of `fit` and the batch in it that come next. */
+  /**
+   * The epoch of `fit` and the batch in it that come next; past the end of the epoch where it ended
+   * with a step of fewer batches, until its event `epoch`.
+   */
   get cursor(): Cursor {
     return this.log.cursor;
   }
@@ -183,11 +186,12 @@ export class Trainer {
   }
 
   /** Several steps in one message, for `fit`; a run ends with its first failure. */
-  async trainSlice({ batches, ...rest }: SliceRequest): Promise<SliceResult> {
-    const copies = batches.map(({ x, y, rates }) => ({ ...copyBatch(x, y), rates }));
-    const result = await this.call("trainSlice", { ...rest, batches: copies });
+  async trainSlice({ steps, ...rest }: SliceRequest): Promise<SliceResult> {
+    const copies = steps.map(({ batches, rates }) =>
+      ({ batches: batches.map(({ x, y }) => copyBatch(x, y)), rates }));
+    const result = await this.call("trainSlice", { ...rest, steps: copies });
     this.log.note(result);
-    this.rates = batches[result.steps.length - 1]?.rates ?? this.rates;
+    this.rates = steps[result.steps.length - 1]?.rates ?? this.rates;
     return result;
   }
 
