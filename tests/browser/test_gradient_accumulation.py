@@ -15,7 +15,8 @@ import hearth
 from hearth.driver.runners import open_runner
 from hearth.runtime.bundle_runner import BundleRunner
 from tests.browser.pages import attempt, failure
-from tests.browser.site_server import Site
+from tests.browser.site_server import Reply, Site
+from tests.browser.test_lost_devices import WORKER
 
 pytestmark = pytest.mark.chromium
 
@@ -144,6 +145,34 @@ def test_a_step_with_a_bad_batch_is_taken_back_whole(
     assert np.isfinite(found["losses"]).all()
     assert found["cursor"] == {"epoch": EPOCHS, "batch": 0}
     assert np.isfinite(found["loss"])
+
+
+def test_a_gpu_that_is_lost_in_a_step_costs_nothing(
+    bare_page: Page, served: Site, folder: Path
+) -> None:
+    served.add_folder("/model/", folder)
+    served.pages["/worker.js"] = Reply(WORKER, mime="text/javascript")
+    body = """
+        const gpu = new BroadcastChannel("gpu");
+        const options = { backend, threads: 1, seed: 11, workerUrl: "/worker.js" };
+        const ends = [];
+        for (const destroys of [false, true]) {
+          const trainer = await Trainer.load("/model/", options);
+          let destroyed = !destroys;
+          const callback = { on() {
+            if (destroyed || trainer.step < 15) return;
+            destroyed = true;
+            gpu.postMessage("now");
+          } };
+          const events = await train(trainer, loader, { epochs: 15, callbacks: [callback] });
+          ends.push({ bytes: [...await trainer.exportCheckpoint()],
+            devices: events.filter(({ kind }) => kind === "device").length });
+          await trainer.dispose();
+        }
+        return ends;"""
+    whole, lost = attempt(bare_page, PAGE + body, {**GIVEN, "backend": "webgpu"})
+    assert (whole["devices"], lost["devices"]) == (0, 1)
+    assert lost["bytes"] == whole["bytes"]
 
 
 def test_a_bundle_without_the_programs_says_so(bare_page: Page) -> None:
