@@ -23,12 +23,12 @@ def graph_of_inspection(program: InspectionProgram, optimizer: OptimizerProgram)
     backward, update = lower_program(program.backward), lower_program(optimizer.graph)
     packs = packed_gradients(backward, optimizer)
     updated = with_inputs(update.graph, packs)
-    new = {f"updated/{o.name.removeprefix('parameter/')}": o.node for o in updated.outputs}
+    changes = _changes(optimizer, backward, {o.name: o.node for o in updated.outputs})
     parts = _Parts(constants={**backward.graph.constants, **update.graph.constants})
     _describe_layers(program, backward, parts)
     for graph in program.updates:
         if graph is not None:
-            parts.add(lower_program(graph), {**packs, **new})
+            parts.add(lower_program(graph), {**packs, **changes})
     return optimized(
         ProgramGraph(
             share_inputs(Graph(tuple(parts.outputs), parts.constants)),
@@ -38,6 +38,23 @@ def graph_of_inspection(program: InspectionProgram, optimizer: OptimizerProgram)
             backward.streams,
         )
     )
+
+
+def _changes(
+    optimizer: OptimizerProgram, backward: ProgramGraph, updated: Mapping[str, Node]
+) -> dict[str, Node]:
+    """updated/X for every X that is updated; parameter/X, too, where X is a parameter."""
+    gradients = {o.name: o.node for o in backward.graph.outputs if o.role == "gradient"}
+    nodes: dict[str, Node] = {}
+    for group in optimizer.groups:
+        for tensor in group.tensors:
+            name, _ = tensor.input_names(group.is_flat)
+            nodes[f"updated/{tensor.name}"] = updated[name]
+            if not group.is_flat:
+                shape = gradients[name].shape
+                parameter = build.input_node(name, "parameter", shape, "float32")
+                nodes[f"parameter/{name}"] = parameter
+    return nodes
 
 
 @dataclass

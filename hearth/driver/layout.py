@@ -7,7 +7,7 @@ every parameter can still be bound on its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from hearth.ir.dtype import ELEMENT_BYTES, align
 from hearth.schedule.schedule import StatePlace
 from hearth.steps.examples import SEED, STEP
 from hearth.steps.mixed import GROWTH_TRACKER, LOSS_SCALE, UPDATES, LossScaling
-from hearth.steps.optimizer import FlatGroup
+from hearth.steps.optimizer import UpdatedGroup
 from hearth.steps.optimizer_state import from_torch_optimizer
 from hearth.steps.train_step import StateEntry, TrainStep, state_entries
 
@@ -65,7 +65,7 @@ class StateLayout:
 
 
 def layout_of_step(
-    step: TrainStep, groups: tuple[FlatGroup, ...], constants: Mapping[str, Array]
+    step: TrainStep, groups: tuple[UpdatedGroup, ...], constants: Mapping[str, Array]
 ) -> StateLayout:
     """The whole state of a training step."""
     layout = StateLayout()
@@ -94,16 +94,19 @@ def layout_of_functions(
     return layout
 
 
-def _reserve_group(layout: StateLayout, step: TrainStep, k: int, group: FlatGroup) -> None:
-    if not group.parameters:
+def _reserve_group(layout: StateLayout, step: TrainStep, k: int, group: UpdatedGroup) -> None:
+    """The blocks of a flat group; tensors of their own find their place when they are added."""
+    if not group.is_flat:
         return
-    for key in ("parameter", "gradient", *group.vector_states):
+    (vector,) = group.tensors
+    shared = [key for key, shape in vector.states.items() if shape == ()]
+    for key in ("parameter", "gradient", *(key for key in vector.states if key not in shared)):
         block = layout.reserve(f"{key}/{k}", group.layout.length)
         for name, offset in zip(group.parameters, group.layout.offsets, strict=True):
             size = step.parameters[name].numel()
             place = StatePlace(block.offset + offset * ELEMENT_BYTES, size * ELEMENT_BYTES)
             layout.places[name if key == "parameter" else f"{key}/{name}"] = place
-    for key in group.scalar_states:
+    for key in shared:
         place = layout.reserve(f"{key}/{k}", 1)
         for name in group.parameters:
             layout.places[f"{key}/{name}"] = place
@@ -123,20 +126,29 @@ def _add_entries(layout: StateLayout, entries: Iterable[StateEntry]) -> None:
         layout.initial[entry.name] = entry.tensor.detach().contiguous().numpy().copy()
 
 
-def _add_optimizer(layout: StateLayout, step: TrainStep, k: int, group: FlatGroup) -> None:
-    if not group.parameters:
-        return
-    for name in group.parameters:
-        for key in (*group.vector_states, *group.scalar_states):
-            shape = step.parameters[name].shape if key in group.vector_states else ()
+def _add_optimizer(layout: StateLayout, step: TrainStep, k: int, group: UpdatedGroup) -> None:
+    for name, states in _states_by_parameter(step, group):
+        for key, shape in states.items():
             layout.add(
                 f"{key}/{name}", "optimizer", "float32", shape, key=key, parameter=name
             )  # fmt: skip
-    workspaces = [f"gradient/{k}"]
-    if step.accumulate:
-        workspaces.append(accumulated(f"gradient/{k}"))
-    for name in workspaces:
-        layout.add(name, "workspace", "float32", (group.layout.length,))
+    for tensor in group.tensors:
+        gradient = f"gradient/{tensor.name}"
+        packed = [gradient] if group.is_flat else []
+        for name in [*packed, *([accumulated(gradient)] if step.accumulate else [])]:
+            layout.add(name, "workspace", "float32", tensor.shape)
+
+
+def _states_by_parameter(
+    step: TrainStep, group: UpdatedGroup
+) -> Iterator[tuple[str, Mapping[str, tuple[int, ...]]]]:
+    if not group.is_flat:
+        yield from ((tensor.name, tensor.states) for tensor in group.tensors)
+        return
+    (vector,) = group.tensors
+    for name in group.parameters:
+        own = tuple(step.parameters[name].shape)
+        yield name, {key: own if shape else () for key, shape in vector.states.items()}
 
 
 def _add_scaler(layout: StateLayout, scaling: LossScaling) -> None:

@@ -64,6 +64,7 @@ class Oracle:
         if step.scaling is not None and dtype == torch.float32:
             self._scaler = torch.amp.GradScaler("cpu")
             self._scaler.load_state_dict(step.scaling.to_torch_state_dict())
+        self._penalty, self._trained = step.penalty, step.trainable
         self._clip_grad_value, self._clip_grad_norm = step.clip_grad_value, step.clip_grad_norm
         # An optimizer that has stepped already: its state in our type, its count as our start.
         self._optimizer.load_state_dict(self._optimizer.state_dict())
@@ -153,6 +154,9 @@ class Oracle:
                 outputs = self._model(*given)
                 loss = self._loss(outputs, *wanted)
             with _computing_in(self.dtype):
+                if self._penalty is not None:
+                    trained = {n: self._model.get_parameter(n) for n in self._trained}
+                    loss = loss + self._penalty(trained)
                 self._scaler.scale(loss).backward()
                 self._scaler.unscale_(self._optimizer)
         gradients = {

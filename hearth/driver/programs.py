@@ -92,18 +92,19 @@ def _train(
 
 
 def packed_gradients(backward: ProgramGraph, optimizer: OptimizerProgram) -> dict[str, Node]:
-    """The flat gradients of every group, by the names that the update has for them."""
+    """The gradients, flat where the group is, by the names that the update has for them."""
     gradients = {o.name: o.node for o in backward.graph.outputs if o.role == "gradient"}
-    return {
-        f"gradient/{k}": build.pack(
-            f"gradient/{k}",
-            [gradients[name] for name in group.parameters],
-            group.layout.offsets,
-            group.layout.length,
-        )
-        for k, group in enumerate(optimizer.groups)
-        if group.parameters
-    }
+    given: dict[str, Node] = {}
+    for group in optimizer.groups:
+        for tensor in group.tensors:
+            members = [gradients[name] for name in group.parameters]
+            place = f"gradient/{tensor.name}"
+            given[place] = (
+                build.pack(place, members, group.layout.offsets, group.layout.length)
+                if group.is_flat
+                else gradients[tensor.name]
+            )
+    return given
 
 
 def _share_constants(graph: Graph) -> Graph:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 from hearth.capture.graph import AtenGraph
 from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
@@ -24,13 +25,14 @@ from hearth.functions.statistics import (
 )
 from hearth.steps.augment import augment
 from hearth.steps.mixed import autocast
-from hearth.steps.optimizer import FlatGroup
+from hearth.steps.optimizer import UpdatedGroup
 from hearth.steps.programs import (
     Examples,
     Named,
     capture_in,
     gradients_of,
     numbered,
+    penalty_of,
     scalar_loss,
     stored,
 )
@@ -40,6 +42,7 @@ from hearth.steps.train_step import TrainStep
 
 SEEN = "seen"  # the role of a tensor that is to be described
 _ANY_LENGTH = 3
+_CHANGE = ("parameter", "gradient", "updated")
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,11 @@ class InspectionProgram:
 
 
 def capture_inspection(
-    step: TrainStep, groups: tuple[FlatGroup, ...], inputs: Examples, targets: Examples, taps: Taps
+    step: TrainStep,
+    groups: tuple[UpdatedGroup, ...],
+    inputs: Examples,
+    targets: Examples,
+    taps: Taps,
 ) -> InspectionProgram:
     """Raises what `capture_gradients` raises, and `InvalidInputError` for an unknown module."""
     moved = {name for group in groups for name in group.parameters}
@@ -77,6 +84,8 @@ def capture_inspection(
                 with recorded(model, taps.modules) as recording:
                     outputs = model(*given)
                 loss = scalar_loss(step, outputs, wanted)
+            penalty = penalty_of(step, trained)
+            loss = loss if penalty is None else loss + penalty
             flowing = [tap for tap in recording.taps if tap.edge is not None]
             edges = [tap.edge for tap in flowing if tap.edge is not None]
             found = gradients_of(step, loss, [*trained.values(), *edges], t, tracing)
@@ -120,14 +129,24 @@ def _capture_description() -> AtenGraph:
     return capture(body, [vector], place="inspection")
 
 
-def _capture_update(step: TrainStep, k: int, group: FlatGroup, values: bool) -> AtenGraph | None:
+def _vector(group: UpdatedGroup, t: Named, key: str) -> torch.Tensor:
+    """The tensors of a group in its layout, with zeros between them."""
+    if group.is_flat:
+        return t[f"{key}/{group.tensors[0].name}"]
+    ends = [*group.layout.offsets[1:], group.layout.length]
+    parts = [t[f"{key}/{tensor.name}"].flatten() for tensor in group.tensors]
+    starts = zip(parts, group.layout.offsets, ends, strict=True)
+    return torch.cat([pad(part, (0, end - at - part.numel())) for part, at, end in starts])
+
+
+def _capture_update(step: TrainStep, k: int, group: UpdatedGroup, values: bool) -> AtenGraph | None:
     """Statistics, histograms and ratios, a row for each parameter of the group."""
     if not group.parameters:
         return None
     sizes = [step.parameters[name].numel() for name in group.parameters]
 
     def body(t: Named, tracing: Tracing) -> list[TracedOutput]:  # noqa: ARG001
-        old, gradient, new = (t[f"{key}/{k}"] for key in ("parameter", "gradient", "updated"))
+        old, gradient, new = (_vector(group, t, key) for key in _CHANGE)
         kinds = {"parameters": old, "gradients": gradient, "updates": new - old}
         found = {kind: describe_parts(x, group.layout.offsets, sizes) for kind, x in kinds.items()}
         ratios = update_ratios(found["updates"].statistics, found["parameters"].statistics)
@@ -142,7 +161,8 @@ def _capture_update(step: TrainStep, k: int, group: FlatGroup, values: bool) -> 
         ]
 
     inputs = [
-        TracedInput(f"{key}/{k}", key, (group.layout.length,), torch.float32)
-        for key in ("parameter", "gradient", "updated")
+        TracedInput(f"{key}/{tensor.name}", key, tensor.shape, torch.float32)
+        for tensor in group.tensors
+        for key in _CHANGE
     ]
     return capture(body, inputs, place="inspection")

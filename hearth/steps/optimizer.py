@@ -1,7 +1,8 @@
-"""The real `torch.optim` update, traced once per parameter group on one flat vector.
+"""The real `torch.optim` update, traced with as few tensors as it admits.
 
-This works for every optimizer whose update is pointwise, which is probed, not assumed
-(`optimizer_update.py`).
+An elementwise update is traced once per parameter group, on one flat vector that holds all its
+parameters; any other (Muon, Adafactor) once per parameter, in the parameter's own shape.  Which of
+the two an optimizer is, is probed, not assumed (`optimizer_update.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 
 from hearth.capture.graph import AtenGraph
 from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
+from hearth.errors import CaptureError
 from hearth.steps.examples import STEP
 from hearth.steps.flat import FlatLayout, flat_layout
 from hearth.steps.mixed import (
@@ -25,56 +27,80 @@ from hearth.steps.mixed import (
 from hearth.steps.optimizer_update import (
     TENSOR_SCALARS,
     as_if_compiling,
-    checked_state,
+    cannot_compile,
+    is_elementwise,
     run_group,
     starts_from_zeros,
+    state_shapes,
 )
 from hearth.steps.train_step import TrainStep, untouched
 
+Shape = tuple[int, ...]
+
 
 @dataclass(frozen=True)
-class FlatGroup:
-    """One parameter group as flat vectors.
+class Updated:
+    """A tensor that the update takes as a whole: the flat vector of a group, or one parameter.
 
-    `parameters` are those that receive gradients, in the order of the layout.  Every key of
-    `vector_states` is a vector like the parameters, every key of `scalar_states` one 0-d float32
-    tensor for the whole group.  All start as zeros; `starts_from_zeros` says that the optimizer's
-    own first step is a step from that state.
+    `states` maps each key of its optimizer state to a shape.  States start as zeros;
+    `starts_from_zeros` says that the optimizer's own first step is a step from there.
+    """
+
+    name: str
+    shape: Shape
+    states: Mapping[str, Shape]
+    starts_from_zeros: bool
+
+    def input_names(self, is_flat: bool) -> tuple[str, str]:
+        """Of the tensor and its gradient in the program."""
+        return (f"parameter/{self.name}" if is_flat else self.name), f"gradient/{self.name}"
+
+
+@dataclass(frozen=True)
+class UpdatedGroup:
+    """One parameter group; `parameters` are those that receive gradients.
+
+    A flat group is one vector with this `layout`, named by the number of the group; in any other
+    each parameter is a tensor of its own.
     """
 
     parameters: tuple[str, ...]
     layout: FlatLayout
-    vector_states: tuple[str, ...]
-    scalar_states: tuple[str, ...]
-    starts_from_zeros: bool
+    tensors: tuple[Updated, ...]
+    is_flat: bool
 
 
 @dataclass(frozen=True)
 class OptimizerProgram:
     """The update of every group k, clipping included.
 
-    Inputs: parameter/k and gradient/k (float32 [length]), KEY/k for every state (role
-    "optimizer"), learning_rate (role "hyper", float32 [groups]), hearth/step (int32, steps done).
+    Inputs, where the group is flat: parameter/k and gradient/k (float32 [length]), KEY/k for every
+    state (role "optimizer"); else NAME, gradient/NAME and KEY/NAME for every parameter.  Then
+    learning_rate (role "hyper", float32 [groups]) and hearth/step (int32, steps done).
     Outputs of the same names, role "parameter" and "optimizer", are the new values; "norm" (role
     "norm") is the gradient norm before clipping.  Groups without a gradient have no tensors.  Under
     loss scaling the state of the scaler (role "scaler") goes in and out, too.
     """
 
     graph: AtenGraph
-    groups: tuple[FlatGroup, ...]
+    groups: tuple[UpdatedGroup, ...]
 
 
 def capture_optimizer(step: TrainStep, with_gradient: Sequence[str]) -> OptimizerProgram:
     """Capture the update of the parameters that receive gradients (PyTorch skips the others)."""
     groups = tuple(_describe(step, index, with_gradient) for index in range(len(step.groups)))
-    inputs = [i for k, group in enumerate(groups) for i in _group_inputs(k, group)]
+    updates = [
+        (k, tensor, tensor.input_names(group.is_flat))
+        for k, group in enumerate(groups)
+        for tensor in group.tensors
+    ]
+    inputs = [i for _, tensor, names in updates for i in _inputs(tensor, names)]
     inputs.append(TracedInput("learning_rate", "hyper", (len(groups),), torch.float32))
     inputs.append(TracedInput(STEP, "step", (), torch.int32))
     inputs += SCALER_INPUTS if step.scaling else ()
 
     def body(t: dict[str, torch.Tensor], tracing: Tracing) -> list[TracedOutput]:  # noqa: ARG001
-        active = [k for k, group in enumerate(groups) if group.parameters]
-        gradients = {k: t[f"gradient/{k}"] for k in active}
+        gradients = {tensor.name: t[gradient] for _, tensor, (_, gradient) in updates}
         outputs = []
         finite = None
         if step.scaling is not None:
@@ -85,90 +111,101 @@ def capture_optimizer(step: TrainStep, with_gradient: Sequence[str]) -> Optimize
         if step.clip_grad_norm is not None:
             gradients, norm = _clipped(gradients, step.clip_grad_norm)
             outputs.append(TracedOutput("norm", "norm", norm))
-        for k in active:
-            outputs += _update(step.optimizer, k, groups[k], t, gradients[k], finite)
+        for k, tensor, (parameter, _) in updates:
+            gradient = gradients[tensor.name]
+            outputs += _update(step.optimizer, k, tensor, parameter, t, gradient, finite)
         return outputs
 
+    name = type(step.optimizer).__name__
     with untouched(), as_if_compiling():
-        place = f"optimizer {type(step.optimizer).__name__}"
-        graph = capture(body, inputs, rewrites=TENSOR_SCALARS, place=place)
+        try:
+            graph = capture(body, inputs, rewrites=TENSOR_SCALARS, place=f"optimizer {name}")
+        except CaptureError as error:
+            # `item` gives the tensor itself here, so that asking for its truth asks for ever.
+            if isinstance(error.__cause__, RecursionError):
+                raise cannot_compile(name, "it decides by the value of a tensor") from error
+            raise
     return OptimizerProgram(reading_chosen(graph) if step.scaling else graph, groups)
 
 
-def _group_inputs(k: int, group: FlatGroup) -> list[TracedInput]:
-    if not group.parameters:
-        return []
-    vector = (group.layout.length,)
+def _inputs(tensor: Updated, names: tuple[str, str]) -> list[TracedInput]:
+    parameter, gradient = names
     return [
-        TracedInput(f"parameter/{k}", "parameter", vector, torch.float32),
-        TracedInput(f"gradient/{k}", "gradient", vector, torch.float32),
-        *(TracedInput(f"{s}/{k}", "optimizer", vector, torch.float32) for s in group.vector_states),
-        *(TracedInput(f"{s}/{k}", "optimizer", (), torch.float32) for s in group.scalar_states),
+        TracedInput(parameter, "parameter", tensor.shape, torch.float32),
+        TracedInput(gradient, "gradient", tensor.shape, torch.float32),
+        *(
+            TracedInput(f"{key}/{tensor.name}", "optimizer", shape, torch.float32)
+            for key, shape in tensor.states.items()
+        ),
     ]
 
 
 def _update(
     optimizer: torch.optim.Optimizer,
     k: int,
-    group: FlatGroup,
+    tensor: Updated,
+    parameter: str,
     t: Mapping[str, torch.Tensor],
     gradient: torch.Tensor,
     finite: torch.Tensor | None,
 ) -> list[TracedOutput]:
     """The new values; those of before where a gradient is not finite."""
-    keys = (*group.vector_states, *group.scalar_states)
-    state, lr = {key: t[f"{key}/{k}"] for key in keys}, t["learning_rate"][k]
-    old = t[f"parameter/{k}"]
+    state = {key: t[f"{key}/{tensor.name}"] for key in tensor.states}
+    old, lr = t[parameter], t["learning_rate"][k]
     new, new_state = run_group(optimizer, k, old, gradient, state, lr)
-    if not group.starts_from_zeros:
+    if not tensor.starts_from_zeros:
         at_start = t[STEP if finite is None else UPDATES] == 0
         first, first_state = run_group(optimizer, k, old, gradient, {}, lr)
         new = torch.where(at_start, first, new)
-        new_state = {s: torch.where(at_start, first_state[s], new_state[s]) for s in keys}
+        new_state = {s: torch.where(at_start, first_state[s], new_state[s]) for s in state}
     if finite is not None:
         new = torch.where(finite, new, old)
-        new_state = {s: torch.where(finite, new_state[s], state[s]) for s in keys}
+        new_state = {s: torch.where(finite, new_state[s], state[s]) for s in state}
     return [
-        TracedOutput(f"parameter/{k}", "parameter", new),
-        *(TracedOutput(f"{s}/{k}", "optimizer", new_state[s]) for s in keys),
+        TracedOutput(parameter, "parameter", new),
+        *(TracedOutput(f"{s}/{tensor.name}", "optimizer", new_state[s]) for s in state),
     ]
 
 
 def _clipped(
-    gradients: Mapping[int, torch.Tensor], limit: float
-) -> tuple[dict[int, torch.Tensor], torch.Tensor]:
-    """`torch.nn.utils.clip_grad_norm_` over the flat gradients of all groups."""
+    gradients: Mapping[str, torch.Tensor], limit: float
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """`torch.nn.utils.clip_grad_norm_` over the gradients of all groups."""
     holders = _holders(gradients)
     norm = torch.nn.utils.clip_grad_norm_(holders.values(), limit, foreach=False)
     return _held(holders), norm
 
 
-def _clipped_values(gradients: Mapping[int, torch.Tensor], limit: float) -> dict[int, torch.Tensor]:
-    """`torch.nn.utils.clip_grad_value_` over the flat gradients of all groups."""
+def _clipped_values(gradients: Mapping[str, torch.Tensor], limit: float) -> dict[str, torch.Tensor]:
+    """`torch.nn.utils.clip_grad_value_` over the gradients of all groups."""
     holders = _holders(gradients)
     torch.nn.utils.clip_grad_value_(holders.values(), limit, foreach=False)
     return _held(holders)
 
 
-def _holders(gradients: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+def _holders(gradients: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Tensors with copies of the gradients as their `grad`: what PyTorch's clipping takes."""
-    holders = {k: torch.zeros_like(gradient) for k, gradient in gradients.items()}
-    for k, gradient in gradients.items():
-        holders[k].grad = gradient.clone()
+    holders = {name: torch.zeros_like(gradient) for name, gradient in gradients.items()}
+    for name, gradient in gradients.items():
+        holders[name].grad = gradient.clone()
     return holders
 
 
-def _held(holders: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
-    return {k: holder.grad for k, holder in holders.items() if holder.grad is not None}
+def _held(holders: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {n: holder.grad for n, holder in holders.items() if holder.grad is not None}
 
 
-def _describe(step: TrainStep, index: int, with_gradient: Sequence[str]) -> FlatGroup:
-    state = checked_state(step.optimizer, index)
+def _describe(step: TrainStep, index: int, with_gradient: Sequence[str]) -> UpdatedGroup:
     members = tuple(n for n in step.groups[index] if n in with_gradient)
-    return FlatGroup(
-        members,
-        flat_layout([tuple(step.parameters[n].shape) for n in members]),
-        tuple(k for k, s in state.items() if s.dim() == 1),
-        tuple(k for k, s in state.items() if s.dim() == 0),
-        starts_from_zeros(step.optimizer, index),
-    )
+    shapes = {n: tuple(step.parameters[n].shape) for n in members}
+    layout = flat_layout(list(shapes.values()))
+    if members and is_elementwise(step.optimizer, index):
+        vector = _updated(step, index, str(index), (layout.length,))
+        return UpdatedGroup(members, layout, (vector,), is_flat=True)
+    tensors = tuple(_updated(step, index, name, shape) for name, shape in shapes.items())
+    return UpdatedGroup(members, layout, tensors, is_flat=False)
+
+
+def _updated(step: TrainStep, index: int, name: str, shape: Shape) -> Updated:
+    states = state_shapes(step.optimizer, index, shape)
+    return Updated(name, shape, states, starts_from_zeros(step.optimizer, index, shape))

@@ -6,6 +6,7 @@ No class is known by name.  The user's optimizer is never stepped; copies withou
 from __future__ import annotations
 
 import inspect
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,6 +72,11 @@ def _full_like(x: torch.Tensor, fill_value: Any, **_: Any) -> Any:
     return fill_value.expand(x.shape) if isinstance(fill_value, torch.Tensor) else NotImplemented
 
 
+def _to(x: torch.Tensor, *_: Any, dtype: torch.dtype | None = None, **__: Any) -> Any:
+    """Muon orthogonalizes in bfloat16 for the speed of tensor cores; here float32 stays float32."""
+    return x if dtype == torch.bfloat16 else NotImplemented
+
+
 _FACTORS = {
     "add": ("alpha", 1),
     "sub": ("alpha", 1),
@@ -79,6 +85,7 @@ _FACTORS = {
 }
 TENSOR_SCALARS: dict[Any, Callable[..., Any]] = {
     torch.Tensor.item: lambda x: x,
+    torch.Tensor.to: _to,
     torch.full_like: _full_like,
 } | {
     function: _tensor_factor(function, *_FACTORS[name])
@@ -96,21 +103,24 @@ def _probe(
 ) -> tuple[torch.Tensor, State]:
     """A few eager float64 steps on fixed numbers, from the first step or from a zero state."""
     lr = torch.tensor(0.01, dtype=torch.float64)
-    p = torch.linspace(-1.0, 2.0, 4, dtype=torch.float64).reshape(shape)
+    p = _numbers(-1.0, 2.0, shape)
     state: State = {}
     if zeros:
         _, made = run_group(optimizer, index, p, torch.ones_like(p), {}, lr)
         state = {k: torch.zeros_like(v) for k, v in made.items()}
     for i in range(steps):
-        g = torch.linspace(0.5, -1.5 - i, 4, dtype=torch.float64).reshape(shape)
-        p, state = run_group(optimizer, index, p, g, state, lr)
+        p, state = run_group(optimizer, index, p, _numbers(0.5, -1.5 - i, shape), state, lr)
     return p, state
 
 
-def starts_from_zeros(optimizer: torch.optim.Optimizer, index: int) -> bool:
+def _numbers(first: float, last: float, shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.linspace(first, last, math.prod(shape), dtype=torch.float64).reshape(shape)
+
+
+def starts_from_zeros(optimizer: torch.optim.Optimizer, index: int, shape: tuple[int, ...]) -> bool:
     """Whether a step from a zero state is the same as the optimizer's own first step."""
     with as_if_compiling():
-        first, zeros = (_probe(optimizer, index, (4,), 1, zeros) for zeros in (False, True))
+        first, zeros = (_probe(optimizer, index, shape, 1, zeros) for zeros in (False, True))
     return _same(first, zeros)
 
 
@@ -122,26 +132,35 @@ def _same(a: tuple[torch.Tensor, State], b: tuple[torch.Tensor, State]) -> bool:
     )
 
 
-def checked_state(optimizer: torch.optim.Optimizer, index: int) -> State:
-    """The state for a parameter of shape (4,), if a flat vector can stand for any parameter."""
-    name = type(optimizer).__name__
+def state_shapes(
+    optimizer: torch.optim.Optimizer, index: int, shape: tuple[int, ...]
+) -> dict[str, tuple[int, ...]]:
+    """The state for a tensor of a shape, by key; `UnsupportableError` where two steps fail."""
+    try:
+        with as_if_compiling():
+            _, state = _probe(optimizer, index, shape, 2, zeros=False)
+    except Exception as error:
+        why = (
+            "two steps on a tensor with a dense gradient, without a closure, end in "
+            f"{type(error).__name__}: {error}"
+        )
+        raise cannot_compile(type(optimizer).__name__, why) from error
+    return {key: tuple(tensor.shape) for key, tensor in state.items()}
+
+
+def is_elementwise(optimizer: torch.optim.Optimizer, index: int) -> bool:
+    """Whether a flat vector can stand for tensors of any shape: found by trying."""
     try:
         with as_if_compiling():
             flat = _probe(optimizer, index, (4,), 2, zeros=False)
             square = _probe(optimizer, index, (2, 2), 2, zeros=False)
-    except Exception as error:
-        raise _not_pointwise(name, f"{type(error).__name__}: {error}") from error
-    odd = {k: tuple(s.shape) for k, s in flat[1].items() if s.shape not in ((), (4,))}
-    if odd:
-        raise _not_pointwise(name, f"it keeps state of shape {odd} for a parameter of shape (4,)")
-    if not _same(flat, square):
-        raise _not_pointwise(name, "its update depends on the shape of a parameter")
-    if not _is_elementwise(optimizer, index):
-        raise _not_pointwise(name, "the update of one element depends on other elements")
-    return flat[1]
+    except Exception:  # an optimizer for matrices refuses vectors in words of its own
+        return False
+    likewise = all(state.shape in ((), (4,)) for state in flat[1].values())
+    return likewise and _same(flat, square) and _ignores_others(optimizer, index)
 
 
-def _is_elementwise(optimizer: torch.optim.Optimizer, index: int) -> bool:
+def _ignores_others(optimizer: torch.optim.Optimizer, index: int) -> bool:
     """Whether the first element's update ignores the others: change them and look."""
     lr = torch.tensor(0.01, dtype=torch.float64)
     results = []
@@ -154,9 +173,10 @@ def _is_elementwise(optimizer: torch.optim.Optimizer, index: int) -> bool:
     return bool(torch.equal(*results))
 
 
-def _not_pointwise(name: str, why: str) -> UnsupportableError:
+def cannot_compile(optimizer: str, why: str) -> UnsupportableError:
+    """For an optimizer whose update is no fixed sequence of operations on tensors."""
     return UnsupportableError(
-        f"the optimizer {name} cannot be compiled",
-        why=f"a compiled update treats every element of a parameter alike ({why})",
-        remedy="use SGD, Adam, AdamW, RMSprop or another elementwise optimizer of torch.optim",
+        f"the optimizer {optimizer} cannot be compiled",
+        why=why,
+        remedy="use SGD, Adam, AdamW, Muon or another first-order optimizer of torch.optim",
     )

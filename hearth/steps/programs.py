@@ -75,6 +75,8 @@ def capture_gradients(step: TrainStep, inputs: Examples, targets: Examples) -> A
             with autocast(step.precision):
                 outputs = model(*given)
                 loss = scalar_loss(step, outputs, wanted)
+            penalty = penalty_of(step, trained)
+            loss = loss if penalty is None else loss + penalty
             if not loss.requires_grad:
                 raise _no_gradient(tracing)
             gradients = gradients_of(step, loss, list(trained.values()), t, tracing)
@@ -83,6 +85,7 @@ def capture_gradients(step: TrainStep, inputs: Examples, targets: Examples) -> A
         return [
             TracedOutput("loss", "loss", loss.detach()),
             *_outputs(outputs),
+            *([] if penalty is None else [TracedOutput("penalty", "metric", penalty.detach())]),
             *(TracedOutput(name, "gradient", g) for name, g in found.items()),
             *(TracedOutput(name, "buffer", buffers[name]) for name in step.buffers),
         ]
@@ -211,6 +214,11 @@ def _outputs(outputs: Any) -> list[TracedOutput]:
 
 def _tensors(outputs: Any) -> list[torch.Tensor]:
     return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
+
+
+def penalty_of(step: TrainStep, trained: Named) -> torch.Tensor | None:
+    """What training adds to the loss."""
+    return None if step.penalty is None else _scalar(step.penalty(trained), "the penalty")
 
 
 def scalar_loss(step: TrainStep, outputs: Any, targets: Sequence[Any]) -> torch.Tensor:

@@ -22,6 +22,7 @@ from hearth.steps.schedule import Schedule, check_schedule
 
 Loss = Callable[..., torch.Tensor]
 Metric = Callable[..., torch.Tensor]
+Penalty = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
 _TABLES = ("_parameters", "_buffers", "_modules")
 
 
@@ -37,6 +38,8 @@ class TrainStep:
     learning rates of `trainer.fit`; a bare one steps after every epoch, a `Schedule` says how
     often.  `augmentation` changes every training batch before the model sees it: a function of the
     first input, or one of all inputs and targets that returns as much (docs/augmentation.md).
+    `penalty` is called with the trained parameters by name and returns a scalar, which is added to
+    the loss in training (`hearth.optim.ElasticNet`); it is the metric "penalty" of a step.
 
     `precision` "float16" or "bfloat16" computes forward and loss under `torch.autocast` of that
     type, with CUDA's lists; parameters and updates stay float32.  For float16 the loss is scaled as
@@ -60,6 +63,7 @@ class TrainStep:
     augmentation: Augmentation | None = None
     scaler: torch.amp.GradScaler | None = None
     accumulate: bool = False
+    penalty: Penalty | None = None
     parameters: Mapping[str, nn.Parameter] = field(init=False, repr=False)
     buffers: Mapping[str, torch.Tensor] = field(init=False, repr=False)
     groups: tuple[tuple[str, ...], ...] = field(init=False)
@@ -177,6 +181,12 @@ def _check_kinds(step: TrainStep) -> None:
         raise InvalidInputError(
             f"augmentation is a {type(step.augmentation).__name__} and cannot be called",
             remedy="pass one function; hearth.functions.augmentation.Compose makes one of several",
+        )
+    if step.penalty is not None and not callable(step.penalty):
+        raise InvalidInputError(
+            f"penalty is a {type(step.penalty).__name__} and cannot be called",
+            remedy="pass a callable of the parameters by name that returns a scalar, such as "
+            "hearth.optim.ElasticNet(l1=1e-4)",
         )
     for name in ("clip_grad_value", "clip_grad_norm"):
         limit = getattr(step, name)
