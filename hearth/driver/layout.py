@@ -72,8 +72,8 @@ def layout_of_step(
     for k, group in enumerate(groups):
         _reserve_group(layout, step, k, group)
     _add_entries(layout, state_entries(step.model, step.trainable))
-    for k, group in enumerate(groups):
-        _add_optimizer(layout, step, k, group)
+    for group in groups:
+        _add_optimizer(layout, step, group)
     layout.add_counters()
     layout.add_constants(constants)
     if step.scaling is not None:
@@ -126,7 +126,7 @@ def _add_entries(layout: StateLayout, entries: Iterable[StateEntry]) -> None:
         layout.initial[entry.name] = entry.tensor.detach().contiguous().numpy().copy()
 
 
-def _add_optimizer(layout: StateLayout, step: TrainStep, k: int, group: UpdatedGroup) -> None:
+def _add_optimizer(layout: StateLayout, step: TrainStep, group: UpdatedGroup) -> None:
     for name, states in _states_by_parameter(step, group):
         for key, shape in states.items():
             layout.add(

@@ -114,3 +114,30 @@ def test_the_soft_threshold_gives_exact_zeros(tmp_path: Path) -> None:
         weights = runner.export_weights()
     zeros = sum(int((array == 0).sum()) for array in weights.values())
     assert zeros > 50
+
+
+@pytest.mark.wasm
+def test_they_accumulate_and_can_be_looked_into(tmp_path: Path) -> None:
+    model, optimizer = build("norm scaled")
+    step = hearth.TrainStep(model, loss=nn.MSELoss(), optimizer=optimizer, accumulate=True)
+    compiled = hearth.compile(
+        step, torch.zeros(2, 5), torch.zeros(2, 3), backends=["wasm"], inspect=True
+    )
+    compiled.save(tmp_path / "dist", runtime=False)
+    parts = batches()[:2]
+    for x, y in parts:
+        (nn.functional.mse_loss(model(torch.tensor(x)), torch.tensor(y)) / 2).backward()
+    gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    optimizer.step()
+    with hearth.open_runner(tmp_path / "dist", "wasm") as runner:
+        seen = runner.inspect((parts[0][0],), (parts[0][1],))
+        for x, y in parts:
+            runner.accumulate_batch((x,), (y,))
+        runner.apply_gradients()
+        weights = runner.export_weights()
+    assert [view.name for view in seen.parameters] == list(gradients)
+    for view in seen.parameters:
+        wanted = 0.1 / float(view.value.norm)  # each update has the norm of the rate
+        assert view.ratio == pytest.approx(wanted, rel=1e-3), view.name
+    for name, parameter in model.named_parameters():
+        np.testing.assert_allclose(weights[name], parameter.detach(), rtol=1e-4, atol=1e-6)
