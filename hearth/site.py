@@ -1,6 +1,6 @@
 """What `hearth serve` serves: a page, a bundle under `/bundle/`, and data under `/data/`.
 
-/                      the page: web/demo, or a folder of your own
+/                      the page: web/page, built, or a folder of your own
 /bundle/manifest.json  and every file that the manifest lists, nothing else of the folder
 /data/index.json       {name, mean, std, train, test}; a split is {count, x, y}: file names,
                        float32 inputs and int32 or float32 targets, little-endian and flat
@@ -19,7 +19,7 @@ from hearth.bundle.read import read_bundle
 from hearth.data import Split, fit_to_program, load_dataset
 from hearth.errors import InvalidInputError, StorageError
 
-PAGE_FOLDER: Final = Path(__file__).resolve().parents[1] / "web" / "demo"
+PAGE_FOLDER: Final = Path(__file__).resolve().parents[1] / "web" / "page" / "dist"
 
 Routes = dict[str, Path | bytes]
 
@@ -31,7 +31,10 @@ def bundle_site(
     opened = read_bundle(bundle)
     folder = Path(page) if page is not None else PAGE_FOLDER
     if not (folder / "index.html").is_file():
-        raise StorageError(f"there is no page {folder / 'index.html'}")
+        raise StorageError(
+            f"there is no page {folder / 'index.html'}",
+            remedy="scripts/setup builds it; or give a folder of your own with --page",
+        )
     routes: Routes = {"/": folder}
     routes |= {f"/bundle/{name}": path for name, path in opened.paths().items()}
     if "train" in opened.manifest.programs:
