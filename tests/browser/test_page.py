@@ -1,4 +1,4 @@
-"""The page in web/page as a person uses it: train, pause, reload, choose data, take weights home."""
+"""The page in web/page as a person uses it: train, pause, reload, choose data, take weights."""
 
 from __future__ import annotations
 
@@ -211,7 +211,10 @@ def test_a_checkpoint_goes_out_and_comes_back(page: Page, tmp_path: Path) -> Non
 
 def test_a_table_of_ones_own_trains(page: Page, tmp_path: Path) -> None:
     x, y = points(np.random.default_rng(1), 200)
-    rows = [",".join([*(f"{v:.4f}" for v in row), "abc"[label]]) for row, label in zip(x, y, strict=True)]
+    rows = [
+        ",".join([*(f"{v:.4f}" for v in row), "abc"[label]])
+        for row, label in zip(x, y, strict=True)
+    ]
     file = tmp_path / "mine.csv"
     file.write_text("a,b,c,d,kind\n" + "\n".join(rows))
     page.set_input_files("[name=files]", file)
