@@ -263,9 +263,8 @@ def test_cpu_and_gpu_are_compared_on_the_same_steps(page: Page) -> None:
     press(page, "Compare")
     rows = page.locator("section", has_text="CPU and GPU side by side").locator("tbody tr")
     page.wait_for_function("document.querySelectorAll('tbody tr').length === 2")
-    page.wait_for_function(
-        "[...document.querySelectorAll('tbody tr')].every((r) => Number(r.cells[3]?.innerText) >= 8)"
-    )
+    each = "[...document.querySelectorAll('tbody tr')].every"
+    page.wait_for_function(f"{each}((row) => Number(row.cells[3]?.innerText) >= 8)")
     press(page, "End")
     assert rows.nth(0).inner_text().startswith("CPU")
     assert rows.nth(1).inner_text().startswith("GPU")
