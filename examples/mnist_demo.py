@@ -31,7 +31,7 @@ def main() -> int:
     folder = ROOT / "build" / "demo" / options.model
     step, inputs, targets = getattr(mnist, options.model)()
     print(f"compiling {options.model} into {folder.relative_to(ROOT)}")
-    hearth.compile(step, inputs, targets).save(folder)
+    hearth.compile(step, inputs, targets, inspect=options.open).save(folder)
     if options.open:
         return serve(folder, options.data)
 

@@ -87,9 +87,15 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _compile(options: argparse.Namespace) -> int:
+    step, inputs, targets = load_step(options.step)
+    explain = None
+    if options.explain is not None:
+        images = inputs[0] if isinstance(inputs, tuple) else inputs
+        explain = hearth.explain(step.model, images, options.explain or None)
     compiled = hearth.compile(
-        *load_step(options.step), backends=tuple(options.backends), accuracy=options.accuracy,
+        step, inputs, targets, backends=tuple(options.backends), accuracy=options.accuracy,
         memory_bytes=options.memory_bytes, memory_batch=options.memory_batch,
+        inspect=False if options.inspect is None else options.inspect or True, explain=explain,
     )  # fmt: skip
     compiled.save(options.output)
     size = sum(f.stat().st_size for f in Path(options.output).iterdir())
@@ -220,6 +226,13 @@ def _parser() -> argparse.ArgumentParser:
         "--memory-bytes", type=_positive, help="recompute values so that the step fits"
     )
     compile_.add_argument("--memory-batch", type=_positive, default=32, help="of this size (32)")
+    compile_.add_argument(
+        "--inspect", nargs="*", metavar="MODULE", help="lets a page look into all modules, or these"
+    )
+    compile_.add_argument(
+        "--explain", nargs="?", const="", metavar="LAYER",
+        help="lets a page ask what the model looks at; Grad-CAM by the last convolution, or LAYER",
+    )  # fmt: skip
 
     verify = _command(commands, "verify", _verify, "compare a bundle with PyTorch in float64")
     verify.add_argument("target", metavar="BUNDLE|MODULE:FUNCTION")

@@ -46,21 +46,25 @@ class RootOfSquares(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same model, without and with the program that looks into a step."""
     torch.manual_seed(0)
     model = RootOfSquares()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     step = hearth.TrainStep(model, nn.CrossEntropyLoss(), optimizer)
-    bundle = hearth.compile(step, torch.rand(2, 4), torch.zeros(2, dtype=torch.long))
-    folder = tmp_path_factory.mktemp("roots") / "dist"
-    bundle.save(folder)
-    return folder
+    folders = {}
+    for name, inspect in (("roots", False), ("inspected", True)):
+        example = torch.rand(2, 4), torch.zeros(2, dtype=torch.long)
+        folders[name] = tmp_path_factory.mktemp(name) / "dist"
+        hearth.compile(step, *example, inspect=inspect).save(folders[name])
+    return folders
 
 
 @pytest.fixture
-def roots_page(browser: Browser, roots: Path) -> Iterator[Page]:
+def roots_page(browser: Browser, bundles: dict[str, Path]) -> Iterator[Page]:
     with site(isolated=False) as served:
-        served.add_folder("/roots/", roots)
+        for name, folder in bundles.items():
+            served.add_folder(f"/{name}/", folder)
         page = open_page(browser, served)
         yield page
         page.close()
@@ -102,6 +106,39 @@ def test_a_step_with_gradients_of_nan_is_taken_back_and_the_layer_named(
     assert (second["step"], second["skipped"]) == (11, True)
     assert (found["step"], found["losses"], found["finite"]) == (59, 59, True)
     assert found["rate"] == pytest.approx(0.05 / 16)
+
+
+@pytest.mark.parametrize("backend", ["wasm", "webgpu"])
+def test_a_bundle_that_can_be_looked_into_names_the_module_that_overflows(
+    roots_page: Page, backend: str
+) -> None:
+    blind, seeing = attempt(
+        roots_page,
+        DATA
+        + """
+        // The fifth batch is finite, and so is what the first layer makes of it.
+        const huge = { length: loader.length, async *epoch(epoch, skip = 0) {
+          let i = skip;
+          for await (const batch of loader.epoch(epoch, skip)) {
+            const x = new Float32Array(28).fill(1e25);
+            yield epoch === 0 && i++ === 4 ? { ...batch, x } : batch;
+          }
+        } };
+        const found = [];
+        for (const url of ["/roots/", "/inspected/"]) {
+          const trainer = await Trainer.load(url, { backend: given, threads: 1 });
+          const run = trainer.fit(huge, { epochs: 1, recovery: { everySteps: 8 } });
+          for await (const event of run) {
+            if (event.kind === "recovery") { found.push(event.diagnosis); break; }
+          }
+        }
+        return found;""",
+        backend,
+    )
+    assert (blind["step"], blind["layer"]) == (5, "third")  # a guess: what grew most
+    assert "grew" in blind["finding"]
+    assert (seeing["step"], seeing["layer"]) == (5, "second")
+    assert seeing["finding"] == "its output is not finite"
 
 
 def test_a_worker_that_dies_is_replaced_and_the_run_ends_with_the_same_bits(

@@ -30,6 +30,11 @@ def small() -> Any:
     return step(Small())
 
 
+def pictures() -> Any:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
+    return step(model, torch.zeros(2, 1, 4, 4))
+
+
 def unsupported() -> Any:
     return step(Fancy())
 
@@ -38,7 +43,8 @@ def wrong() -> int:
     return 3
 
 
-def step(model: nn.Module) -> Any:
+def step(model: nn.Module, inputs: torch.Tensor | None = None) -> Any:
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     train_step = hearth.TrainStep(model, loss=nn.CrossEntropyLoss(), optimizer=optimizer)
-    return train_step, torch.zeros(2, 2), torch.zeros(2, dtype=torch.long)
+    inputs = torch.zeros(2, 2) if inputs is None else inputs
+    return train_step, inputs, torch.zeros(2, dtype=torch.long)

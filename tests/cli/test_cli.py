@@ -82,6 +82,25 @@ def test_compile_for_one_backend(tmp_path: Path) -> None:
     assert "wgsl" not in json.loads((tmp_path / "manifest.json").read_text())
 
 
+def test_compile_adds_programs_that_look_inside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = ["compile", f"{STEP}:pictures", "-o", str(tmp_path), "--backends", "wasm"]
+    assert main([*target, "--inspect", "0", "--explain", "1"]) == 0
+    programs = json.loads((tmp_path / "manifest.json").read_text())["programs"]
+    assert {"grad_cam", "occlusion"} < set(programs)
+    seen = [o["name"] for o in programs["inspect"]["outputs"] if "/activation/" in o["name"]]
+    assert seen == ["statistics/activation/0", "histogram/activation/0", "values/activation/0"]
+    assert main([*target, "--inspect"]) == 0
+    programs = json.loads((tmp_path / "manifest.json").read_text())["programs"]
+    assert "statistics/activation/3" in {o["name"] for o in programs["inspect"]["outputs"]}
+    assert "grad_cam" not in programs
+    assert main([*target, "--explain", "9"]) == 2
+    assert "no module '9'" in capsys.readouterr().err
+    assert main(["compile", f"{STEP}:small", "-o", str(tmp_path), "--explain"]) == 2
+    assert "no batch of images" in capsys.readouterr().err
+
+
 def test_inspect_prints_kernels_bytes_dispatches_and_memory(
     bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

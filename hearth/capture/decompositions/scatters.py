@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from hearth.capture.decompositions.lookups import wrapped
+from hearth.capture.decompositions.lookups import in_range, wrapped
 from hearth.capture.decompositions.registry import aten, rule
 
 Tensor = torch.Tensor
@@ -118,7 +118,8 @@ def _scattered(x: Tensor, axis: int, indices: Tensor, source: Any, write: Any) -
     if not x.dim():
         source = source.reshape(-1) if isinstance(source, Tensor) else source
         return _scattered(x.reshape(1), 0, indices.reshape(-1), source, write).reshape(())
-    axis, indices = axis % x.dim(), indices if indices.dim() else indices.reshape(1)
+    axis %= x.dim()
+    indices = in_range(indices if indices.dim() else indices.reshape(1), x.shape[axis])
     if isinstance(source, Tensor):
         source = source if source.dim() else source.reshape(1)
         source = _corner(source, indices.shape)

@@ -2,7 +2,7 @@
 
 import { elements, isStatic } from "./dims.ts";
 import { InvalidInputError } from "./errors.ts";
-import type { InputArray } from "./inputs.ts";
+import { requireWhole, type InputArray } from "./inputs.ts";
 import type { Manifest, Program } from "./manifest.ts";
 import type { RunProgram } from "./inspection.ts";
 
@@ -18,6 +18,8 @@ export interface ExplainOptions {
 const IMAGES = "input/0";
 const CLASSES = "input/1";
 const RATE = "input/2";
+const MAP = "output/0";
+const MAXIMIZED = "output/images";
 
 /**
  * The maps of images, one after another; or, of activation maximization, the images after `steps`.
@@ -41,14 +43,14 @@ ${String(size)} values each`);
     throw new InvalidInputError(`${String(wanted.length)} classes for ${String(count)} images`);
   }
   const maximizes = program.inputs.some(({ name }) => name === RATE);
-  const output = maximizes ? "output/images" : "output/0";
+  const output = maximizes ? MAXIMIZED : MAP;
+  if (maximizes) requireWhole(steps, "steps", 0);
   const explained = async (part: Float32Array, labels: readonly number[]) => {
     let current = part;
     for (let step = 0; step < (maximizes ? steps : 1); step++) {
       const given: Record<string, InputArray> = { [IMAGES]: current, [CLASSES]: [...labels] };
       if (maximizes) given[RATE] = [rate];
-      const found = (await run(method, given, [output]))[output];
-      if (found instanceof Float32Array) current = found;
+      current = (await run(method, given, [output]))[output] as Float32Array;
     }
     return current;
   };
@@ -62,8 +64,10 @@ ${String(size)} values each`);
 
 function methodOf({ programs }: Manifest, method: string): Program {
   const program = Object.hasOwn(programs, method) ? programs[method] : undefined;
-  const takes = new Set(program?.inputs.map(({ name }) => name));
-  if (program && takes.has(IMAGES) && takes.has(CLASSES)) return program;
+  const names = new Set([...program?.inputs ?? [], ...program?.outputs ?? []]
+    .map(({ name }) => name));
+  const isMethod = [IMAGES, CLASSES, names.has(RATE) ? MAXIMIZED : MAP].every((n) => names.has(n));
+  if (program && isMethod) return program;
   throw new InvalidInputError(`the bundle cannot explain by "${method}"`, {
     why: `it has the programs ${Object.keys(programs).join(", ")}`,
     remedy: "compile it with explain=hearth.explain(model, images)",

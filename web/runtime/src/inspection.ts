@@ -76,7 +76,7 @@ export type RunProgram = (
   program: string, inputs: Readonly<Record<string, InputArray>>, outputs: readonly string[],
 ) => Promise<Outputs>;
 
-const SATURATED_SHARE = 0.95;
+const SATURATED_SHARE = Math.fround(0.95); // as the shares are rounded
 
 /** Looks into one step on a batch, without doing it. */
 export async function inspect(
