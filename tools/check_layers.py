@@ -38,9 +38,10 @@ LAYERS = {
     "errors": layer(),
     # What people compile, not what compiles it.
     "functions": layer(outside="torch"),
+    "metrics": layer(outside="torch"),
     "ir": layer(outside="numpy"),
     "capture": layer("ir", outside="torch numpy"),
-    "steps": layer("ir capture functions", outside="torch numpy"),
+    "steps": layer("ir capture functions metrics", outside="torch numpy"),
     "lowering": layer("ir capture.graph", outside="numpy"),
     "passes": layer("ir", outside="numpy"),
     "schedule": layer("ir", outside="numpy"),

@@ -159,6 +159,11 @@ def _ports(
         yield from breaches
         if not breaches and product(manifest.buffers[port.buffer].shape) != product(port.shape):
             yield f"{path}[{i}].shape", f"buffer {port.buffer} has another number of elements"
+        if isinstance(port, Output) and port.role == "metric":
+            if port.dtype != "float32":
+                yield f"{path}[{i}].dtype", "a metric is float32"
+            if not all(extent.is_static for extent in port.shape):
+                yield f"{path}[{i}].shape", "the shape of a metric does not depend on the batch"
 
 
 def _above(program: Program, path: str) -> Iterator[Breach]:

@@ -23,7 +23,15 @@ from hearth.runtime.device import Device
 from hearth.runtime.inputs import check_batch
 from hearth.runtime.inspection import Inspection, inspect_with
 from hearth.runtime.plan import Plan, make_plan
-from hearth.runtime.runner import Array, Arrays, Batch, GradientResult, StepResult, check_loss
+from hearth.runtime.runner import (
+    Array,
+    Arrays,
+    Batch,
+    GradientResult,
+    StepResult,
+    check_loss,
+    measured,
+)
 
 LEARNING_RATE = "learning_rate"
 MICRO_BATCH, MICRO_BATCHES = "micro_batch", "micro_batches"
@@ -120,7 +128,7 @@ class BundleRunner:
             )
         self._execute("apply", (), (), {MICRO_BATCHES: self._micro_batches})
         self._micro_batches = 0
-        return self._scalars("apply", 1)
+        return {name: float(value) for name, value in self._metrics("apply", 1).items()}
 
     def evaluate_batch(self, inputs: Arrays, targets: Arrays) -> StepResult:
         return self._step_result("evaluate", inputs, targets)
@@ -190,12 +198,12 @@ class BundleRunner:
         batch = self._execute(program, inputs, targets, hyper)
         (loss,) = self._read_role(program, "loss", batch)
         outputs = self._read_role(program, "output", batch)
-        return StepResult(float(loss), outputs, self._scalars(program, batch))
+        return StepResult(float(loss), outputs, self._metrics(program, batch))
 
-    def _scalars(self, program: str, batch: int) -> dict[str, float]:
+    def _metrics(self, program: str, batch: int) -> dict[str, float | Array]:
         """Metrics, and `norm` where there is one."""
         return {
-            o.name: float(self._read(o, batch))
+            o.name: measured(self._read(o, batch))
             for o in self.manifest.program(program).outputs
             if o.role in ("metric", "norm")
         }

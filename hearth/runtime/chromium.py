@@ -27,7 +27,15 @@ from hearth.runtime.browser import has_gpu, launch_flags
 from hearth.runtime.inputs import file_arrays
 from hearth.runtime.inspection import Inspection, inspect_with
 from hearth.runtime.page import BundlePage
-from hearth.runtime.runner import Array, Arrays, Batch, GradientResult, StepResult, check_loss
+from hearth.runtime.runner import (
+    Array,
+    Arrays,
+    Batch,
+    GradientResult,
+    StepResult,
+    check_loss,
+    measured,
+)
 
 _BATCHES_PER_CALL: Final = 64
 
@@ -136,7 +144,7 @@ class ChromiumTrainer:
         found = self.run("gradients", inputs, targets)
         program = self.manifest.program("gradients")
         names = [o.name for o in program.outputs if o.role == "gradient"]
-        loss = self._scalars("gradients", found)["loss"]
+        loss = self._loss("gradients", found)
         gradients = {name: found[name] for name in names}
         return GradientResult(loss, self._outputs("gradients", found), gradients)
 
@@ -211,16 +219,14 @@ class ChromiumTrainer:
 
     def _step(self, name: str, inputs: Arrays, targets: Arrays) -> StepResult:
         found = self.run(name, inputs, targets)
-        scalars = self._scalars(name, found)
-        return StepResult(scalars.pop("loss"), self._outputs(name, found), scalars)
+        entries = self.manifest.program(name).outputs
+        metrics = {o.name: measured(found[o.name]) for o in entries if o.role in ("metric", "norm")}
+        return StepResult(self._loss(name, found), self._outputs(name, found), metrics)
 
-    def _scalars(self, program: str, found: Mapping[str, Array]) -> dict[str, float]:
-        roles = {"loss": "loss", "metric": None, "norm": None}
-        return {
-            roles[o.role] or o.name: float(found[o.name].reshape(()))
-            for o in self.manifest.program(program).outputs
-            if o.role in roles
-        }
+    def _loss(self, program: str, found: Mapping[str, Array]) -> float:
+        entries = self.manifest.program(program).outputs
+        (loss,) = (float(found[o.name]) for o in entries if o.role == "loss")
+        return loss
 
     def _outputs(self, program: str, found: Mapping[str, Array]) -> Arrays:
         return tuple(

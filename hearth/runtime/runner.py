@@ -29,11 +29,15 @@ Batch = tuple[Arrays, Arrays]  # inputs, targets
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one train or evaluate step returns; `metrics` includes `norm` where a step has one."""
+    """What one train or evaluate step returns; `metrics` includes `norm` where a step has one.
+
+    Over several batches a metric that is a number is averaged, weighted by samples, and one that is
+    an array (counts) is summed.
+    """
 
     loss: float
     outputs: Arrays
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float | Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,11 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Gives the device back; the runner is of no use afterwards."""
+
+
+def measured(metric: Array) -> float | Array:
+    """A metric without dimensions as a number, another as it is."""
+    return metric if metric.ndim else float(metric)
 
 
 def check_loss(loss: float, step: Callable[[], int]) -> None:

@@ -18,10 +18,11 @@ from torch.autograd.graph import GradientEdge
 from torch.utils import _pytree as pytree
 
 from hearth.capture.autocast import HALVES
-from hearth.capture.graph import AtenGraph
+from hearth.capture.graph import AtenGraph, AtenOutput
 from hearth.capture.prune import prune
 from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
 from hearth.errors import CaptureError, UnsupportableError
+from hearth.metrics import accuracy
 from hearth.steps.augment import augment
 from hearth.steps.examples import DRAW_INPUTS, RANDOM_INPUTS, as_tuple, check_batch, traced
 from hearth.steps.mixed import LOSS_SCALE, SCALER_INPUTS, autocast
@@ -106,11 +107,24 @@ def capture_evaluate(step: TrainStep, inputs: Examples, targets: Examples) -> At
             predicted = [x.detach().clone() for x in _tensors(outputs)]  # a loss may overwrite them
             loss = scalar_loss(step, outputs, wanted)
             chosen = step.metrics if step.metrics is not None else _default_metrics(outputs, wanted)
-            metrics = {k: _scalar(m(outputs, *wanted), f"metric {k}") for k, m in chosen.items()}
+            metrics = {k: _tensor(m(outputs, *wanted), f"metric {k}") for k, m in chosen.items()}
         measured = [TracedOutput(name, "metric", m.float()) for name, m in metrics.items()]
         return [TracedOutput("loss", "loss", loss), *_outputs(predicted), *measured]
 
-    return capture_in(step, body, inputs, targets, training=False)
+    graph = capture_in(step, body, inputs, targets, training=False)
+    for output in graph.outputs:
+        if output.role == "metric":
+            _check_fixed_shape(output)
+    return graph
+
+
+def _check_fixed_shape(metric: AtenOutput) -> None:
+    if not all(extent.is_static for extent in metric.value.shape):
+        raise CaptureError(
+            f"the shape of metric {metric.name} depends on the batch size: {metric.value.type}",
+            why="metrics with dimensions are summed over batches, so all batches must agree",
+            remedy="reduce it over the samples, for example with .mean() or .sum(0)",
+        )
 
 
 def predict_of(evaluate: AtenGraph) -> AtenGraph:
@@ -226,14 +240,23 @@ def scalar_loss(step: TrainStep, outputs: Any, targets: Sequence[Any]) -> torch.
 
 
 def _scalar(value: Any, name: str) -> torch.Tensor:
-    if not isinstance(value, torch.Tensor) or value.numel() != 1:
-        kind = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+    if _tensor(value, name).numel() != 1:
         raise CaptureError(
-            f"{name} is not a scalar: {kind}",
+            f"{name} is not a scalar: {tuple(value.shape)}",
             why="a step minimizes one number",
             remedy='reduce it, for example with .mean() or reduction="mean"',
         )
     return _widened(value.reshape(()))
+
+
+def _tensor(value: Any, name: str) -> torch.Tensor:
+    if not isinstance(value, torch.Tensor):
+        raise CaptureError(
+            f"{name} is a {type(value).__name__}, not a tensor",
+            why="it is computed anew for every batch",
+            remedy="leave out .item() and float(), and return the tensor",
+        )
+    return value
 
 
 def _widened(x: torch.Tensor) -> torch.Tensor:
@@ -264,8 +287,3 @@ def _default_metrics(
     ):
         return {"accuracy": accuracy}
     return {}
-
-
-def accuracy(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The fraction of rows of [B, C] whose largest element is at the label."""
-    return (outputs.argmax(1) == labels).float().mean()

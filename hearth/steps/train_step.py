@@ -32,10 +32,11 @@ class TrainStep:
 
     `loss` is called as `loss(outputs, *targets)` and returns a scalar.  Parameters that the
     optimizer does not hold, or that do not require gradients, stay as they are.  `metrics` maps a
-    name to a callable like the loss, evaluated in the evaluate program.  Modules that are in eval
-    mode inside a model in training mode stay so (frozen BatchNorm).  Gradients are clipped by value
-    first (`clip_grad_value_`), then by their norm (`clip_grad_norm_`).  `scheduler` gives the
-    learning rates of `trainer.fit`; a bare one steps after every epoch, a `Schedule` says how
+    name to a callable like the loss, evaluated in the evaluate program (`hearth.metrics` has some):
+    one without dimensions is averaged over batches, one with dimensions summed.  Modules that are
+    in eval mode inside a model in training mode stay so (frozen BatchNorm).  Gradients are clipped
+    by value first (`clip_grad_value_`), then by their norm (`clip_grad_norm_`).  `scheduler` gives
+    the learning rates of `trainer.fit`; a bare one steps after every epoch, a `Schedule` says how
     often.  `augmentation` changes every training batch before the model sees it: a function of the
     first input, or one of all inputs and targets that returns as much (docs/augmentation.md).
     `penalty` is called with the trained parameters by name and returns a scalar, which is added to

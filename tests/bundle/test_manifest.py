@@ -15,7 +15,7 @@ from hearth.bundle.check_manifest import check_manifest
 from hearth.bundle.manifest import FileEntry, Manifest
 from hearth.bundle.memory import plan_memory
 from hearth.errors import BundleFormatError
-from tests.bundle.samples import MANIFEST, TRAIN, files
+from tests.bundle.samples import LOSS, MANIFEST, TRAIN, files
 
 COMPLETE = replace(
     MANIFEST, files={name: FileEntry(len(data), "0" * 64) for name, data in files().items()}
@@ -122,6 +122,12 @@ def test_a_field_of_a_wrong_type_is_named_by_its_path(path: str, value: Any, mes
         ("programs/train/inputs/0/buffer", -1, "inputs[0].buffer: there is no buffer -1"),
         ("programs/train/inputs/0/shape", [[0, 5]], "inputs[0].shape: buffer 0 has another"),
         ("programs/train/outputs/0/buffer", 6, "outputs[0].buffer: there is no buffer 6"),
+        ("programs/train/outputs/1/role", "metric", "outputs[1].shape: the shape of a metric does"),
+        (
+            "programs/train/outputs/0",
+            {"name": "n", "role": "metric", "dtype": "int32", "shape": [], "buffer": LOSS},
+            "outputs[0].dtype: a metric is float32",
+        ),
         ("programs/train/slots", [], "slot 0, which the program does not have"),
         ("programs/train/slots/0", [[0, 12]], "(16*B bytes) does not fit into slot 0"),
         ("programs/train/above", [[], [0], [1]], "above: has 3 entries for 5 slots"),

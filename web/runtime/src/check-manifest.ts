@@ -6,7 +6,7 @@
 
 import { elements, evaluate, isStatic } from "./dims.ts";
 import { BundleFormatError } from "./errors.ts";
-import { stateElements, type Manifest, type Program } from "./manifest.ts";
+import { stateElements, type Manifest, type Output, type Program } from "./manifest.ts";
 import { buffersOf } from "./plan.ts";
 
 type Check = (ok: boolean, path: string, problem: string) => void;
@@ -86,6 +86,7 @@ function checkProgram(manifest: Manifest, program: Program, path: string): void 
       const bound = buffers[entry.buffer]?.shape ?? [];
       const same = [1, 2, 3].every((b) => elements(bound, b) === elements(entry.shape, b));
       check(same, where, "is not as large as its buffer");
+      if (entry.role === "metric") checkMetric(entry, where);
     }
   }
   for (const [i, step] of program.steps.entries()) {
@@ -95,6 +96,12 @@ function checkProgram(manifest: Manifest, program: Program, path: string): void 
       checkBuffer(index, `${where}.buffers[${String(k)}]`);
     });
   }
+}
+
+function checkMetric({ dtype, shape }: Pick<Output, "dtype" | "shape">, path: string): void {
+  check(dtype === "float32", `${path}.dtype`, "a metric is float32");
+  const isFixed = shape.every(isStatic);
+  check(isFixed, `${path}.shape`, "the shape of a metric does not depend on the batch");
 }
 
 /** A slot belongs to its program, so a buffer in a slot belongs to one program only. */

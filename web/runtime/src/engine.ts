@@ -9,6 +9,7 @@ import { findBatchSize, type BatchSize, type BatchSizeOptions } from "./batch-si
 import type { BundleSource } from "./bundle.ts";
 import { readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import { Contest } from "./contest.ts";
+import { countsOf, type Counts } from "./counts.ts";
 import type { DeviceInfo } from "./device.ts";
 import type { Values } from "./elements.ts";
 import { InvalidInputError } from "./errors.ts";
@@ -22,19 +23,24 @@ import type { Bytes } from "./safetensors.ts";
 import { Session, type EngineEvent } from "./session.ts";
 import { Slices, type SliceRequest, type SliceResult } from "./slice.ts";
 import { scalars, StepJudge } from "./step-judge.ts";
-import { batchArguments, SCALARS, startStep } from "./step-launch.ts";
+import { batchArguments, MEASURED, startStep } from "./step-launch.ts";
 import { completedSteps, spanOf } from "./state.ts";
 import {
   readWeights, writeJson, writeSafetensors, writeWeights, type NameMap, type WeightLayout,
 } from "./weights.ts";
 
-export interface EvaluateResult {
+export interface Scalars {
   loss: number;
   /** The metrics of the model by name, and `norm`, the gradient norm, where there is one. */
   metrics: Record<string, number>;
 }
 
-export interface TrainResult extends EvaluateResult {
+export interface EvaluateResult extends Scalars {
+  /** The metrics with dimensions by name, such as a confusion matrix. */
+  counts: Counts;
+}
+
+export interface TrainResult extends Scalars {
   /** Completed training steps, this one included. */
   step: number;
   /** In `fit`: deviations of the loss above its running mean, where it is a spike. */
@@ -127,8 +133,8 @@ export class Engine {
 
   async evaluate(x: Inputs, y?: Inputs): Promise<EvaluateResult> {
     const program = "evaluate";
-    const { results } = await this.start(program, SCALARS, () => this.batch(program, x, y));
-    return scalars(results);
+    const { results } = await this.start(program, MEASURED, () => this.batch(program, x, y));
+    return { ...scalars(results), counts: countsOf(results) };
   }
 
   /** The first tensor that the model returns. */

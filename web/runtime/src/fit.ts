@@ -184,10 +184,10 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
   }
 
   private async *validation(batches: Batches, epoch: number): AsyncGenerator<FitEvent> {
-    const { loss, metrics } = await evaluate(this.trainer, batches, this.options.signal);
+    const { loss, metrics, counts } = await evaluate(this.trainer, batches, this.options.signal);
     const { step } = this.trainer;
     this.trainer.log.noteValidation({ step, loss, metrics });
-    yield { kind: "validation", epoch, step, loss, metrics };
+    yield { kind: "validation", epoch, step, loss, metrics, counts };
   }
 }
 

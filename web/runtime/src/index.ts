@@ -12,9 +12,10 @@ import { serveAsHelper, THREAD_NAME } from "./wasm-threads.ts";
 
 export { Trainer, type TrainerOptions } from "./trainer.ts";
 export {
-  Engine, type EvaluateResult, type RunResult, type TrainResult,
+  Engine, type EvaluateResult, type RunResult, type Scalars, type TrainResult,
   type WeightFormat,
 } from "./engine.ts";
+export type { Count, Counts } from "./counts.ts";
 export { augment, augmented, type AugmentedOptions } from "./augmented.ts";
 export type { EngineOptions } from "./open.ts";
 export type { BackendChoice } from "./backends.ts";

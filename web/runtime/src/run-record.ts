@@ -6,7 +6,7 @@
  */
 
 import { bytesOf } from "./elements.ts";
-import type { EvaluateResult } from "./engine.ts";
+import type { Scalars } from "./engine.ts";
 import { BundleFormatError } from "./errors.ts";
 import {
   decodeSafetensors, encodeSafetensors, type Bytes, type Tensor,
@@ -24,7 +24,8 @@ export interface Cursor {
   readonly batch: number;
 }
 
-export interface Validation extends EvaluateResult {
+/** What the history keeps of a validation: no counts. */
+export interface Validation extends Scalars {
   /** Completed training steps. */
   step: number;
 }

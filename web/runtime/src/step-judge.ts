@@ -1,6 +1,7 @@
 /** Says of every training step whether it went well. */
 
-import type { EvaluateResult, TrainResult } from "./engine.ts";
+import { isCount } from "./counts.ts";
+import type { Scalars, TrainResult } from "./engine.ts";
 import { NumericalInstabilityError } from "./errors.ts";
 import { scalarOf, type Result } from "./executor.ts";
 import type { Journal } from "./journal.ts";
@@ -44,7 +45,7 @@ probably not finite any more");
 }
 
 /** Loss and metrics of a step of several programs: means, each over those that give it. */
-function meanScalars(programs: readonly Result[][]): EvaluateResult {
+function meanScalars(programs: readonly Result[][]): Scalars {
   const [only] = programs;
   if (only && programs.length === 1) return scalars(only);
   const found = new Map<string, { role: string; values: number[] }>();
@@ -62,11 +63,12 @@ function meanScalars(programs: readonly Result[][]): EvaluateResult {
   };
 }
 
-/** Loss and metrics of a training or evaluation step. */
-export function scalars(results: readonly Result[]): EvaluateResult {
+/** Loss and metrics of a training or evaluation step, without its counts. */
+export function scalars(results: readonly Result[]): Scalars {
   const metrics: Record<string, number> = {};
   for (const { output, values } of results) {
-    if (output.role !== "loss") metrics[output.name] = values[0] ?? NaN;
+    if (output.role === "loss" || isCount(output)) continue;
+    metrics[output.name] = values[0] ?? NaN;
   }
   return { loss: scalarOf(results, "loss") ?? NaN, metrics };
 }

@@ -9,7 +9,7 @@ import type { OutputRole, Program } from "./manifest.ts";
 import type { Launch, Session } from "./session.ts";
 import type { Batch } from "./slice.ts";
 
-export const SCALARS: readonly OutputRole[] = ["loss", "metric", "norm"];
+export const MEASURED: readonly OutputRole[] = ["loss", "metric", "norm"];
 
 /** A step that the device has got: the results of its programs, in order. */
 export interface StartedStep {
@@ -53,7 +53,7 @@ function launchOf(
       ...counts.map((entry) => ({ entry, label: entry.name, data: count ?? [] })),
     ];
   };
-  return { program: name, roles: SCALARS, given };
+  return { program: name, roles: MEASURED, given };
 }
 
 /** What tells a program where in its step it is. */

@@ -180,7 +180,7 @@ export class Trainer {
     return new Fit(this, batches, options);
   }
 
-  /** Loss and metrics over all batches in evaluation mode, weighted by their samples. */
+  /** Loss and metrics over all batches in evaluation mode: weighted means, and sums of counts. */
   async evaluate(batches: Batches): Promise<EvaluateResult> {
     return evaluate(this, batches);
   }
