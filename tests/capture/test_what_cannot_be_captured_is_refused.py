@@ -295,7 +295,7 @@ def test_an_optimizer_of_another_model_is_refused() -> None:
         ({"model": len}, InvalidInputError, "model is a builtin"),
         ({"loss": 3}, InvalidInputError, "loss is a int"),
         ({"optimizer": "sgd"}, InvalidInputError, "optimizer is a str"),
-        ({"precision": "float16"}, UnsupportedOpError, "precision 'float16'"),
+        ({"precision": "float64"}, InvalidInputError, "precision is 'float64'"),
         ({"clip_grad_norm": -1.0}, InvalidInputError, "clip_grad_norm is -1.0"),
         ({"clip_grad_value": 0}, InvalidInputError, "clip_grad_value is 0"),
         ({"clip_grad_norm": float("nan")}, InvalidInputError, "clip_grad_norm is nan"),
