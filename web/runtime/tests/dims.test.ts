@@ -45,7 +45,7 @@ test("a slot begins where the highest of those ends that it lies above", () => {
   const plan = planMemory(parseManifest(encode(manifest)), 1);
   assert.deepEqual(plan.slots["predict"], [1792, 1792, 2304, 2048]);
   manifest.programs.predict.above = [[], [], [3], []];
-  assert.throws(() => parseManifest(encode(manifest)), /predict\.above\[2\] names a slot/);
+  assert.throws(() => parseManifest(encode(manifest)), /predict\.above\[2\]: names a slot/);
 });
 
 test("a slot without elements has a place of its own", () => {
