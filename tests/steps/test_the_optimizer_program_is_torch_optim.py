@@ -223,21 +223,9 @@ def test_bias_corrections_stay_powers_of_a_constant() -> None:
     assert {n.results[0] for n in powers} <= subtracted
 
 
-class NormScaled(torch.optim.SGD):
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for p in group["params"]:
-                with torch.no_grad():
-                    p.sub_(group["lr"] * p.grad / p.grad.norm())
-
-
 @pytest.mark.parametrize(
     "make_optimizer",
-    [
-        O.LBFGS,
-        O.Adafactor,
-        O.SparseAdam,
-    ],
+    [O.LBFGS, O.Adafactor, O.SparseAdam],
     ids=["lbfgs", "adafactor", "sparse adam"],
 )
 def test_what_is_no_fixed_sequence_of_operations_is_refused(
