@@ -72,6 +72,9 @@ def opened(
         page = open_page(browser, served)
         body = 'globalThis.trainer = await Trainer.load("/net/", { backend: given, threads: 1 });'
         attempt(page, body, request.param)
+        # A backend that falls back would be tested twice on the other.
+        device, warnings = attempt(page, "return [trainer.device.backend, trainer.warnings];")
+        assert device == request.param, warnings
         twice = "await trainer.trainBatch(x, y); await trainer.trainBatch(x, y);"
         call(page, twice)
         yield Opened(page, trained(page, step.model))

@@ -94,6 +94,9 @@ def row(op: str, dtype: str) -> str | None:
     return SPELLING.get(f"{op}.{dtype}") or SPELLING.get(op)
 
 
+_LARGEST = float(np.finfo(np.float32).max)
+
+
 def literal(value: float | bool, dtype: str) -> str:
     """A constant; infinities and NaN are made from bits at run time."""
     if dtype == BOOL:
@@ -107,6 +110,8 @@ def literal(value: float | bool, dtype: str) -> str:
         single = np.float32(value)
     if math.isfinite(single):
         text = str(single)
+        if abs(float(text)) > _LARGEST:  # the shortest decimal may lie above what it rounds to
+            text = repr(float(single))
         return text if set(text) & set(".e") else f"{text}.0"
     return f"from_bits(0x{int(single.view(np.uint32)):08x}u)"
 

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hearth.codegen.wgsl.spelling import literal
 from hearth.ir.dtype import BOOL, FLOAT32, INT32, STORED_AS, UINT32
 from hearth.ir.scalar import SCALAR_OPS, Const, apply
 from hearth.ir.scalar_types import operands_allowed
 from tests.codegen.wgsl.adapter import Adapter
 from tests.codegen.wgsl.cases import SMALLEST_NORMAL, SPECIAL, assert_close, map_kernel
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 pytestmark = pytest.mark.webgpu
 Array = Any
@@ -163,13 +166,20 @@ def test_where_selects_by_a_boolean(adapter: Adapter, dtype: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [0.0, -0.0, 1.0, -1.5, 0.1, 1e-20, 3.4e38, np.inf, -np.inf, np.nan, 16777217.0, 1e-40]
+    "value",
+    [0.0, -0.0, 1.0, -1.5, 0.1, 1e-20, FLOAT32_MAX, np.inf, -np.inf, np.nan, 16777217.0, 1e-40],
 )
 def test_a_float_constant_keeps_its_value(adapter: Adapter, value: float) -> None:
     kernel = map_kernel(lambda x: apply("mul", x, value), [FLOAT32], 3)
     got = adapter.run(kernel, [np.ones(3, np.float32), np.zeros(3, np.float32)], 1)[-1]
     expected = np.full(3, np.float32(value))
     assert_close(got, expected, SMALLEST_NORMAL, "constant")
+
+
+def test_the_largest_float_is_not_spelled_above_itself() -> None:
+    # Browsers refuse a decimal beyond the largest float, also where it would round to it.
+    assert float(literal(FLOAT32_MAX, FLOAT32)) == FLOAT32_MAX
+    assert float(literal(-FLOAT32_MAX, FLOAT32)) == -FLOAT32_MAX
 
 
 @pytest.mark.parametrize("value", [0, 1, -1, 2**31 - 1, -(2**31)])
