@@ -79,6 +79,7 @@ def test_a_step_with_gradients_of_nan_is_taken_back_and_the_layer_named(
         DATA
         + """
         const trainer = await Trainer.load("/roots/", { backend: given, threads: 1 });
+        if (trainer.device.backend !== given) throw new Error(trainer.warnings[0]);
         // Zeros in the tenth batch: 0 times infinity in the way back.
         const poisoned = { length: loader.length, async *epoch(epoch, skip = 0) {
           let i = skip;
@@ -127,6 +128,7 @@ def test_a_bundle_that_can_be_looked_into_names_the_module_that_overflows(
         const found = [];
         for (const url of ["/roots/", "/inspected/"]) {
           const trainer = await Trainer.load(url, { backend: given, threads: 1 });
+          if (trainer.device.backend !== given) throw new Error(trainer.warnings[0]);
           const run = trainer.fit(huge, { epochs: 1, recovery: { everySteps: 8 } });
           for await (const event of run) {
             if (event.kind === "recovery") { found.push(event.diagnosis); break; }
