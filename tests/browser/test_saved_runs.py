@@ -136,6 +136,44 @@ def test_a_tab_killed_while_it_saves_loses_the_newest_checkpoint_at_most(
     assert saved[0]["number"] in (2, 3)
 
 
+@pytest.mark.parametrize("store", STORES[:2])
+def test_a_tab_killed_while_it_replaces_and_removes_leaves_what_can_be_read(
+    context: BrowserContext, served: Site, store: str
+) -> None:
+    replacing = """
+        const trainer = await load();
+        await trainer.saveCheckpoint("run", { keep: 1 });
+        const forEver = async (work) => { for (;;) await work(); };
+        void forEver(() => trainer.saveCheckpoint("run", { keep: 1 }));
+        void forEver(async () => {
+          await trainer.saveCheckpoint("other");
+          await Trainer.removeCheckpoints("other");
+        });
+        return 1;"""
+    for wait_ms in (15, 40):
+        page = open_in(context, served, WITHOUT[store])
+        attempt(page, LOADER + replacing, {})
+        page.wait_for_timeout(wait_ms)
+        crash(page)
+    page = open_in(context, served, WITHOUT[store])
+    names, step = attempt(
+        page,
+        LOADER
+        + """
+        const saved = await Trainer.checkpoints();
+        const names = [...new Set(saved.map(({ name }) => name))];
+        const opened = [];
+        for (const name of names) {
+          opened.push(await Trainer.resume(name, { backend: "wasm", threads: 1 }));
+        }
+        await Trainer.removeCheckpoints("run");
+        return [names, opened.map(({ step }) => step)];""",
+        {},
+    )
+    assert "run" in names
+    assert set(step) == {0}
+
+
 def test_running_out_of_quota_is_an_error_that_keeps_what_was_saved(
     context: BrowserContext, served: Site
 ) -> None:
