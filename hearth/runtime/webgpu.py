@@ -102,7 +102,8 @@ class WebgpuDevice:
 
     def _scratch_bytes(self, batch: int) -> int:
         """What lies behind the arena for the kernels of two phases, which run one by one."""
-        return align(max(launch.scratch_bytes.at(batch) for launch in self._launches.values()))
+        sizes = [launch.scratch_bytes.at(batch) for launch in self._launches.values()]
+        return align(max(sizes, default=0))
 
     def write(self, buffer: int, elements: NDArray[Any]) -> None:
         self._write(self._offset(buffer), np.ascontiguousarray(elements).tobytes())

@@ -134,23 +134,30 @@ def test_a_bundle_without_webgpu_is_refused(bundle: Bundle) -> None:
         WebgpuDevice(without)
 
 
-def run_with(device: WebgpuDevice, bundle: Bundle, modules: dict[str, str]) -> None:
-    device._modules = modules
+def run_with(device: WebgpuDevice, bundle: Bundle, name: str, source: str | None) -> None:
+    """Runs a step with another module for one kernel."""
+    launch = device._launches[name]
+    phases = tuple(replace(phase, source=source) for phase in launch.phases)
+    device._launches = {**device._launches, name: replace(launch, phases=phases)}
     for entry in bundle.manifest.programs["train"].inputs:
         device.write(entry.buffer, np.zeros(4, np.float32))
     device.run("train", 1)
 
 
-def test_a_module_that_does_not_compile_is_named(device: WebgpuDevice, bundle: Bundle) -> None:
+def first_kernel(bundle: Bundle) -> str:
     first = bundle.manifest.programs["train"].steps[0].kernel
-    name = bundle.manifest.kernels[first].name
+    return bundle.manifest.kernels[first].name
+
+
+def test_a_module_that_does_not_compile_is_named(device: WebgpuDevice, bundle: Bundle) -> None:
+    name = first_kernel(bundle)
     with pytest.raises(BackendError, match=f"refuses kernel '{name}'"):
-        run_with(device, bundle, {**device._modules, name: "fn main() { nonsense }"})
+        run_with(device, bundle, name, "fn main() { nonsense }")
 
 
 def test_a_module_that_is_missing_is_named(device: WebgpuDevice, bundle: Bundle) -> None:
     with pytest.raises(BundleFormatError, match="no module for kernel"):
-        run_with(device, bundle, {})
+        run_with(device, bundle, first_kernel(bundle), None)
 
 
 def test_ranges_that_a_browser_would_refuse_are_refused(bundle: Bundle) -> None:

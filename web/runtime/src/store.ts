@@ -89,8 +89,10 @@ async function openFiles(): Promise<Store> {
     kind: "the origin's private files",
     async names() {
       const found: string[] = [];
-      for await (const [name, { kind }] of folder) {
-        if (kind === "file" && !name.endsWith(".crswap")) found.push(name); // Chromium's own copy
+      for await (const [name, handle] of folder) {
+        if (!isFile(handle) || name.endsWith(".crswap")) continue; // Chromium's own copy
+        // A tab that ended before its first write left an empty file: it was never saved.
+        if ((await handle.getFile()).size > 0) found.push(name);
       }
       return found;
     },
@@ -106,10 +108,16 @@ async function openFiles(): Promise<Store> {
       await replaceFile(folder, name, bytes, !(await store.names()).includes(name));
     },
     async remove(name) {
-      if ((await store.names()).includes(name)) await folder.removeEntry(name);
+      await folder.removeEntry(name).catch((error: unknown) => {
+        if (!(error instanceof DOMException && error.name === "NotFoundError")) throw error;
+      });
     },
   };
   return store;
+}
+
+function isFile(handle: FileSystemHandle): handle is FileSystemFileHandle {
+  return handle.kind === "file";
 }
 
 async function replaceFile(
