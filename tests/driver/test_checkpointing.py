@@ -68,7 +68,7 @@ def test_a_checkpoint_in_the_model_makes_the_step_smaller_and_no_bit_different(
     kept, recomputed = compiled(False), compiled(True)
     needs = [plan_memory(b.manifest, BATCH).program_bytes["train"] for b in (kept, recomputed)]
     # Of a block remain its input, and while its gradient is computed, what it computes again.
-    assert needs[1] < 0.65 * needs[0]
+    assert needs[1] < 0.75 * needs[0]
     losses, state = train(kept, tmp_path / "kept")
     losses_again, state_again = train(recomputed, tmp_path / "recomputed")
     assert losses.tolist() == losses_again.tolist()
