@@ -8,14 +8,13 @@ optimizer does.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 O = TypeVar("O", bound=torch.optim.Optimizer)  # noqa: E741
 
 
