@@ -46,9 +46,15 @@ def test_the_error_lists_all_gaps_and_says_what_to_do() -> None:
 
 
 def test_an_element_type_without_a_place_on_the_device_is_a_gap() -> None:
-    gaps = find_gaps(program("aten.exp.default", dtype="float16"))
+    gaps = find_gaps(program("aten.exp.default", dtype="complex64"))
     assert {gap.op for gap in gaps} == {"aten.exp.default", "output"}
-    assert all("float16" in gap.hint and "float32" in gap.hint for gap in gaps)
+    assert all("complex64" in gap.hint and "float32" in gap.hint for gap in gaps)
+
+
+def test_a_half_has_a_place_inside_a_program_but_not_at_its_ends() -> None:
+    (gap,) = find_gaps(program("aten.exp.default", dtype="float16"))
+    assert gap.op == "output"
+    assert "cannot take or return float16" in gap.hint
 
 
 def with_constant(array: np.ndarray, dtype: str) -> AtenGraph:

@@ -66,6 +66,8 @@ def signatures() -> list[tuple[str, tuple[str, ...]]]:
             cases.append((name, (BOOL,) * row.arity))
         elif name == "where":
             cases += [(name, (BOOL, d, d)) for d in (FLOAT32, INT32)]
+        elif name == "float_of_bits":
+            cases.append((name, (UINT32,)))
         elif name.startswith("to_"):
             cases += [(name, (d,)) for d in (FLOAT32, INT32, UINT32, BOOL)]
         else:
