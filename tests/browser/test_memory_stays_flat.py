@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from hearth.serve import Server
 
 pytestmark = [pytest.mark.chromium, pytest.mark.slow]
 
-STEPS = 10_000
+STRETCHES, STEPS = 5, 2_000
 LEAKED_BYTES_PER_STEP = 8  # less than any object that a step could leave behind
 
 LOAD = """
@@ -66,10 +68,13 @@ def test_memory_stays_flat_over_ten_thousand_steps(browser: Browser, tmp_path: P
         page.evaluate(f"async () => {{ {LOAD} }}")
         session = page.context.new_cdp_session(page)
         page.evaluate("() => train(500)")  # code is optimized, caches are filled
-        heap, memory = held_bytes(session), page.evaluate("wasmBytes()")
-        loss = page.evaluate(f"() => train({STEPS})")
-        grown = held_bytes(session) - heap
+        heap, memory = [held_bytes(session)], page.evaluate("wasmBytes()")
+        for _ in range(STRETCHES):
+            loss = page.evaluate(f"() => train({STEPS})")
+            heap.append(held_bytes(session))
         assert page.evaluate("wasmBytes()") == memory > 0
         page.close()
     assert loss < 0.01
-    assert grown < LEAKED_BYTES_PER_STEP * STEPS, f"{grown} bytes"
+    # The engine's own notes on hot code come now and then (tens of kB); a leak is in each stretch.
+    grown = [after - before for before, after in pairwise(heap)]
+    assert median(grown) < LEAKED_BYTES_PER_STEP * STEPS, f"{grown} bytes"
