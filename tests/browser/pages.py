@@ -81,8 +81,9 @@ def site(*, isolated: bool) -> Iterator[Site]:
     """A site with the runtime and the fixture under `/bundle/`."""
     if not RUNTIME.exists():
         raise FileNotFoundError(f"{RUNTIME}: run `npm ci && npm run build` in web/runtime")
-    pages = {"/index.html": Reply(_HTML), "/hearth.js": Reply(RUNTIME.read_bytes())}
-    served = Site(pages, isolated=isolated)
+    served = Site({"/index.html": Reply(_HTML)}, isolated=isolated)
+    for module in RUNTIME.parent.glob("*.js"):
+        served.pages[f"/{module.name}"] = Reply(module.read_bytes())
     served.add_folder("/bundle/", FIXTURE)
     try:
         yield served

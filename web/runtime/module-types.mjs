@@ -8,7 +8,7 @@ export function declarations(here) {
   const folder = `${here}dist/types`;
   tsc(here, "-p", here, "--noEmit", "false", "--declaration", "--emitDeclarationOnly",
     "--rewriteRelativeImportExtensions", "--outDir", folder);
-  const [main, data] = [readModule(folder), readModule(`${folder}/data`)];
+  const [main, data] = [readModule(folder, `${folder}/tools`), readModule(`${folder}/data`)];
   rmSync(folder, { recursive: true });
   return { main, data };
 }
@@ -36,11 +36,12 @@ export function checkTypes(here, files) {
     "--moduleResolution", "bundler", "--typeRoots", `${here}dist`, ...files);
 }
 
-function readModule(folder) {
-  const files = readdirSync(folder).filter((name) => name.endsWith(".d.ts") && name !== "index.d.ts");
+function readModule(folder, ...more) {
+  const files = [folder, ...more].flatMap((from) => readdirSync(from)
+    .filter((name) => name.endsWith(".d.ts") && name !== "index.d.ts").map((name) => `${from}/${name}`));
   const index = readFileSync(`${folder}/index.d.ts`, "utf8");
   return {
-    declared: new Map(files.flatMap((name) => declarationsIn(readFileSync(`${folder}/${name}`, "utf8")))),
+    declared: new Map(files.flatMap((name) => declarationsIn(readFileSync(name, "utf8")))),
     exported: [...index.matchAll(/^export (?:type )?\{([^}]*)\} from/gm)]
       .flatMap(([, names]) => names.split(","))
       .map((name) => name.replace("type ", "").trim()).filter(Boolean),

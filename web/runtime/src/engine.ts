@@ -5,9 +5,7 @@
  * The engine knows nothing of workers and pages, so tests and Node run it directly.
  */
 
-import { findBatchSize, type BatchSize, type BatchSizeOptions } from "./batch-size.ts";
 import type { BundleSource } from "./bundle.ts";
-import { readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import { Contest } from "./contest.ts";
 import { countsOf, type Counts } from "./counts.ts";
 import type { DeviceInfo } from "./device.ts";
@@ -17,14 +15,17 @@ import type { Result, Wanted } from "./executor.ts";
 import { namedArguments, type Argument, type InputArray, type Inputs } from "./inputs.ts";
 import type { RateTable } from "./learning-rate.ts";
 import { isWeight, type Manifest } from "./manifest.ts";
+import type { Calls } from "./protocol.ts";
 import { openExecutor, type EngineOptions } from "./open.ts";
-import { recover, type Judge, type Recovered, type RecoverRequest } from "./recovery.ts";
 import type { Bytes } from "./safetensors.ts";
 import { Session, type EngineEvent } from "./session.ts";
 import { Slices, type SliceRequest, type SliceResult } from "./slice.ts";
 import { scalars, StepJudge } from "./step-judge.ts";
 import { batchArguments, MEASURED, startStep } from "./step-launch.ts";
 import { completedSteps, spanOf } from "./state.ts";
+import { loadTools, prepareTools } from "./tools.ts";
+import type { BatchSize, BatchSizeOptions } from "./tools/batch-size.ts";
+import type { Judge, Recovered, RecoverRequest } from "./tools/recovery.ts";
 import {
   readWeights, writeJson, writeSafetensors, writeWeights, type NameMap, type WeightLayout,
 } from "./weights.ts";
@@ -114,7 +115,10 @@ export class Engine {
 
   /** Several steps in one call; a run that has failed takes no more. */
   trainSlice({ run, steps, guard }: SliceRequest): Promise<SliceResult> {
-    if (this.judge.begin(run, guard)) this.session.keepPictures(guard?.everySteps);
+    if (this.judge.begin(run, guard)) {
+      this.session.keepPictures(guard?.everySteps);
+      prepareTools();
+    }
     return this.slices.take(run, steps);
   }
 
@@ -122,13 +126,18 @@ export class Engine {
   recover(request: RecoverRequest): Promise<Recovered> {
     this.slices.forgive();
     const judge: Judge = (results, step) => this.judge.step(results, step);
-    return recover(this.session, request, judge, this.suspects);
+    return this.session.inOrder(async () => {
+      const { recover } = await loadTools();
+      return recover(this.session, request, judge, this.suspects);
+    });
   }
 
   /** Which batch size trains fastest within the budget; the state stays. */
   findBatchSize(x: Inputs, y: Inputs | undefined, options: BatchSizeOptions): Promise<BatchSize> {
-    return this.session.onDevice((executor) =>
-      findBatchSize(executor, this.batch("train", x, y), options));
+    return this.session.onDevice(async (executor) => {
+      const { findBatchSize } = await loadTools();
+      return findBatchSize(executor, this.batch("train", x, y), options);
+    });
   }
 
   async evaluate(x: Inputs, y?: Inputs): Promise<EvaluateResult> {
@@ -200,22 +209,25 @@ export class Engine {
   /** The checkpoint of now, and the steps that it has completed. */
   exportCheckpoint(): Promise<{ bytes: Bytes; step: number }> {
     return this.session.onDevice(async ({ device, learningRates }) => {
+      const { writeCheckpoint } = await loadTools();
       const image = await device.readState(this.session.wholeState);
       const progress = { step: this.step, learningRates: [...learningRates] };
       return { bytes: writeCheckpoint(this.manifest, image, progress), step: progress.step };
     });
   }
 
-  /** Continues the run of a checkpoint; returns its step and learning rates. */
-  loadCheckpoint(bytes: Uint8Array): Promise<{ step: number; learningRates: number[] }> {
+  /** Continues the run of a checkpoint; returns its step, its learning rates and its record. */
+  loadCheckpoint(bytes: Uint8Array): Promise<Calls["loadCheckpoint"]["gives"]> {
     return this.session.onDevice(async (executor) => {
+      const { readCheckpoint, readRecord } = await loadTools();
       const image = await executor.device.readState(this.session.wholeState);
       const progress = readCheckpoint(this.manifest, bytes, image);
+      const record = readRecord(bytes)?.record;
       executor.device.writeState(0, image);
       executor.learningRates = progress.learningRates;
       this.session.completed = progress.step;
       this.session.journal.reset();
-      return progress;
+      return { ...progress, record };
     });
   }
 

@@ -9,7 +9,7 @@
 
 import { errorFromData, type ErrorData } from "./errors.ts";
 import type { FitEvent, RecoveryEvent, StepReport, StepsEvent } from "./fit-events.ts";
-import type { Recovered } from "./recovery.ts";
+import type { Recovered } from "./tools/recovery.ts";
 import type { RecoveryPlan } from "./recovery-options.ts";
 import { Pace, type ScheduledStep, type SliceResult } from "./slice.ts";
 import type { Trainer } from "./trainer.ts";

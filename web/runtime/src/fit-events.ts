@@ -1,7 +1,7 @@
 /** What `fit` tells of a run.  Epochs count from 0. */
 
 import type { DeviceInfo } from "./device.ts";
-import type { Diagnosis } from "./diagnosis.ts";
+import type { Diagnosis } from "./tools/diagnosis.ts";
 import type { EvaluateResult } from "./engine.ts";
 
 export interface StepReport {

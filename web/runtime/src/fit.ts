@@ -11,6 +11,7 @@ import { checkedRates, type Schedule } from "./learning-rate.ts";
 import { recoveryPlan, type RecoveryOptions } from "./recovery-options.ts";
 import type { Cursor } from "./run-record.ts";
 import type { Batch, ScheduledStep } from "./slice.ts";
+import { prepareTools } from "./tools.ts";
 import type { Trainer } from "./trainer.ts";
 
 export interface FitOptions {
@@ -99,6 +100,7 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
   async *[Symbol.asyncIterator](): AsyncGenerator<FitEvent, void> {
     if (this.begun) throw new InvalidInputError("a run trains once; call fit again");
     this.begun = true;
+    prepareTools();
     const { from = START, callbacks = [] } = this.options;
     try {
       for (let place: Cursor | undefined = from; place;) place = yield* this.epochsFrom(place);

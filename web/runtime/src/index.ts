@@ -19,7 +19,7 @@ export type { Count, Counts } from "./counts.ts";
 export { augment, augmented, type AugmentedOptions } from "./augmented.ts";
 export type { EngineOptions } from "./open.ts";
 export type { BackendChoice } from "./backends.ts";
-export type { BatchSize, BatchSizeOptions } from "./batch-size.ts";
+export type { BatchSize, BatchSizeOptions } from "./tools/batch-size.ts";
 export { fetchSource, type BundleSource } from "./bundle.ts";
 export type { Comparison } from "./contest.ts";
 export {
@@ -29,7 +29,7 @@ export {
 export type { Backend, DeviceInfo } from "./device.ts";
 export { earlyStopping, type EarlyStoppingOptions } from "./early-stopping.ts";
 export type { Values } from "./elements.ts";
-export type { Diagnosis } from "./diagnosis.ts";
+export type { Diagnosis } from "./tools/diagnosis.ts";
 export type { ExplainOptions } from "./explain.ts";
 export { firstNonFinite, type NonFinite } from "./first-non-finite.ts";
 export { Fit, type Callback, type FitOptions } from "./fit.ts";

@@ -1,20 +1,17 @@
 /**
- * What the program `inspect` found, by module and parameter.
+ * A look into one training step: what is asked for, and what an answer says.
  *
- * The numbers are the program's (spec/manifest.md names its outputs); here they only get their
- * places.
+ * `tools/inspection-of.ts` makes the answer of the program's outputs.
  */
 
 import type { Values } from "./elements.ts";
 import { InvalidInputError } from "./errors.ts";
 import { asList, type InputArray, type Inputs } from "./inputs.ts";
 import type { Manifest } from "./manifest.ts";
+import { loadTools } from "./tools.ts";
+import type { STATISTICS } from "./tools/inspection-of.ts";
 
 export const INSPECT = "inspect";
-
-/** The order of the numbers in an output `statistics/…`. */
-const STATISTICS =
-  ["mean", "std", "min", "max", "zeros", "nan", "inf", "norm", "limit"] as const;
 
 /**
  * A tensor in numbers: `zeros` is a share, `nan` and `inf` are counts, the rest is of what is
@@ -69,7 +66,8 @@ export interface InspectOptions {
   values?: readonly string[];
 }
 
-type Outputs = Readonly<Record<string, Values>>;
+/** What the program gives by name. */
+export type Outputs = Readonly<Record<string, Values>>;
 
 /** Runs a program and reads some of its outputs: what a `Trainer` and an engine can do. */
 export type RunProgram = (
@@ -93,47 +91,14 @@ export async function inspect(
   }
   const wanted = names.filter((name) => !name.startsWith("values/"));
   const inputs = inputsByName(manifest, x, y);
-  const outputs = await run(INSPECT, inputs, [...wanted, ...values.map((v) => `values/${v}`)]);
-  return inspectionOf(manifest, outputs);
+  const running = run(INSPECT, inputs, [...wanted, ...values.map((v) => `values/${v}`)]);
+  const { inspectionOf } = await loadTools();
+  return inspectionOf(manifest, await running);
 }
 
 /** What `values` may name. */
 export function valueNames(manifest: Manifest): string[] {
   return under("values/", outputsOf(manifest)).filter((name) => !name.startsWith("updates/"));
-}
-
-/** The outputs of the program by module and parameter. */
-export function inspectionOf(manifest: Manifest, outputs: Outputs): Inspection {
-  const of = (kind: string): Map<string, Summary> => summaries(outputs, kind);
-  const [parameters, gradients, updates] = [of("parameter"), new Map(), new Map()] as
-    [Map<string, Summary>, Map<string, Summary>, Map<string, Summary>];
-  const ratios = new Map<string, number>();
-  groupRows(manifest).forEach((names, k) => {
-    names.forEach((name, row) => {
-      parameters.set(name, summaryAt(outputs, `parameters/${String(k)}`, row));
-      gradients.set(name, summaryAt(outputs, `gradients/${String(k)}`, row));
-      updates.set(name, summaryAt(outputs, `updates/${String(k)}`, row));
-      ratios.set(name, outputs[`ratios/${String(k)}`]?.[row] ?? NaN);
-    });
-  });
-  const flowing = of("activation_gradient");
-  const layers = [...of("activation")].map(([name, activation]): Layer => ({
-    name, activation, ...given("gradient", flowing.get(name)),
-    ...given("silent", floats(outputs[`silent/${name}`])),
-    ...given("saturated", floats(outputs[`saturated/${name}`])),
-  }));
-  const views = manifest.state.flatMap(({ name }): ParameterView[] => {
-    const value = parameters.get(name);
-    return value ? [{
-      name, value, ...given("gradient", gradients.get(name)),
-      ...given("update", updates.get(name)), ...given("ratio", ratios.get(name)),
-    }] : [];
-  });
-  const buffers = [...of("buffer")].map(([name, value]) => ({ name, value }));
-  const values = Object.fromEntries(under("values/", Object.keys(outputs)).map((name) =>
-    [name, floats(outputs[`values/${name}`]) ?? new Float32Array(0)]));
-  const seen = { loss: outputs["loss"]?.[0] ?? NaN, layers, parameters: views, buffers, values };
-  return { ...seen, warnings: uselessUnits([seen]) };
 }
 
 /** Units that were silent, or saturated, in every one of several batches. */
@@ -167,14 +132,6 @@ export function widened({ histogram, limit: own }: Summary, limit: number): Int3
   return counts;
 }
 
-/** The parameters that have gradients, by group: the rows of what is told of a group. */
-function groupRows({ optimizer, programs }: Manifest): string[][] {
-  const trained = new Set(programs["gradients"]?.outputs.flatMap(({ role, name }) =>
-    role === "gradient" ? [name] : []));
-  return (optimizer?.groups ?? []).map(({ parameters }) =>
-    parameters.filter((name) => trained.has(name)));
-}
-
 function outputsOf({ programs }: Manifest): string[] {
   const program = programs[INSPECT];
   if (program) return program.outputs.map(({ name }) => name);
@@ -200,32 +157,7 @@ ${String(names.length)}`);
   return Object.fromEntries([...named("input", asList(x, "x")), ...named("target", targets)]);
 }
 
-function summaries(outputs: Outputs, kind: string): Map<string, Summary> {
-  const names = under(`statistics/${kind}/`, Object.keys(outputs));
-  return new Map(names.map((name) => [name, summaryAt(outputs, `${kind}/${name}`, 0)]));
-}
-
-function summaryAt(outputs: Outputs, name: string, row: number): Summary {
-  const numbers = outputs[`statistics/${name}`] ?? [];
-  const counts = outputs[`histogram/${name}`] ?? new Int32Array(0);
-  const count = STATISTICS.length;
-  const bins = counts.length / (numbers.length / count);
-  const entries = STATISTICS.map((key, i) => [key, numbers[row * count + i] ?? NaN]);
-  return {
-    ...Object.fromEntries(entries) as Record<(typeof STATISTICS)[number], number>,
-    histogram: Int32Array.from(counts.subarray(row * bins, (row + 1) * bins)),
-  };
-}
-
-function under(prefix: string, names: readonly string[]): string[] {
+/** The rest of the names that begin so. */
+export function under(prefix: string, names: readonly string[]): string[] {
   return names.flatMap((name) => name.startsWith(prefix) ? [name.slice(prefix.length)] : []);
-}
-
-function floats(values: Values | undefined): Float32Array | undefined {
-  return values instanceof Float32Array ? values : undefined;
-}
-
-/** An optional field that is there, or is not. */
-function given<K extends string, T>(key: K, value: T | undefined): Partial<Record<K, T>> {
-  return value === undefined ? {} : { [key]: value } as Record<K, T>;
 }

@@ -47,19 +47,6 @@ export function endsStep(program: string): boolean {
   return program === "train" || program === "apply";
 }
 
-/** The training steps among calls, each with the calls that it takes. */
-export function trainingSteps(calls: readonly RecordedCall[]): RecordedCall[][] {
-  const steps: RecordedCall[][] = [];
-  let step: RecordedCall[] = [];
-  for (const call of calls) {
-    if (call.program === "accumulate" || endsStep(call.program)) step.push(call);
-    if (!endsStep(call.program)) continue;
-    steps.push(step);
-    step = [];
-  }
-  return steps;
-}
-
 /** Programs that leave the state as it is (spec/manifest.md, "Programs"). */
 const PURE: ReadonlySet<string> = new Set(["evaluate", "predict", "gradients"]);
 

@@ -5,7 +5,7 @@
  * before they are sent; only copies are transferred.
  */
 
-import type { BatchSize, BatchSizeOptions } from "./batch-size.ts";
+import type { BatchSize, BatchSizeOptions } from "./tools/batch-size.ts";
 import type { BundleSource } from "./bundle.ts";
 import type { DeviceInfo } from "./device.ts";
 import type { Values } from "./elements.ts";
@@ -15,7 +15,8 @@ import type { InputArray, Inputs } from "./inputs.ts";
 import type { RateTable } from "./learning-rate.ts";
 import type { Manifest } from "./manifest.ts";
 import type { EngineOptions } from "./open.ts";
-import type { Recovered, RecoverRequest } from "./recovery.ts";
+import type { Recovered, RecoverRequest } from "./tools/recovery.ts";
+import type { RunRecord } from "./run-record.ts";
 import type { Bytes } from "./safetensors.ts";
 import type { EngineEvent } from "./session.ts";
 import type { Batch, SliceRequest, SliceResult } from "./slice.ts";
@@ -57,7 +58,8 @@ export interface Calls {
   loadWeights: { takes: { bytes: Uint8Array; names: NameMap | undefined }; gives: undefined };
   exportCheckpoint: { takes: Nothing; gives: { bytes: Bytes; step: number } };
   loadCheckpoint: {
-    takes: { bytes: Uint8Array }; gives: { step: number; learningRates: number[] };
+    takes: { bytes: Uint8Array };
+    gives: { step: number; learningRates: number[]; record: RunRecord | undefined };
   };
   dispose: { takes: Nothing; gives: undefined };
 }

@@ -3,9 +3,9 @@
 import type { BundleSource } from "./bundle.ts";
 import type { ConnectionOptions } from "./connection.ts";
 import { BundleFormatError } from "./errors.ts";
-import { readRecord } from "./run-record.ts";
 import { readNewest, type SaveOptions } from "./saved-runs.ts";
 import { openStore } from "./store.ts";
+import { loadTools } from "./tools.ts";
 import type { Trainer } from "./trainer.ts";
 
 export interface ResumeOptions extends ConnectionOptions, SaveOptions {
@@ -19,6 +19,7 @@ export async function resume(
   load: (source: string | URL | BundleSource, options: ConnectionOptions) => Promise<Trainer>,
 ): Promise<Trainer> {
   const files = store ?? await openStore();
+  const { readRecord } = await loadTools();
   return readNewest(files, name, async (bytes) => {
     const origin = source ?? readRecord(bytes)?.bundle;
     if (origin === undefined) {

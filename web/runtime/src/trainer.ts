@@ -5,7 +5,7 @@
  * engine, and keeps what the page may ask for at once: device, learning rate, step, warnings.
  */
 
-import type { BatchSize, BatchSizeOptions } from "./batch-size.ts";
+import type { BatchSize, BatchSizeOptions } from "./tools/batch-size.ts";
 import type { BundleSource } from "./bundle.ts";
 import { Connection, type ConnectionOptions, type Rescued } from "./connection.ts";
 import type { Comparison } from "./contest.ts";
@@ -25,16 +25,16 @@ import type { Manifest } from "./manifest.ts";
 import { neededBytes } from "./memory.ts";
 import type { CallKind, Calls, Loaded } from "./protocol.ts";
 import { resume, type ResumeOptions } from "./resume.ts";
-import type { Recovered, RecoverRequest } from "./recovery.ts";
+import type { Recovered, RecoverRequest } from "./tools/recovery.ts";
 import { RunLog } from "./run-log.ts";
-import { addRecord, readRecord, type Cursor, type RunRecord } from "./run-record.ts";
-import { looksLikeSafetensors } from "./safetensors.ts";
+import type { Cursor, RunRecord } from "./run-record.ts";
 import {
   isSaved, listSaved, readNewest, removeSaved, saveRun, type KeepOptions, type Saved,
   type SavedPlace, type SaveOptions,
 } from "./saved-runs.ts";
 import type { SliceRequest, SliceResult } from "./slice.ts";
 import { openStore, type Store } from "./store.ts";
+import { loadTools } from "./tools.ts";
 import type { NameMap } from "./weights.ts";
 
 export interface TrainerOptions extends ConnectionOptions {
@@ -293,16 +293,15 @@ export class Trainer {
     const before = [...this.underWay];
     const { bytes, step } = await this.call("exportCheckpoint", {});
     await Promise.allSettled(before); // so that their losses are in the record
+    const { addRecord } = await loadTools();
     return addRecord(bytes, this.log.record, step, this.connection.address);
   }
 
   /** Continues the run of a checkpoint, also of one that PyTorch's side wrote. */
   async loadCheckpoint(bytes: Uint8Array | ArrayBuffer): Promise<void> {
-    const copy = copyBytes(bytes);
-    const known = looksLikeSafetensors(copy) ? readRecord(copy)?.record : undefined;
-    const { step, learningRates } = await this.call("loadCheckpoint", { bytes: copy });
-    this.rates = learningRates;
-    this.log.replace(step, known);
+    const loaded = await this.call("loadCheckpoint", { bytes: copyBytes(bytes) });
+    this.rates = loaded.learningRates;
+    this.log.replace(loaded.step, loaded.record);
   }
 
   /**

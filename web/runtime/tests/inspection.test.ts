@@ -4,10 +4,10 @@ import { explain } from "../src/explain.ts";
 import { InvalidInputError } from "../src/errors.ts";
 import { Trainer } from "../src/index.ts";
 import {
-  inspect, inspectionOf, type Layer, type RunProgram, type Summary, uselessUnits, valueNames,
-  widened,
+  inspect, type Layer, type RunProgram, type Summary, uselessUnits, valueNames, widened,
 } from "../src/inspection.ts";
 import type { Manifest, Output, Program } from "../src/manifest.ts";
+import { inspectionOf } from "../src/tools/inspection-of.ts";
 import { fixtureManifest, fixtureSource, raises, rejects } from "./fixture.ts";
 
 const SUMMARY: Omit<Summary, "histogram" | "limit"> =

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { readCheckpoint, writeCheckpoint } from "../src/checkpoint.ts";
+import { readCheckpoint, writeCheckpoint } from "../src/tools/checkpoint.ts";
 import { BundleFormatError, NumericalInstabilityError } from "../src/errors.ts";
 import type { Manifest } from "../src/manifest.ts";
 import { decodeSafetensors, encodeSafetensors, type Tensor } from "../src/safetensors.ts";

@@ -5,10 +5,10 @@
  * samples, repeated to fill a batch.  The state is put back: nothing of it is left to see.
  */
 
-import { elements } from "./dims.ts";
-import type { Executor } from "./executor.ts";
-import { checkBatch, requireWhole, type Argument, type InputArray } from "./inputs.ts";
-import { largestBatchFor } from "./memory.ts";
+import { elements } from "../dims.ts";
+import type { Executor } from "../executor.ts";
+import { checkBatch, requireWhole, type Argument, type InputArray } from "../inputs.ts";
+import { largestBatchFor } from "../memory.ts";
 
 const STEPS = 3; // timed ones; the least counts
 const NEARLY = 1.05; // as fast as the fastest, for a larger batch

@@ -5,15 +5,15 @@
  * else a run needs lies beside them under `optimizer/` and `hearth/`.
  */
 
-import { bytesOf } from "./elements.ts";
-import { BundleFormatError } from "./errors.ts";
-import { isWeight, type Manifest, type Optimizer, type State } from "./manifest.ts";
-import { parseOptimizer } from "./parse-manifest.ts";
+import { bytesOf } from "../elements.ts";
+import { BundleFormatError } from "../errors.ts";
+import { isWeight, type Manifest, type Optimizer, type State } from "../manifest.ts";
+import { parseOptimizer } from "../parse-manifest.ts";
 import {
   decodeSafetensors, encodeSafetensors, looksLikeSafetensors, type Bytes, type Tensor,
   type TensorFile,
-} from "./safetensors.ts";
-import { readEntry, requireTensor, writeEntries, writeSeed } from "./state.ts";
+} from "../safetensors.ts";
+import { readEntry, requireTensor, writeEntries, writeSeed } from "../state.ts";
 
 const FORMAT = "hearth-checkpoint";
 const VERSION = 1;

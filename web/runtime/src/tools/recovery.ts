@@ -4,12 +4,11 @@
  */
 
 import { diagnose, type Diagnosis } from "./diagnosis.ts";
-import { BackendError, NumericalInstabilityError, type ErrorData } from "./errors.ts";
-import type { Result } from "./executor.ts";
-import { trainingSteps, type RecordedCall } from "./journal.ts";
-import type { TrainResult } from "./engine.ts";
-import type { Session } from "./session.ts";
-
+import { BackendError, NumericalInstabilityError, type ErrorData } from "../errors.ts";
+import type { Result } from "../executor.ts";
+import { endsStep, type RecordedCall } from "../journal.ts";
+import type { TrainResult } from "../engine.ts";
+import type { Session } from "../session.ts";
 
 export interface RecoverRequest {
   /** The step that failed, and how. */
@@ -49,44 +48,55 @@ export type Judge = (results: readonly Result[][], step: number) => TrainResult;
  *
  * `suspects` are the batches that broke the state once without failing themselves.
  */
-export function recover(
+export async function recover(
   session: Session, { step, failure, factor, attempts, tried }: RecoverRequest,
   judge: Judge, suspects: WeakSet<RecordedCall["given"]>,
 ): Promise<Recovered> {
-  return session.inOrder(async (): Promise<Recovered> => {
-    const rates = session.executor.learningRates;
-    const good = session.journal.oldest();
-    if (!good) return { ...unchanged(session, rates), failure };
-    const { picture } = good;
-    const taken = trainingSteps(good.calls).slice(0, step - picture.step);
-    const diagnosis = await diagnose(session.executor, picture, taken).catch(noDevice);
-    const culprit = diagnosis && taken[diagnosis.step - picture.step - 1];
-    const batch = culprit?.at(0)?.given; // the same object each time that it is taken
-    const isKnown = batch !== undefined && suspects.has(batch);
-    if (batch) suspects.add(batch);
-    const before = taken.slice(0, -1).filter((calls) => !(isKnown && calls === culprit));
-    const last = taken.at(-1)?.at(-1)?.rates ?? rates;
-    let steps: TrainResult[] | undefined;
-    let attempt = 0;
-    while (!steps && attempt < attempts) {
-      await session.restore(picture);
-      steps = await takeAgain(session, before, factor ** ++attempt, judge);
-    }
-    if (!steps) await session.restore(picture);
-    const scale = steps ? factor ** attempt : 1;
-    session.executor.learningRates = last.map((rate) => rate * scale);
-    const common = {
-      step: session.completed, restored: picture.step, scale, attempts: attempt,
-      learningRates: session.executor.learningRates, ...(diagnosis ? { diagnosis } : {}),
-      isLeftOut: steps !== undefined && before.length < taken.length - 1,
-    };
-    if (steps) {
-      const first = before.map((calls) => calls.at(-1)?.rates[0] ?? NaN);
-      return { ...common, steps, rates: first.map((rate) => rate * scale) };
-    }
-    const error = givenUp(failure, diagnosis, tried + attempts, picture.step);
-    return { ...common, steps: [], rates: [], failure: error };
-  });
+  const rates = session.executor.learningRates;
+  const good = session.journal.oldest();
+  if (!good) return { ...unchanged(session, rates), failure };
+  const { picture } = good;
+  const taken = trainingSteps(good.calls).slice(0, step - picture.step);
+  const diagnosis = await diagnose(session.executor, picture, taken).catch(noDevice);
+  const culprit = diagnosis && taken[diagnosis.step - picture.step - 1];
+  const batch = culprit?.at(0)?.given; // the same object each time that it is taken
+  const isKnown = batch !== undefined && suspects.has(batch);
+  if (batch) suspects.add(batch);
+  const before = taken.slice(0, -1).filter((calls) => !(isKnown && calls === culprit));
+  const last = taken.at(-1)?.at(-1)?.rates ?? rates;
+  let steps: TrainResult[] | undefined;
+  let attempt = 0;
+  while (!steps && attempt < attempts) {
+    await session.restore(picture);
+    steps = await takeAgain(session, before, factor ** ++attempt, judge);
+  }
+  if (!steps) await session.restore(picture);
+  const scale = steps ? factor ** attempt : 1;
+  session.executor.learningRates = last.map((rate) => rate * scale);
+  const common = {
+    step: session.completed, restored: picture.step, scale, attempts: attempt,
+    learningRates: session.executor.learningRates, ...(diagnosis ? { diagnosis } : {}),
+    isLeftOut: steps !== undefined && before.length < taken.length - 1,
+  };
+  if (steps) {
+    const first = before.map((calls) => calls.at(-1)?.rates[0] ?? NaN);
+    return { ...common, steps, rates: first.map((rate) => rate * scale) };
+  }
+  const error = givenUp(failure, diagnosis, tried + attempts, picture.step);
+  return { ...common, steps: [], rates: [], failure: error };
+}
+
+/** The training steps among calls, each with the calls that it takes. */
+function trainingSteps(calls: readonly RecordedCall[]): RecordedCall[][] {
+  const steps: RecordedCall[][] = [];
+  let step: RecordedCall[] = [];
+  for (const call of calls) {
+    if (call.program === "accumulate" || endsStep(call.program)) step.push(call);
+    if (!endsStep(call.program)) continue;
+    steps.push(step);
+    step = [];
+  }
+  return steps;
 }
 
 /** Steps from now on at lower rates; undefined if one of them fails. */

@@ -6,15 +6,16 @@
  * layer that grew most is named.
  */
 
-import type { Executor, Result } from "./executor.ts";
-import { scalarOf } from "./executor.ts";
-import { firstNonFinite, type NonFinite } from "./first-non-finite.ts";
-import type { Argument } from "./inputs.ts";
-import { INSPECT, inspectionOf } from "./inspection.ts";
-import type { Picture, RecordedCall } from "./journal.ts";
-import type { Manifest, State } from "./manifest.ts";
-import type { Bytes } from "./safetensors.ts";
-import { isTrained, nonFiniteEntries, valuesOf } from "./state.ts";
+import type { Executor, Result } from "../executor.ts";
+import { scalarOf } from "../executor.ts";
+import { firstNonFinite, type NonFinite } from "../first-non-finite.ts";
+import type { Argument } from "../inputs.ts";
+import { INSPECT } from "../inspection.ts";
+import { inspectionOf } from "./inspection-of.ts";
+import type { Picture, RecordedCall } from "../journal.ts";
+import type { Manifest, State } from "../manifest.ts";
+import type { Bytes } from "../safetensors.ts";
+import { isTrained, nonFiniteEntries, valuesOf } from "../state.ts";
 
 export interface Diagnosis {
   /** The step that went wrong first: before it everything was finite. */

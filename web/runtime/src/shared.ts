@@ -1,0 +1,29 @@
+/**
+ * What tools/ takes from the rest of the runtime.
+ *
+ * hearth-tools.js holds none of it and does not import hearth.js, which it might find a second time
+ * under another address (hearth.js?v=2): hearth.js hands it over (`tools.ts`, `build.mjs`).
+ */
+
+export { batchesOf, isReadOnce } from "./data-loader.ts";
+export { elements } from "./dims.ts";
+export { bytesOf } from "./elements.ts";
+export {
+  BackendError, BundleFormatError, InvalidInputError, NumericalInstabilityError,
+} from "./errors.ts";
+export { scalarOf } from "./executor.ts";
+export { firstNonFinite } from "./first-non-finite.ts";
+export { checkBatch, requireWhole } from "./inputs.ts";
+export { INSPECT, under, uselessUnits } from "./inspection.ts";
+export { endsStep } from "./journal.ts";
+export { checkedRates } from "./learning-rate.ts";
+export { isWeight } from "./manifest.ts";
+export { largestBatchFor } from "./memory.ts";
+export { parseOptimizer } from "./parse-manifest.ts";
+export { decodeSafetensors, encodeSafetensors, looksLikeSafetensors } from "./safetensors.ts";
+export {
+  isTrained, nonFiniteEntries, readEntry, requireTensor, valuesOf, writeEntries, writeSeed,
+} from "./state.ts";
+
+/** Hands over what is above; where both are one file there is nothing to do. */
+export const bind: (shared: object) => void = () => undefined;
