@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hearth.bundle import manifest
-from hearth.capture.trace import dtype_name
+from hearth.capture.read_fx import dtype_name
 from hearth.driver.accumulation import accumulated
 from hearth.ir.dtype import ELEMENT_BYTES, align
 from hearth.schedule.schedule import StatePlace

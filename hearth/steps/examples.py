@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from hearth.capture.trace import TracedInput
+from hearth.capture.traced import TracedInput
 from hearth.errors import InvalidInputError, UnsupportedOpError
 
 _DTYPES = (torch.float32, torch.int64, torch.int32, torch.bool)

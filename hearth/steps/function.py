@@ -16,7 +16,8 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from hearth.capture.graph import AtenGraph
-from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
+from hearth.capture.trace import capture
+from hearth.capture.traced import TracedInput, TracedOutput, Tracing
 from hearth.errors import InvalidInputError
 from hearth.steps.examples import RANDOM_INPUTS, as_tuple, traced
 from hearth.steps.swap import swapped

@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn.functional import pad
 
 from hearth.capture.graph import AtenGraph
-from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
+from hearth.capture.trace import capture
+from hearth.capture.traced import TracedInput, TracedOutput, Tracing
 from hearth.functions.statistics import (
     describe,
     describe_parts,

@@ -15,7 +15,7 @@ from typing import Any, Final
 import torch
 
 from hearth.capture.graph import Argument, AtenGraph, AtenNode, Value
-from hearth.capture.trace import TracedInput, TracedOutput
+from hearth.capture.traced import TracedInput, TracedOutput
 from hearth.errors import InvalidInputError
 
 PRECISIONS: Final = {

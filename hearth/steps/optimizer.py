@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 
 from hearth.capture.graph import AtenGraph
-from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
+from hearth.capture.trace import capture
+from hearth.capture.traced import TracedInput, TracedOutput, Tracing
 from hearth.errors import CaptureError
 from hearth.steps.examples import STEP
 from hearth.steps.flat import FlatLayout, flat_layout

@@ -20,7 +20,8 @@ from torch.utils import _pytree as pytree
 from hearth.capture.autocast import HALVES
 from hearth.capture.graph import AtenGraph, AtenOutput
 from hearth.capture.prune import prune
-from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
+from hearth.capture.trace import capture
+from hearth.capture.traced import TracedInput, TracedOutput, Tracing
 from hearth.errors import CaptureError, UnsupportableError
 from hearth.metrics import accuracy
 from hearth.steps.augment import augment

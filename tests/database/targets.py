@@ -12,7 +12,8 @@ import torch
 
 import hearth
 from hearth.capture.graph import AtenGraph
-from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
+from hearth.capture.trace import capture
+from hearth.capture.traced import TracedInput, TracedOutput, Tracing
 from hearth.driver.compile import link_functions
 from hearth.driver.generate import WASM_VARIANTS
 from hearth.driver.programs import graph_of_function

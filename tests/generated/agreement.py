@@ -14,7 +14,8 @@ from hypothesis import reject
 import hearth
 from hearth.capture.graph import AtenGraph
 from hearth.capture.random import replay_random
-from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
+from hearth.capture.trace import capture
+from hearth.capture.traced import TracedInput, TracedOutput, Tracing
 from hearth.driver.compile import link_functions
 from hearth.driver.programs import graph_of_function
 from hearth.steps.examples import RANDOM_INPUTS

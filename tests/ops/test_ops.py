@@ -13,7 +13,8 @@ from torch.utils import _pytree as pytree
 
 from hearth.capture.graph import AtenGraph
 from hearth.capture.opset import CORE_OPS
-from hearth.capture.trace import TracedInput, TracedOutput, Tracing, capture
+from hearth.capture.trace import capture
+from hearth.capture.traced import TracedInput, TracedOutput, Tracing
 from hearth.ir.dtype import DEVICE_DTYPE
 from hearth.lowering.lower import Lowered, lower
 from hearth.lowering.rules import RULES
