@@ -16,13 +16,7 @@ from hearth.ir.dim import Dim, Shape, product
 from hearth.ir.dtype import BOOL, INT32
 from hearth.ir.graph import (
     VIEW_OPS,
-    Constant,
-    Conv,
-    ConvInputGrad,
-    ConvWeightGrad,
-    Dot,
     Gather,
-    Input,
     Node,
     Pointwise,
     Recompute,
@@ -44,54 +38,16 @@ from hearth.ir.kernel import (
 )
 from hearth.ir.scalar import Apply, Arg, Const, Coord, Expr, apply, rewrite
 from hearth.schedule import contractions
+from hearth.schedule.frame import Frame
 from hearth.schedule.reference import walk_kernel
+from hearth.schedule.storage import CONTRACTIONS, base_of, is_stored
 from hearth.schedule.views import Coords, broadcast_coords, source_of
 
-CONTRACTIONS = (Dot, Conv, ConvInputGrad, ConvWeightGrad)
-COMPUTED = (Pointwise, Reduce, *CONTRACTIONS)  # what a kernel can store
 MAX_DEPTH = 120  # nodes behind nodes: emission calls itself, five times for each
 
 
 class NotFusibleError(Exception):
     """The members of a group do not fit into one kernel."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """The iteration space of a group: a shape, and which of its axes are the outer loops."""
-
-    shape: Shape
-    kept: tuple[int, ...]
-
-    @property
-    def outer(self) -> Shape:
-        return tuple(self.shape[i] for i in self.kept)
-
-    @property
-    def inner(self) -> Shape:
-        return tuple(e for i, e in enumerate(self.shape) if i not in self.kept)
-
-    @property
-    def points(self) -> Dim:
-        return product(self.outer)
-
-
-def frame_of(node: Node) -> Frame:
-    if isinstance(node.op, Reduce):
-        shape = node.inputs[0].shape
-        return Frame(shape, tuple(i for i in range(len(shape)) if i not in node.op.axes))
-    return Frame(node.shape, tuple(range(len(node.shape))))
-
-
-def base_of(node: Node) -> Node:
-    """The node whose memory, read in row-major order, is this node's value."""
-    while isinstance(node.op, Reshape | Recompute):
-        node = node.inputs[0]
-    return node
-
-
-def is_stored(node: Node, roots: set[Node]) -> bool:
-    return node in roots or isinstance(node.op, Input | Constant)
 
 
 @dataclass

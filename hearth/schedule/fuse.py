@@ -13,16 +13,10 @@ from dataclasses import dataclass, field
 from hearth.ir.dim import Dim, product
 from hearth.ir.graph import Graph, Input, Node, Pack, Reduce
 from hearth.schedule.allocate import TYPICAL_BATCH
-from hearth.schedule.emit import (
-    CONTRACTIONS,
-    Body,
-    Emitter,
-    Frame,
-    NotFusibleError,
-    base_of,
-    frame_of,
-)
+from hearth.schedule.emit import Body, Emitter, NotFusibleError
+from hearth.schedule.frame import Frame, frame_of
 from hearth.schedule.roots import computed_late, direct_reads
+from hearth.schedule.storage import CONTRACTIONS, base_of
 
 MAX_PARAMS = 8  # storage bindings per shader stage: the WebGPU baseline
 SHARED_PART = 4  # kernels over the same data are one where it is at least a quarter of their points

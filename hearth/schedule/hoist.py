@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from hearth.ir.dim import product
 from hearth.ir.graph import Constant, Graph, Input, Node, Pointwise, Reshape, users_of
-from hearth.schedule.emit import CONTRACTIONS, base_of
 from hearth.schedule.roots import direct_reads
+from hearth.schedule.storage import CONTRACTIONS, base_of
 
 
 def hoist_derivatives(graph: Graph, roots: set[Node]) -> set[Node]:

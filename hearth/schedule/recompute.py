@@ -22,9 +22,9 @@ from hearth.ir import build
 from hearth.ir.dim import product
 from hearth.ir.graph import Constant, Graph, Input, Node, Output, Pointwise, Recompute, Reduce
 from hearth.schedule.contractions import contracted
-from hearth.schedule.emit import CONTRACTIONS
 from hearth.schedule.lifetimes import Profile, Timeline, Work, profile_of
 from hearth.schedule.roots import inlined_by, operations_per_element
+from hearth.schedule.storage import CONTRACTIONS
 
 HOT = (0.95, 0.75, 0.5)  # parts of the peak above which memory counts; the next where none helps
 EXACT_REDUCTIONS = frozenset(("max", "min", "argmax", "argmin"))

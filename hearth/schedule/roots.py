@@ -27,7 +27,7 @@ from hearth.ir.graph import (
     users_of,
 )
 from hearth.ir.scalar import Apply, walk
-from hearth.schedule.emit import CONTRACTIONS, base_of, is_stored
+from hearth.schedule.storage import CONTRACTIONS, base_of, is_stored
 
 # Operations that cost much more than reading a value back from memory.
 EXPENSIVE_OPS = frozenset(

@@ -1,36 +1,40 @@
 """Graph -> kernels, buffers and slots: the whole schedule of one program.
 
-choose_roots   what is stored            (roots.py, hoist.py)
-fuse           who shares a kernel       (fuse.py)
-place_update   who overwrites its state  (order.py)
-order_groups   when each kernel runs     (order.py)
-drops          what is computed again    (recompute.py), where there is a limit
-allocate       where values live         (allocate.py)
+copy_borrowed_outputs  what needs memory of its own  (borrowed.py)
+choose_roots           what is stored                (roots.py, hoist.py)
+fuse                   who shares a kernel           (fuse.py)
+place_update           who overwrites its state      (order.py)
+order_groups           when each kernel runs         (order.py)
+drops                  what is computed again        (recompute.py), where there is a limit
+allocate               where values live             (allocate.py)
+kernel_of              what each kernel does         (emit.py, kernels.py)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hearth.ir import build
 from hearth.ir.dim import Dim, Shape, product
 from hearth.ir.dtype import ELEMENT_BYTES, HALF_BYTES
-from hearth.ir.graph import Constant, Graph, Input, Node, Output, Pack, Reduce
+from hearth.ir.graph import Constant, Graph, Input, Node, Pack
 from hearth.ir.halves import Halves
-from hearth.ir.kernel import Kernel, Param, Stage, Store
+from hearth.ir.kernel import Kernel
 from hearth.ir.rewriting import exchange_nodes
-from hearth.ir.scalar import Arg, Expr
-from hearth.ir.simplify import simplify
+from hearth.ir.scalar import Arg
 from hearth.schedule.allocate import Allocation, Lifetime, allocate
-from hearth.schedule.choose import choose_elements
-from hearth.schedule.emit import COMPUTED, MAX_DEPTH, Body, Emitter, base_of, frame_of
+from hearth.schedule.borrowed import copy_borrowed_outputs
+from hearth.schedule.emit import MAX_DEPTH, Emitter
+from hearth.schedule.frame import frame_of
 from hearth.schedule.fuse import MAX_PARAMS, Fusion, Group, fuse, input_name
 from hearth.schedule.hoist import hoist_derivatives
+from hearth.schedule.kernels import kernel_of
 from hearth.schedule.lifetimes import Timeline, Work, in_order, lives_of
 from hearth.schedule.order import order_groups, overlaps, place_update
 from hearth.schedule.recompute import Waiting, drops, rewritten
 from hearth.schedule.roots import choose_roots, limit_depth, limit_operands
+from hearth.schedule.storage import base_of
 
 TRIES = 4  # schedules with recomputation, for a limit
 
@@ -140,36 +144,6 @@ def _with_recomputation(
             break
         wanted = choice.profile.peak - excess  # slots take somewhat more than what is alive
     return best
-
-
-def copy_borrowed_outputs(graph: Graph) -> Graph:
-    """Give every output and every part of a pack memory of its own, by copying where need be."""
-    taken: set[Node] = set()
-
-    def own(node: Node) -> Node:
-        base = base_of(node)
-        is_computed = isinstance(base.op, COMPUTED)
-        if not is_computed or base in taken:
-            node = base = build.pointwise(Arg(node.dtype, 0), node, origin=node.origin)
-        taken.add(base)
-        return node
-
-    packed: dict[Node, Node] = {
-        node: build.rebuilt(node, [own(part) for part in node.inputs])
-        for node in graph.nodes
-        if isinstance(node.op, Pack)
-    }
-    updates = {o: own(o.node) for o in graph.outputs if o.role == "update"}
-    shared = taken.copy()
-    outputs = []
-    for output in graph.outputs:
-        node = updates.get(output, output.node)
-        base = base_of(node)
-        is_computed = isinstance(base.op, COMPUTED)
-        if output.role != "update" and (not is_computed or base in shared):
-            node = build.pointwise(Arg(node.dtype, 0), node, origin=node.origin)
-        outputs.append(Output(output.name, output.role, node))
-    return exchange_nodes(Graph(tuple(outputs), graph.constants), packed)
 
 
 class _Scheduler:
@@ -305,59 +279,15 @@ class _Scheduler:
     # ------------------------------------------------------------ kernels
 
     def _step(self, group: Group, stored: set[Node]) -> Step:
-        emitter = Emitter(group.frame, group.members, self.roots, key=self._key)
-        body = emitter.emit(stored)
-        origin = next((m.origin for m in group.members if m.origin), "")
-        kernel = Kernel(
-            _kernel_name(group), _params(body, self.halves), group.frame.outer, tuple(body.stages),
-            body.template, origin,
-        )  # fmt: skip
-        return Step(
-            choose_elements(simplified(kernel)), tuple(self._buffer(p) for p in body.params)
-        )
+        body = Emitter(group.frame, group.members, self.roots, key=self._key).emit(stored)
+        kernel = kernel_of(group, body, self.halves)
+        return Step(kernel, tuple(self._buffer(node) for node in body.params))
 
     def _key(self, node: Node) -> object:
         place = self.places.get(node)
         return place if isinstance(place, StatePlace) else id(node)
 
 
-def simplified(kernel: Kernel) -> Kernel:
-    """The kernel with simpler expressions; fusion brings together what no node saw before."""
-    exprs = iter(simplify(stage_expressions(kernel)))
-    stages: list[Stage] = []
-    for stage in kernel.stages:
-        if isinstance(stage, Store):
-            stages.append(replace(stage, value=next(exprs)))
-        else:
-            reductions = tuple(replace(r, value=next(exprs)) for r in stage.reductions)
-            stages.append(replace(stage, reductions=reductions))
-    return replace(kernel, stages=tuple(stages))
-
-
-def stage_expressions(kernel: Kernel) -> list[Expr]:
-    """Every root expression of a kernel, in order."""
-    exprs: list[Expr] = []
-    for stage in kernel.stages:
-        exprs += [stage.value] if isinstance(stage, Store) else [r.value for r in stage.reductions]
-    return exprs
-
-
 def _is_empty(group: Group) -> bool:
     """Whether there is no point to compute, whatever the batch size."""
     return product(group.frame.outer) == Dim.of(0)
-
-
-def _params(body: Body, halves: set[Node]) -> tuple[Param, ...]:
-    return tuple(
-        Param(node.dtype, product(node.shape), i in body.loads, i in body.stores, node in halves)
-        for i, node in enumerate(body.params)
-    )
-
-
-def _kernel_name(group: Group) -> str:
-    first, *rest = group.members
-    names = {"Pointwise": "map", "ConvInputGrad": "conv_input_grad",
-             "ConvWeightGrad": "conv_weight_grad"}  # fmt: skip
-    kind = type(first.op).__name__
-    name = first.op.kind if isinstance(first.op, Reduce) else names.get(kind, kind.lower())
-    return f"{name}_fused" if rest else name

@@ -10,7 +10,7 @@ import hearth
 from hearth.ir.dim import B
 from hearth.ir.expr import Apply, walk
 from hearth.ir.kernel import Kernel
-from hearth.schedule.schedule import stage_expressions
+from hearth.schedule.kernels import stage_expressions
 
 HIDDEN = 16
 
