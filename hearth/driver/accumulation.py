@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from hearth.bundle.hyper import MICRO_BATCH, MICRO_BATCHES
 from hearth.capture.graph import AtenInput, Value
 from hearth.driver.graph_parts import ProgramGraph, counted_step, share_inputs
 from hearth.ir import build
@@ -24,7 +25,6 @@ from hearth.steps.examples import SEED
 
 # Of what is added to the high word of the seed per micro-batch: 2**32 by the golden ratio.
 SEED_INCREMENT: Final = 0x9E3779B9
-MICRO_BATCH, MICRO_BATCHES = "micro_batch", "micro_batches"
 _MOST: Final = 2**31 - 1
 
 

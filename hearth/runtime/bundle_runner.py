@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hearth.bundle.dtypes import from_device, to_device
+from hearth.bundle.hyper import LEARNING_RATE, MICRO_BATCH, MICRO_BATCHES
 from hearth.bundle.manifest import Input, Output, State
 from hearth.bundle.read import Bundle
 from hearth.bundle.weights import match_weights, weights_of
@@ -33,8 +34,6 @@ from hearth.runtime.runner import (
     measured,
 )
 
-LEARNING_RATE = "learning_rate"
-MICRO_BATCH, MICRO_BATCHES = "micro_batch", "micro_batches"
 _RUN_ROLES = ("optimizer", "step", "seed", "scaler")  # what a checkpoint holds beside weights
 
 

@@ -65,30 +65,40 @@ def explain(
             "the example for explain is no batch of images", remedy="pass a tensor [B, C, H, W]"
         )
     chosen = _module(model, layer) if layer is not None else None
-    last = chosen or _last_convolution(model, images)
+    mapped = chosen or _last_convolution(model, images)
+    makers = _makers(model, images, chosen, mapped)
+    names = _names(methods, has_maps=mapped is not None)
+    return {name: _function(model, name, makers[name](), images) for name in names}
+
+
+def _names(methods: Sequence[str] | None, *, has_maps: bool) -> Sequence[str]:
+    """The methods that were asked for, or all that the model admits."""
     unknown = [name for name in methods or () if name not in METHODS]
     if unknown:
         raise InvalidInputError(
             f"there is no method {unknown[0]!r}", remedy=f"use some of {', '.join(METHODS)}"
         )
-    if last is None and "grad_cam" in (methods or ()):
+    if not has_maps and "grad_cam" in (methods or ()):
         raise InvalidInputError(
             "grad_cam needs a layer with feature maps", why="the model calls no convolution",
             remedy="name one with layer=, or leave grad_cam out of the methods",
         )  # fmt: skip
-    names = [m for m in methods or METHODS if last is not None or m not in _NEED_LAYER]
-    window = tuple(max(1, extent // 4) for extent in images.shape[2:])
-    makers: Mapping[str, Callable[[], Callable[..., Any]]] = {
+    return [name for name in methods or METHODS if has_maps or name not in _NEED_LAYER]
+
+
+def _makers(
+    model: nn.Module, images: torch.Tensor, chosen: nn.Module | None, mapped: nn.Module | None
+) -> Mapping[str, Callable[[], Callable[..., Any]]]:
+    """What makes the function of a method; `mapped` is the layer with Grad-CAM's feature maps."""
+    high, wide = (max(1, extent // 4) for extent in images.shape[2:])
+    return {
         "saliency": lambda: saliency(model),
         "guided_backpropagation": lambda: guided_backpropagation(model),
-        "grad_cam": lambda: grad_cam(model, last or model),
+        "grad_cam": lambda: grad_cam(model, mapped or model),
         "integrated_gradients": lambda: integrated_gradients(model),
-        "occlusion": lambda: occlusion(
-            model, (window[0], window[1]), (-(-window[0] // 2), -(-window[1] // 2))
-        ),
+        "occlusion": lambda: occlusion(model, (high, wide), (-(-high // 2), -(-wide // 2))),
         "activation_maximization": lambda: activation_maximization(model, chosen),
     }
-    return {name: _function(model, name, makers[name](), images) for name in names}
 
 
 def _function(
