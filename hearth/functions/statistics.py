@@ -33,10 +33,10 @@ def describe(x: Tensor) -> Description:
     Mean, standard deviation (of the population), least and largest element and Euclidean norm are
     those of the finite elements, 0 where there is none.  `zeros` is the share of all elements that
     are exactly 0, `nan` and `inf` are counts, and `limit` is the least power of two, from 2^-100
-    on, that no finite element exceeds in magnitude.
+    on, that no finite element reaches in magnitude.
 
     The histogram counts the finite elements in `BINS` equal bins from -limit to limit.  A bin holds
-    its lower edge, the last one both of its edges.
+    its lower edge.
 
     >>> found = describe(torch.tensor([0.0, 3.0, -1.0, float("nan")]))
     >>> found.statistics.tolist()[2:7], found.histogram.nonzero().flatten().tolist()
@@ -174,7 +174,8 @@ def _describe(x: Tensor, finite: Tensor, inside: Tensor, over: _Whole | _Parts) 
 
 def _limit(magnitudes: Tensor) -> Tensor:
     powers = torch.tensor(_POWERS, dtype=magnitudes.dtype)
-    return torch.where(powers >= magnitudes[..., None], powers, _LARGEST).amin(-1)
+    # An element at the limit would have no bin: the one above it begins there in the double range.
+    return torch.where(powers > magnitudes[..., None], powers, _LARGEST).amin(-1)
 
 
 def _share(found: Tensor, axis: int) -> Tensor:

@@ -28,7 +28,7 @@ class Summary:
     """A tensor in numbers: `zeros` is a share, `nan` and `inf` are counts, the rest is of what is
     finite.
 
-    `histogram` counts it in equal bins from -limit to limit, a power of two.
+    `histogram` counts it in equal bins from -limit to limit, a power of two above every magnitude.
     """
 
     mean: float

@@ -15,7 +15,8 @@ export const INSPECT = "inspect";
 
 /**
  * A tensor in numbers: `zeros` is a share, `nan` and `inf` are counts, the rest is of what is
- * finite.  `histogram` counts it in equal bins from -limit to limit, a power of two.
+ * finite.  `histogram` counts it in equal bins from -limit to limit, a power of two above every
+ * magnitude.
  */
 export type Summary = Record<(typeof STATISTICS)[number], number> & { histogram: Int32Array };
 

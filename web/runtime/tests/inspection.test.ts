@@ -46,9 +46,11 @@ const looked = (): Manifest => withProgram("inspect", fixtureManifest().programs
 const never: RunProgram = () => assert.fail("ran");
 
 test("a histogram counts the same values in a wider range", () => {
-  const values = [-0.5, -0.3, -1e-6, 0, 0.01, 0.124, 0.125, 0.249, 0.49];
-  const summary = { ...SUMMARY, limit: 0.5, histogram: counted(values, 0.5, 64) };
-  for (const limit of [0.5, 1, 2, 1024]) {
+  // Powers of two lie on edges of bins; the program's limit is the first one above all of them.
+  const values = [-0.5, -0.3, -1e-6, 0, 0.01, 0.124, 0.125, 0.249, 0.49, 0.5];
+  const own = 2 ** (Math.floor(Math.log2(Math.max(...values.map(Math.abs)))) + 1);
+  const summary = { ...SUMMARY, limit: own, histogram: counted(values, own, 64) };
+  for (const limit of [own, 2, 4, 1024]) {
     assert.deepEqual(widened(summary, limit), counted(values, limit, 64), String(limit));
   }
   assert.equal(widened(summary, 0.25), summary.histogram); // a range never narrows
