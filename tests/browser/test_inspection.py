@@ -13,6 +13,7 @@ import torch
 from playwright.sync_api import Browser, Page
 
 import hearth
+from hearth.bundle.read import read_manifest
 from hearth.bundle.safetensors import decode_safetensors
 from hearth.functions import attribution
 from hearth.runtime.inspection import Summary
@@ -200,3 +201,57 @@ def test_what_the_bundle_cannot_tell_is_refused(opened: Opened) -> None:
     ):
         name, said = failure(page, f"{PLAIN} await {body};", given)
         assert (name, message in said) == ("InvalidInputError", True), said
+
+
+COMPILED = """
+const compile = GPUDevice.prototype.createComputePipelineAsync;
+const compiled = [];
+GPUDevice.prototype.createComputePipelineAsync = function (descriptor) {
+  compiled.push(descriptor.label);
+  return compile.call(this, descriptor);
+};
+const x = Float32Array.from(given.x), y = Int32Array.from(given.y);
+const trainer = await Trainer.load("/net/", {
+  backend: "webgpu", worker: false, gpuKernels: "general",
+});
+const compiledSoFar = () => compiled.splice(0);
+const all = [compiledSoFar()];
+const calls = [
+  () => trainer.trainBatch(x, y), () => trainer.inspect(x, y), () => trainer.inspect(x, y),
+  () => trainer.explain("saliency", x, { class: 0 }), () => trainer.predict(x),
+];
+for (const call of calls) {
+  await call();
+  all.push(compiledSoFar());
+}
+const { backend } = trainer.device;
+await trainer.dispose();
+return { backend, all };
+"""
+
+
+def test_a_gpu_compiles_what_looks_inside_when_it_is_first_asked_for(
+    browser: Browser, bundle: Path
+) -> None:
+    with site(isolated=False) as served:
+        served.add_folder("/net/", bundle)
+        page = open_page(browser, served)
+        x, y = batch(3)
+        given = {"x": x.flatten().tolist(), "y": y.tolist()}
+        found = attempt(page, COMPILED, given)
+        page.close()
+    assert found["backend"] == "webgpu"
+    load, train, inspect, again, explain, predict = map(set, found["all"])
+    manifest = read_manifest(bundle)
+    names = [kernel.name for kernel in manifest.kernels]
+    used = {
+        name: {names[step.kernel] for step in program.steps}
+        for name, program in manifest.programs.items()
+    }
+    at_load = set().union(*(used[name] for name in ("train", "gradients", "evaluate", "predict")))
+    assert load == at_load
+    assert used["inspect"] & at_load  # shared, so that their being compiled again would be seen
+    assert inspect == used["inspect"] - at_load
+    assert explain == used["saliency"] - at_load - inspect
+    assert (train, again, predict) == (set(), set(), set())
+    assert all(len(labels) == len(set(labels)) for labels in found["all"])

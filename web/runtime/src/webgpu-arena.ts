@@ -12,16 +12,14 @@ import type { Manifest, Program, Workgroups } from "./manifest.ts";
 import {
   align, bufferBytes, buffersOf, offsetOf, outOfMemory, planMemory, type MemoryPlan,
 } from "./plan.ts";
-import { scratchBindings, type Kernels, type Launch } from "./webgpu-kernels.ts";
+import { scratchBindings, type Kernels, type Launch, type Phase } from "./webgpu-kernels.ts";
 
 const MAX_WORKGROUPS = 65535;
 const VECTOR_BYTES = 16;
 
 /** One dispatch of a program. */
-export interface Dispatch {
-  pipeline: GPUComputePipeline;
+export interface Dispatch extends Phase {
   bindings: GPUBindGroup;
-  workgroups: readonly Workgroups[];
 }
 
 export interface Arena {

@@ -1,12 +1,16 @@
 /**
- * Kernels as compute pipelines: splits kernels.wgsl, compiles all in parallel, explains failures.
+ * Kernels as compute pipelines: splits kernels.wgsl, compiles in parallel, explains failures.
+ *
+ * What training takes is compiled at load, the programs that few calls ask for when they are first
+ * started; a kernel that several programs have is compiled once.
  *
  * Layouts are explicit and shared by the number of bindings, so that bind groups fit any kernel
  * with as many.  Group 0 holds the kernel's buffers, group 1 the uniform with the batch size.
  */
 
-import { BackendError, BundleFormatError, reasonOf } from "./errors.ts";
+import { BundleFormatError } from "./errors.ts";
 import type { Finish, Kernel, Manifest, Workgroups } from "./manifest.ts";
+import { Pipeline } from "./webgpu-pipeline.ts";
 import type { KernelSet } from "./webgpu-variants.ts";
 
 /** A kernel in a variant: with `finish` it runs in two phases, and binds scratch memory. */
@@ -16,7 +20,7 @@ export interface Launch extends Kernel {
 
 /** One dispatch of a kernel. */
 export interface Phase {
-  pipeline: GPUComputePipeline;
+  pipeline: Pipeline;
   workgroups: readonly Workgroups[];
 }
 
@@ -27,9 +31,15 @@ export interface Kernels {
   /** By number of bindings. */
   layouts: ReadonlyMap<number, GPUBindGroupLayout>;
   uniformLayout: GPUBindGroupLayout;
+  /** Compiles what a program still lacks; BackendError shows the line that was refused. */
+  prepare(program: string): Promise<void>;
 }
 
-/** All kernels of the manifest, compiled; BackendError as `compilePhases` raises it. */
+/** Programs that are compiled at load; a bundle that does not train is as a whole. */
+const AT_LOAD: ReadonlySet<string> = new Set(
+  ["train", "accumulate", "apply", "gradients", "evaluate", "predict"]);
+
+/** The kernels of the manifest, those of training compiled; BackendError as `prepare` raises it. */
 export async function compileKernels(
   device: GPUDevice, manifest: Manifest, { sources, kernels: own }: KernelSet,
 ): Promise<Kernels> {
@@ -38,11 +48,18 @@ export async function compileKernels(
   const sizes = kernels.map((kernel, i) => (counts.get(i) ?? 0) + scratchBindings(kernel));
   const layouts = new Map([...new Set(sizes)].map((size) => [size, storageLayout(device, size)]));
   const sizeLayout = uniformLayout(device);
-  const phases = await Promise.all(kernels.map((kernel, i) => {
+  const phases = kernels.map((kernel, i) => {
     const storage = layouts.get(sizes[i] ?? 0) ?? storageLayout(device, 0);
-    return compilePhases(device, kernel, sources, [storage, sizeLayout]);
-  }));
-  return { kernels, phases, layouts, uniformLayout: sizeLayout };
+    return makePhases(device, kernel, sources, [storage, sizeLayout]);
+  });
+  const prepare = async (program: string): Promise<void> => {
+    const used = new Set((manifest.programs[program]?.steps ?? []).map(({ kernel }) => kernel));
+    await compileAll([...used].flatMap((kernel) => phases[kernel] ?? []));
+  };
+  const programs = Object.keys(manifest.programs);
+  const trains = manifest.optimizer !== undefined;
+  await Promise.all(programs.filter((name) => !trains || AT_LOAD.has(name)).map(prepare));
+  return { kernels, phases, layouts, uniformLayout: sizeLayout, prepare };
 }
 
 /** How many bindings a kernel has after its buffers. */
@@ -50,18 +67,22 @@ export function scratchBindings({ finish }: Launch): number {
   return finish ? 1 : 0;
 }
 
-/** One kernel, compiled; BackendError shows the line that was refused. */
-export function compilePhases(
+/** One kernel, not compiled yet. */
+export function makePhases(
   device: GPUDevice, kernel: Launch, sources: ReadonlyMap<string, string>,
   bindGroupLayouts: readonly GPUBindGroupLayout[],
-): Promise<Phase[]> {
+): Phase[] {
   const layout = device.createPipelineLayout({ bindGroupLayouts: [...bindGroupLayouts] });
-  return Promise.all(phasesOf(kernel).map(async (name, i) => {
+  return phasesOf(kernel).map((name, i) => {
     const { workgroups } = (i > 0 && kernel.finish) || kernel;
     const code = sources.get(name);
     if (code === undefined) throw new BundleFormatError(`there is no WGSL for the kernel ${name}`);
-    return { pipeline: await compile(device, name, code, layout), workgroups };
-  }));
+    return { pipeline: new Pipeline(device, name, code, layout), workgroups };
+  });
+}
+
+export async function compileAll(phases: readonly Phase[]): Promise<void> {
+  await Promise.all(phases.map(({ pipeline }) => pipeline.compile()));
 }
 
 /** The names of the modules of a kernel. */
@@ -106,32 +127,4 @@ export function storageLayout(device: GPUDevice, count: number): GPUBindGroupLay
     binding, visibility: GPUShaderStage.COMPUTE, buffer: { type: "storage" as const },
   }));
   return device.createBindGroupLayout({ entries });
-}
-
-async function compile(
-  device: GPUDevice, label: string, code: string, layout: GPUPipelineLayout,
-): Promise<GPUComputePipeline> {
-  const module = device.createShaderModule({ label, code });
-  const compute = { module, entryPoint: "main" };
-  try {
-    return await device.createComputePipelineAsync({ label, layout, compute });
-  } catch (error) {
-    const { messages } = await module.getCompilationInfo();
-    const first = messages.find(({ type }) => type === "error");
-    throw new BackendError(`the kernel ${label} does not compile on this GPU`, {
-      why: first ? explain(first, code) : reasonOf(error),
-      remedy: "use the wasm backend, and report this with the name of the GPU",
-    });
-  }
-}
-
-/** The message of the compiler with the lines around its place. */
-function explain({ lineNum, linePos, message }: GPUCompilationMessage, code: string): string {
-  const lines = code.split("\n");
-  const first = Math.max(1, lineNum - 2);
-  const shown = lines.slice(first - 1, lineNum + 1).map((line, i) => {
-    const number = first + i;
-    return `${number === lineNum ? ">" : " "}${String(number).padStart(5)} | ${line}`;
-  });
-  return `line ${String(lineNum)}:${String(linePos)}: ${message}\n${shown.join("\n")}`;
 }

@@ -10,7 +10,7 @@ import { align, bufferBytes } from "./plan.ts";
 import type { KernelChoice } from "./tuning-cache.ts";
 import { scratchBytes, workgroupCounts } from "./webgpu-arena.ts";
 import {
-  compilePhases, scratchBindings, storageLayout, uniformLayout, type Phase,
+  compileAll, makePhases, scratchBindings, storageLayout, uniformLayout, type Phase,
 } from "./webgpu-kernels.ts";
 import type { KernelSet } from "./webgpu-variants.ts";
 
@@ -97,7 +97,9 @@ async function candidate(
       layout: layouts[1], entries: [{ binding: 0, resource: { buffer: uniform } }],
     }),
   ];
-  return { set: name, phases: await compilePhases(device, launch, sources, layouts), groups };
+  const phases = makePhases(device, launch, sources, layouts);
+  await compileAll(phases);
+  return { set: name, phases, groups };
 }
 
 /** The set of the fastest candidate; the first one's, unless another is clearly faster. */
@@ -129,7 +131,7 @@ async function time(
   groups.forEach((group, i) => { pass.setBindGroup(i, group); });
   for (let i = 0; i < repeats; i++) {
     for (const phase of phases) {
-      pass.setPipeline(phase.pipeline);
+      pass.setPipeline(phase.pipeline.value);
       pass.dispatchWorkgroups(...workgroupCounts(phase, batch));
     }
   }

@@ -71,6 +71,8 @@ class WebGpuDevice implements Device {
   private readonly uniform: GPUBuffer;
   private readonly uniformBindings: GPUBindGroup;
   private readonly batchWord = new Uint32Array(UNIFORM_BYTES / 4);
+  /** Programs that are compiled. */
+  private readonly ready = new Set<string>();
   private fault: HearthError | undefined;
   private disposed = false;
 
@@ -143,6 +145,8 @@ class WebGpuDevice implements Device {
   async start(
     program: string, batch: number, feeds: readonly Feed[], wanted: readonly number[],
   ): Promise<Started> {
+    if (!this.ready.has(program)) await this.kernels.prepare(program);
+    this.ready.add(program);
     const sizes = wanted.map((buffer) => bufferBytes(this.manifest, buffer, batch));
     const total = sizes.reduce((sum, bytes) => sum + bytes, 0);
     const staging = await this.take(total);
@@ -194,7 +198,7 @@ class WebGpuDevice implements Device {
     for (const dispatch of dispatches) {
       const [x, y] = workgroupCounts(dispatch, batch);
       if (x === 0) continue;
-      pass.setPipeline(dispatch.pipeline);
+      pass.setPipeline(dispatch.pipeline.value);
       pass.setBindGroup(0, dispatch.bindings);
       pass.dispatchWorkgroups(x, y);
     }
