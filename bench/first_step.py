@@ -19,7 +19,7 @@ from playwright.sync_api import sync_playwright
 
 import hearth
 from hearth.bundle.read import Bundle, read_bundle
-from hearth.cli import load_step
+from hearth.entry_point import load_step
 from hearth.runtime.browser import find_browser, has_gpu, launch_flags
 from hearth.serve import Server
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 import hearth
-from hearth.errors import HearthError, InvalidInputError
+from hearth.entry_point import load_step
+from hearth.errors import HearthError
 
 RUNNERS: Final = ("chromium:wasm", "chromium:webgpu", "wasm", "webgpu", "reference")
 BACKENDS: Final = ("webgpu", "wasm")
@@ -36,48 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("hearth: interrupted", file=sys.stderr)
         return 130
     return code
-
-
-def load_step(target: str) -> tuple[Any, Any, Any]:
-    """(TrainStep, inputs, targets) from `MODULE:FUNCTION` or `FILE.py:FUNCTION`.
-
-    Raises `InvalidInputError` where there is no such function, or it returns something else.
-    """
-    from hearth.steps.train_step import TrainStep
-
-    place, separator, name = target.rpartition(":")
-    if not separator or not place or not name:
-        raise InvalidInputError(
-            f"{target!r} does not name a function",
-            remedy="write MODULE:FUNCTION or FILE.py:FUNCTION",
-        )
-    function = getattr(_import(place), name, None)
-    if not callable(function):
-        raise InvalidInputError(f"{place} has no function {name!r}")
-    result = function()
-    if isinstance(result, tuple) and len(result) == 3 and isinstance(result[0], TrainStep):
-        return result
-    raise InvalidInputError(
-        f"{target} returned {type(result).__name__}",
-        remedy="return (hearth.TrainStep(…), example_inputs, example_targets)",
-    )
-
-
-def _import(place: str) -> ModuleType:
-    path = Path(place)
-    sys.path[:0] = [str(path.parent if path.suffix == ".py" else Path.cwd())]
-    try:
-        if path.suffix != ".py":
-            return import_module(place)
-        spec = spec_from_file_location(path.stem, path)
-        if spec is None or spec.loader is None or not path.is_file():
-            raise InvalidInputError(f"there is no file {path}")
-        module = module_from_spec(spec)
-        sys.modules[path.stem] = module  # models are pickled by the name of their module
-        spec.loader.exec_module(module)
-        return module
-    except ModuleNotFoundError as error:
-        raise InvalidInputError(f"cannot import {place}", why=str(error)) from error
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -208,10 +164,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"hearth {hearth.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_check(commands)
+    _add_compile(commands)
+    _add_verify(commands)
+    _add_train(commands)
+    _add_export(commands)
+    _add_delta(commands)
+    _add_inspect(commands)
+    _add_bench(commands)
+    _add_serve(commands)
+    return parser
 
+
+def _add_check(commands: Any) -> None:
     check = _command(commands, "check", _check, "list everything that cannot be compiled yet")
     check.add_argument("step", metavar="MODULE:FUNCTION", help=_STEP_HELP)
 
+
+def _add_compile(commands: Any) -> None:
     compile_ = _command(commands, "compile", _compile, "compile a training step into a bundle")
     compile_.add_argument("step", metavar="MODULE:FUNCTION", help=_STEP_HELP)
     compile_.add_argument("-o", "--output", metavar="DIR", default="dist", help="bundle folder")
@@ -221,7 +191,6 @@ def _parser() -> argparse.ArgumentParser:
     compile_.add_argument(
         "--accuracy", choices=ACCURACIES, default="fast", help="of WebAssembly convolutions (fast)"
     )
-
     compile_.add_argument(
         "--memory-bytes", type=_positive, help="recompute values so that the step fits"
     )
@@ -234,6 +203,8 @@ def _parser() -> argparse.ArgumentParser:
         help="lets a page ask what the model looks at; Grad-CAM by the last convolution, or LAYER",
     )  # fmt: skip
 
+
+def _add_verify(commands: Any) -> None:
     verify = _command(commands, "verify", _verify, "compare a bundle with PyTorch in float64")
     verify.add_argument("target", metavar="BUNDLE|MODULE:FUNCTION")
     verify.add_argument("--step", metavar="MODULE:FUNCTION", help="the model, if not in the bundle")
@@ -242,19 +213,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("--cases", type=_positive, default=100, help="random cases (100)")
     verify.add_argument("--seed", type=int, default=0, help="of the cases (0)")
-
-    _add_train(commands)
-    _add_export(commands)
-
-    inspect = _command(commands, "inspect", _inspect, "print kernels, bytes, dispatches, memory")
-    inspect.add_argument("bundle", metavar="BUNDLE")
-    inspect.add_argument("--batch", type=_positive, default=64, help="batch size (64)")
-    inspect.add_argument("--kernel", metavar="NAME", help="print the code of one kernel")
-    inspect.add_argument("--target", choices=BACKENDS, default=BACKENDS[0], help="of --kernel")
-
-    _add_bench(commands)
-    _add_serve(commands)
-    return parser
 
 
 def _add_train(commands: Any) -> None:
@@ -283,10 +241,20 @@ def _add_export(commands: Any) -> None:
     export.add_argument("--data", metavar="PATH", help=_DATA_HELP)
     export.add_argument("--step", metavar="MODULE:FUNCTION", help="the model, if not in the bundle")
 
+
+def _add_delta(commands: Any) -> None:
     delta = _command(commands, "delta", _delta, "write the difference of two files of weights")
     delta.add_argument("before", metavar="BEFORE", help="weights, or a checkpoint")
     delta.add_argument("after", metavar="AFTER", help="weights, or a checkpoint")
     delta.add_argument("-o", "--output", metavar="FILE", default="delta.safetensors")
+
+
+def _add_inspect(commands: Any) -> None:
+    inspect = _command(commands, "inspect", _inspect, "print kernels, bytes, dispatches, memory")
+    inspect.add_argument("bundle", metavar="BUNDLE")
+    inspect.add_argument("--batch", type=_positive, default=64, help="batch size (64)")
+    inspect.add_argument("--kernel", metavar="NAME", help="print the code of one kernel")
+    inspect.add_argument("--target", choices=BACKENDS, default=BACKENDS[0], help="of --kernel")
 
 
 def _add_bench(commands: Any) -> None:
