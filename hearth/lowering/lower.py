@@ -194,7 +194,7 @@ def _unsupported(gaps: list[Gap]) -> UnsupportedOpError:
         f"{len(places)} operations have no lowering rule:\n  " + "\n  ".join(lines),
         why="lowering has one rule per ATen overload and these have none",
         remedy="replace the operation in the model, or add a rule with a sample in "
-        "tests/ops/samples.py (CONTRIBUTING.md, add an op)",
+        "tests/ops/samples/ (CONTRIBUTING.md, add an op)",
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from hearth.capture.random import replay_random
-from tests.ops.samples import Sample
+from tests.ops.samples.sample import Sample
 
 # Rounding grows with the length of the sums and products of a sample: none has more than 2**10.
 ROUNDINGS = 2.0**10

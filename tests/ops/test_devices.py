@@ -10,7 +10,8 @@ import torch
 
 import hearth
 from tests.ops.oracle import assert_close, expected, representable
-from tests.ops.samples import SAMPLES, Sample
+from tests.ops.samples import SAMPLES
+from tests.ops.samples.sample import Sample
 
 SEED = 0x1234_5678_9ABC_DEF0
 BATCHES = (1, 5)  # 5 leaves a rest after vectors of four

@@ -20,7 +20,8 @@ from hearth.lowering.lower import Lowered, lower
 from hearth.lowering.rules import RULES
 from hearth.steps.examples import RANDOM_INPUTS
 from tests.ops.oracle import assert_close, expected, representable
-from tests.ops.samples import SAMPLES, Sample
+from tests.ops.samples import SAMPLES
+from tests.ops.samples.sample import Sample
 from tests.ops.targets import TARGETS, Target
 
 SEED, STEP = 0x1234_5678_9ABC_DEF0, 3
