@@ -34,7 +34,7 @@ def traffic_of(manifest: Manifest, program: Program, batch: int) -> Traffic:
     data = {i.buffer for i in program.inputs} | {o.buffer for o in program.outputs}
     state = {b for own in (*bound, data) for b in own if manifest.buffers[b].offset is not None}
     ranges = ((manifest.buffers[b].offset or 0, size(b)) for b in state)
-    held = place_slots(program, batch)[1]
+    held = max((end for _, end in place_slots(program, batch)), default=0)
     return Traffic(
         moved=sum(size(b) for own in bound for b in own),
         needed=_covered(ranges) + sum(size(b) for b in data - state),

@@ -77,8 +77,11 @@ class Workgroups:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
+    """`origin` is the line of the model, or the first of several, that it comes from."""
+
     name: str
     workgroups: tuple[Workgroups, ...]
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

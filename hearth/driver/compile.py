@@ -320,7 +320,7 @@ def _manifest(
         half = buffer.is_half or None
         buffers.append(m.Buffer(cast("Any", buffer.dtype), buffer.shape, **where, half=half))
     kernels = tuple(
-        m.Kernel(kernel.name, workgroups)
+        m.Kernel(kernel.name, workgroups, kernel.origin or None)
         for kernel, workgroups in zip(assembly.kernels, generated.workgroups, strict=True)
     )
     return m.Manifest(

@@ -247,7 +247,8 @@ class BundleRunner:
         return np.array(self._rates, np.float32)
 
     def _prepare(self, batch: int) -> Plan:
-        plan = make_plan(self.manifest, batch, self._device.stores_halves)
+        device = self._device
+        plan = make_plan(self.manifest, batch, device.stores_halves, device.page_bytes)
         self._device.prepare(plan)
         return plan
 

@@ -25,6 +25,10 @@ class Device(Protocol):
     def stores_halves(self) -> bool:
         """Whether plans are made for float16 numbers of two bytes."""
 
+    @property
+    def page_bytes(self) -> int:
+        """What it gives in one piece: a plan that needs more has several pages."""
+
     def prepare(self, plan: Plan) -> None:
         """Lays out memory for a plan: the first one starts as zeros, a later one keeps the state.
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hearth.bundle.manifest import Manifest
+from hearth.bundle.memory import UNLIMITED
 from hearth.ir.dtype import ELEMENT_BYTES, STORED_AS
 from hearth.ir.kernel import Kernel
 from hearth.runtime.plan import Plan
@@ -31,6 +32,10 @@ class ReferenceDevice:
     @property
     def stores_halves(self) -> bool:
         return False
+
+    @property
+    def page_bytes(self) -> int:
+        return UNLIMITED
 
     @property
     def name(self) -> str:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from hearth.bundle.manifest import WasmVariant
 from hearth.bundle.memory import (
+    UNLIMITED,
     WASM_PAGE_BYTES,
     WASM_TABLE,
     wasm_arena_address,
@@ -75,6 +76,10 @@ class WasmDevice:
     @property
     def stores_halves(self) -> bool:
         return False
+
+    @property
+    def page_bytes(self) -> int:
+        return UNLIMITED
 
     @property
     def name(self) -> str:

@@ -1,6 +1,6 @@
-"""A bundle's WebGPU kernels from Python, on wgpu: one arena buffer, one submit per program.
+"""A bundle's WebGPU kernels from Python, on wgpu: one arena, one submit per program.
 
-Every binding is a range of one buffer; a dispatch may therefore only read and write through
+Bindings may be ranges of one buffer; a dispatch may therefore only read and write through
 `read_write` bindings that do not overlap, which the compiler guarantees.  Pipelines are made when a
 program first runs, bind groups once per plan, and a run only records and submits.
 
@@ -20,11 +20,14 @@ import wgpu  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from hearth.bundle.manifest import Kernel, Program, Step
+from hearth.bundle.memory import UNLIMITED
 from hearth.bundle.read import Bundle
 from hearth.bundle.wgsl import GENERAL, HALVES, Launch, launches_of, workgroup_count
 from hearth.errors import BackendError, BundleFormatError, DeviceLostError, OutOfMemoryError
 from hearth.ir.dtype import ALIGNMENT_BYTES, align
+from hearth.runtime.large_tensors import require_bindable
 from hearth.runtime.plan import Plan
+from hearth.runtime.webgpu_arena import Arena
 
 VARIANT_VARIABLE = "HEARTH_WEBGPU_VARIANT"  # of kernels, as "quads"
 ADAPTER_VARIABLE = "HEARTH_WEBGPU_ADAPTER"  # part of an adapter's name, as "llvmpipe"
@@ -38,10 +41,13 @@ FEATURES = ("subgroup", "shader-f16")  # by wgpu's names
 class WebgpuDevice:
     """Implements `Device`."""
 
-    def __init__(self, bundle: Bundle, variant: str | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, variant: str | None = None, page_bytes: int = UNLIMITED
+    ) -> None:
         """`variant` is one of the bundle's, "general", "halves" or what the environment says.
 
-        By default it is "halves" where bundle and adapter have them.
+        By default it is "halves" where bundle and adapter have them.  `page_bytes` is the most that
+        one buffer may take, where that is less than the adapter gives.
         """
         self._manifest = bundle.manifest
         self._adapter = find_adapter()
@@ -49,11 +55,12 @@ class WebgpuDevice:
         self._launches = launches_of(bundle, name)
         self._stores_halves = name == HALVES
         self._device = open_device(self._adapter)
+        self._page_bytes = min(page_bytes, _largest_page(self._device.limits))
         self._layouts: dict[tuple[str, int], Any] = {}
         self._pipelines: dict[int, list[Any]] = {}  # of every kernel, one per phase
         self._groups: dict[str, list[Any]] = {}  # per program, one bind group per step
         self._plan: Plan | None = None
-        self._arena: Any = None
+        self._arena: Arena | None = None
         usage = _usage("UNIFORM", "COPY_DST")
         self._uniform = self._device.create_buffer(size=UNIFORM_BYTES, usage=usage)
         self._batch = 0
@@ -67,6 +74,10 @@ class WebgpuDevice:
     def stores_halves(self) -> bool:
         return self._stores_halves
 
+    @property
+    def page_bytes(self) -> int:
+        return self._page_bytes
+
     def _usual_variant(self) -> str:
         halves = self._manifest.wgsl and self._manifest.wgsl.halves
         has_all = halves and all(feature in self._adapter.features for feature in halves.features)
@@ -75,54 +86,39 @@ class WebgpuDevice:
     # ------------------------------------------------------------ memory
 
     def prepare(self, plan: Plan) -> None:
-        limits = self._device.limits
-        scratch = self._scratch_bytes(plan.batch)
-        needed, biggest = plan.arena_bytes + scratch, max((*plan.sizes, scratch))
-        if needed > limits["max-buffer-size"] or (
-            biggest > limits["max-storage-buffer-binding-size"]
-        ):
+        limit, scratch = self._page_bytes, self._scratch_bytes(plan.batch)
+        require_bindable(self._manifest, plan.batch, limit, self.name, self._stores_halves)
+        if max(scratch, *(page.size_bytes for page in plan.pages)) > limit:
             raise OutOfMemoryError(
-                f"a batch of {plan.batch} needs {needed} bytes, {self.name} allows "
-                f"{limits['max-buffer-size']} and {limits['max-storage-buffer-binding-size']} "
-                f"per binding",
+                f"a batch of {plan.batch} needs {plan.arena_bytes + scratch} bytes, "
+                f"{self.name} allows {limit} in one piece",
                 remedy="use a smaller batch size",
             )
-        old = self._arena
-        arena = self._device.create_buffer(
-            size=max(needed, ALIGNMENT_BYTES),
-            usage=_usage("STORAGE", "COPY_SRC", "COPY_DST"),
-        )
+        old, self._arena = self._arena, Arena(self._device, plan, scratch, limit)
         if old is not None:
-            if plan.state_bytes:
-                encoder = self._device.create_command_encoder()
-                encoder.copy_buffer_to_buffer(old, 0, arena, 0, plan.state_bytes)
-                self._device.queue.submit([encoder.finish()])
+            self._arena.copy_from(old, plan.state_bytes)
             old.destroy()
-        self._arena, self._plan, self._groups = arena, plan, {}
+        self._plan, self._groups = plan, {}
 
     def _scratch_bytes(self, batch: int) -> int:
-        """What lies behind the arena for the kernels of two phases, which run one by one."""
         sizes = [launch.scratch_bytes.at(batch) for launch in self._launches.values()]
         return align(max(sizes, default=0))
 
     def write(self, buffer: int, elements: NDArray[Any]) -> None:
-        self._write(self._offset(buffer), np.ascontiguousarray(elements).tobytes())
+        self.write_state(self._offset(buffer), np.ascontiguousarray(elements).tobytes())
 
     def read(self, buffer: int, nbytes: int) -> bytes:
-        return self._read(self._offset(buffer), nbytes)
+        return self.read_state(self._offset(buffer), nbytes)
 
     def write_state(self, offset: int, data: bytes) -> None:
-        self._write(offset, data)
+        self._planned().write(offset, data)
 
     def read_state(self, offset: int, nbytes: int) -> bytes:
-        return self._read(offset, nbytes)
+        return self._planned().read(offset, nbytes)
 
-    def _write(self, offset: int, data: bytes) -> None:
-        if data:
-            self._device.queue.write_buffer(self._arena, offset, data)
-
-    def _read(self, offset: int, nbytes: int) -> bytes:
-        return bytes(self._device.queue.read_buffer(self._arena, offset, nbytes)) if nbytes else b""
+    def _planned(self) -> Arena:
+        assert self._arena is not None, "prepare() comes first"
+        return self._arena
 
     def _offset(self, buffer: int) -> int:
         assert self._plan is not None, "prepare() comes first"
@@ -172,15 +168,15 @@ class WebgpuDevice:
 
     def _bind_steps(self, program: Program) -> list[Any]:
         assert self._plan is not None
-        plan = self._plan
+        plan, arena = self._plan, self._planned()
         groups = []
         for step in program.steps:
             ranges = [(plan.offsets[b], _binding_bytes(plan.sizes[b])) for b in step.buffers]
             launch = self._launch(step)
             if launch.has_scratch:
-                ranges.append((plan.arena_bytes, launch.scratch_bytes.at(plan.batch)))
+                ranges.append((arena.scratch_offset, launch.scratch_bytes.at(plan.batch)))
             self._check_ranges(self._manifest.kernels[step.kernel], ranges)
-            groups.append(self._bind("storage", self._arena, ranges))
+            groups.append(self._bind("storage", [arena.binding(*own) for own in ranges]))
         return groups
 
     def _check_ranges(self, kernel: Kernel, ranges: list[tuple[int, int]]) -> None:
@@ -195,14 +191,13 @@ class WebgpuDevice:
             raise BundleFormatError(f"kernel {kernel.name!r} cannot be bound", why=why)
 
     def _batch_group(self) -> Any:
-        return self._bind("uniform", self._uniform, [(0, UNIFORM_BYTES)])
+        return self._bind(
+            "uniform", [{"buffer": self._uniform, "offset": 0, "size": UNIFORM_BYTES}]
+        )
 
-    def _bind(self, kind: str, buffer: Any, ranges: list[tuple[int, int]]) -> Any:
-        entries = [
-            {"binding": i, "resource": {"buffer": buffer, "offset": offset, "size": size}}
-            for i, (offset, size) in enumerate(ranges)
-        ]
-        layout = self._layout(kind, len(ranges))
+    def _bind(self, kind: str, resources: list[dict[str, Any]]) -> Any:
+        entries = [{"binding": i, "resource": resource} for i, resource in enumerate(resources)]
+        layout = self._layout(kind, len(resources))
         return self._device.create_bind_group(layout=layout, entries=entries)
 
     def _layout(self, kind: str, count: int) -> Any:
@@ -275,6 +270,13 @@ def find_adapter() -> Any:
 def _binding_bytes(size: int) -> int:
     """Whole vectors: the room up to the next multiple of 256 is the buffer's own."""
     return max(-(-size // SMALLEST_BINDING_BYTES), 1) * SMALLEST_BINDING_BYTES
+
+
+def _largest_page(limits: Any) -> int:
+    """What a device gives in one piece and binds in one."""
+    names = ("max-buffer-size", "max-storage-buffer-binding-size")
+    smallest = min(int(limits[name]) for name in names)
+    return smallest - smallest % ALIGNMENT_BYTES
 
 
 def open_device(adapter: Any) -> Any:

@@ -4,11 +4,12 @@
  */
 
 import type { Bundle } from "./bundle.ts";
-import type { Backend, Device } from "./device.ts";
+import type { Device } from "./device.ts";
 import { BackendError } from "./errors.ts";
 import { defaultThreads, wasmFeatures } from "./features.ts";
+import type { MemoryKind } from "./memory.ts";
 import { openWasm } from "./wasm.ts";
-import { openWebGpu, requestAdapter } from "./webgpu.ts";
+import { gpuMemory, openWebGpu, requestAdapter, type GpuOptions } from "./webgpu.ts";
 import { GENERAL, usableVariants } from "./webgpu-variants.ts";
 
 export const BACKEND_CHOICES = ["auto", "webgpu", "wasm"] as const;
@@ -16,11 +17,8 @@ export const BACKEND_CHOICES = ["auto", "webgpu", "wasm"] as const;
 /** `auto` measures, and takes WebGPU only on real hardware; `webgpu` takes a software one, too. */
 export type BackendChoice = (typeof BACKEND_CHOICES)[number];
 
-export interface Candidate {
+export interface Candidate extends MemoryKind {
   name: string;
-  backend: Backend;
-  /** Threads that would compute. */
-  threads: number;
   open(batch: number): Promise<Device>;
 }
 
@@ -34,11 +32,11 @@ export interface Candidates {
 
 export async function candidates(
   bundle: Bundle, choice: BackendChoice, threads = defaultThreads(), softwareGpu = false,
-  gpuKernels?: string,
+  gpu: GpuOptions = {},
 ): Promise<Candidates> {
   const isAsked = choice === "webgpu";
-  const gpu = choice === "wasm"
-    ? [] : await webGpuCandidates(bundle, isAsked, isAsked || softwareGpu, gpuKernels);
+  const gpus = choice === "wasm"
+    ? [] : await webGpuCandidates(bundle, isAsked, isAsked || softwareGpu, gpu);
   const features = wasmFeatures();
   if (threads === 1) features.delete("threads");
   const variants = (bundle.manifest.wasm?.variants ?? []).filter((variant) =>
@@ -49,8 +47,8 @@ export async function candidates(
     threads: variant.features.includes("threads") ? threads : 1,
     open: (batch: number) => openWasm(bundle, variant, batch, threads),
   }));
-  if (!isAsked && cpu.length > 0) return { first: cpu, challengers: gpu };
-  return { first: [...gpu, ...cpu], challengers: [] };
+  if (!isAsked && cpu.length > 0) return { first: cpu, challengers: gpus };
+  return { first: [...gpus, ...cpu], challengers: [] };
 }
 
 /**
@@ -58,28 +56,30 @@ export async function candidates(
  * for it, only if there is code and an adapter for it.
  */
 async function webGpuCandidates(
-  bundle: Bundle, isAsked: boolean, allowSoftware: boolean, gpuKernels?: string,
+  bundle: Bundle, isAsked: boolean, allowSoftware: boolean, options: GpuOptions,
 ): Promise<Candidate[]> {
-  const [name, backend] = ["WebGPU", "webgpu"] as const;
+  const name = "WebGPU";
   try {
     const adapter = await requestAdapter(allowSoftware);
     if (!isAsked && !bundle.manifest.wgsl) return [];
     const chosen = {
-      name, backend, threads: 1,
-      open: (batch: number) => openWebGpu(bundle, adapter, batch, gpuKernels),
+      name, ...gpuMemory(bundle, adapter, options),
+      open: (batch: number) => openWebGpu(bundle, adapter, batch, options),
     };
-    if (gpuKernels !== undefined || usableVariants(bundle.manifest, adapter).length === 0) {
+    if (options.kernels !== undefined || usableVariants(bundle.manifest, adapter).length === 0) {
       return [chosen];
     }
+    const asked = { ...options, kernels: GENERAL };
     const general = {
-      name: `${name} with general kernels`, backend, threads: 1,
+      name: `${name} with general kernels`, ...gpuMemory(bundle, adapter, asked),
       // An adapter gives one device only.
       open: async (batch: number) =>
-        openWebGpu(bundle, await requestAdapter(allowSoftware), batch, GENERAL),
+        openWebGpu(bundle, await requestAdapter(allowSoftware), batch, asked),
     };
     return [chosen, general];
   } catch (error) {
     if (!(error instanceof BackendError)) throw error;
-    return isAsked ? [{ name, backend, threads: 1, open: () => Promise.reject(error) }] : [];
+    const refused = { name, backend: "webgpu", threads: 1, open: () => Promise.reject(error) };
+    return isAsked ? [refused as Candidate] : [];
   }
 }

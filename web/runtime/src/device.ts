@@ -26,6 +26,10 @@ export interface DeviceInfo {
   readonly batchSize: number;
   /** On WebGPU: what kernels in two phases leave between them, in bytes. */
   readonly scratch?: readonly Extent[];
+  /** On WebGPU: whether float16 numbers of mixed precision take two bytes there. */
+  readonly halves?: boolean;
+  /** On WebGPU: the most that lies in one buffer, and so the largest tensor. */
+  readonly pageBytes?: number;
   /** Exactly the memory that training on batches of that size takes (`memory.ts`). */
   readonly bytes: number;
 }

@@ -7,7 +7,6 @@
 
 import type { Bundle } from "./bundle.ts";
 import type { Manifest, WebGpuFeature } from "./manifest.ts";
-import { HALF_BYTES } from "./plan.ts";
 import { GENERAL, override, readSet, type KernelSet } from "./webgpu-variants.ts";
 
 /** What a device needs to store halves as such; undefined where it does not. */
@@ -16,15 +15,6 @@ export function featuresForHalves(
 ): readonly WebGpuFeature[] | undefined {
   const features = gpuKernels === GENERAL ? undefined : wgsl?.halves?.features;
   return features?.every((feature) => adapter.features.has(feature)) ? features : undefined;
-}
-
-/** The manifest as a device sees it that stores halves as such. */
-export function withHalves(manifest: Manifest): Manifest {
-  const buffers = manifest.buffers.map((buffer) =>
-    (buffer.half ? { ...buffer, elementBytes: HALF_BYTES } : buffer));
-  const programs = Object.fromEntries(Object.entries(manifest.programs).map(([name, program]) =>
-    [name, { ...program, slots: program.half_slots ?? program.slots }]));
-  return { ...manifest, buffers, programs };
 }
 
 /** The chosen kernels, with those that touch halves for memory of two bytes. */

@@ -65,9 +65,11 @@ export interface Workgroups {
   per: number;
 }
 
+/** `origin` is the line of the model, or the first of several, that it comes from. */
 export interface Kernel {
   name: string;
   workgroups: readonly Workgroups[];
+  origin?: string;
 }
 
 /** `range` is half open; `except` is one more admitted value (`ignore_index`). */

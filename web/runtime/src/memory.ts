@@ -2,15 +2,17 @@
  * What training takes on a device, to the byte and before anything is allocated; and the budget.
  *
  * WebAssembly: the length of its memory, with the table of buffers, the scratch memory of all
- * threads and the arena.  WebGPU: the sizes of all buffers while it trains: the arena, the batch
- * size, and the ring that losses come back through.  The only place of this arithmetic.
+ * threads and the arena.  WebGPU: the sizes of all buffers while it trains: the pages of the arena
+ * (with halves in as many bytes as the adapter stores them in), the batch size, and the ring that
+ * losses come back through.  The only place of this arithmetic.
  */
 
 import type { Backend } from "./device.ts";
 import { evaluate, largestBatch, type Extent } from "./dims.ts";
 import { OutOfMemoryError } from "./errors.ts";
+import { largestBindable } from "./large-tensors.ts";
 import type { Manifest } from "./manifest.ts";
-import { align, ALIGNMENT_BYTES, planMemory } from "./plan.ts";
+import { align, ALIGNMENT_BYTES, planMemory, withHalves } from "./plan.ts";
 
 export const PAGE_BYTES = 65536;
 /** Of the table of buffers in WebAssembly memory. */
@@ -29,11 +31,16 @@ export interface MemoryKind {
   readonly threads: number;
   /** On WebGPU: what kernels in two phases leave between them, in bytes. */
   readonly scratch?: readonly Extent[];
+  /** On WebGPU: whether float16 numbers take two bytes. */
+  readonly halves?: boolean;
+  /** On WebGPU: the most that lies in one buffer. */
+  readonly pageBytes?: number;
 }
 
 /** Exactly what a device takes to train on batches of up to `batch` samples. */
 export function neededBytes(manifest: Manifest, batch: number, kind: MemoryKind): number {
-  const { arenaBytes } = planMemory(manifest, batch);
+  const stored = kind.halves ? withHalves(manifest) : manifest;
+  const { arenaBytes } = planMemory(stored, batch, kind.pageBytes);
   if (kind.backend === "webgpu") {
     const between = (kind.scratch ?? []).map((size) => evaluate(size, batch));
     const arena = arenaBytes + align(Math.max(0, ...between));
@@ -53,7 +60,10 @@ export function wasmLayout(
 
 /** The largest batch size that fits into a number of bytes, or 0. */
 export function largestBatchFor(manifest: Manifest, bytes: number, kind: MemoryKind): number {
-  return largestBatch((batch) => neededBytes(manifest, batch, kind) <= bytes);
+  const { halves, pageBytes } = kind;
+  const most = pageBytes === undefined ? Infinity
+    : largestBindable(halves ? withHalves(manifest) : manifest, pageBytes);
+  return Math.min(most, largestBatch((batch) => neededBytes(manifest, batch, kind) <= bytes));
 }
 
 /** Raises OutOfMemoryError, with the batch size that fits, where a batch exceeds the budget. */

@@ -13,6 +13,7 @@ import { replayGolden } from "./golden.ts";
 import { readSchedule, type RateTable } from "./learning-rate.ts";
 import { CONSTANTS_FILE, isWeight, WEIGHTS_FILE } from "./manifest.ts";
 import { DEFAULT_MEMORY_BYTES, requireBudget } from "./memory.ts";
+import { ALIGNMENT_BYTES } from "./plan.ts";
 import { decodeSafetensors, encodeSafetensors, type TensorFile } from "./safetensors.ts";
 import type { Reopen } from "./session.ts";
 import { initialState } from "./state.ts";
@@ -37,6 +38,8 @@ export interface EngineOptions {
    * the device, measured once where it is hardware.
    */
   gpuKernels?: string;
+  /** The most bytes of one GPU buffer, where that is less than the GPU gives. */
+  gpuBufferBytes?: number;
 }
 
 export interface Opened {
@@ -57,8 +60,9 @@ export async function openExecutor(
   checkOptions(options);
   const bundle = await Bundle.open(source);
   const parts = await readParts(bundle);
+  const { gpuKernels: kernels, gpuBufferBytes: bufferBytes } = options;
   const find = (backend: BackendChoice) => candidates(
-    bundle, backend, options.threads, options.softwareGpu, options.gpuKernels);
+    bundle, backend, options.threads, options.softwareGpu, { kernels, bufferBytes });
   const { first, challengers } = await find(options.backend ?? "auto");
   const executor = await firstGood(bundle, parts, options, first, warn);
   return {
@@ -162,7 +166,10 @@ async function openCandidate(
 }
 
 function checkOptions(
-  { backend = "auto", seed = 0, threads = 1, batchSize = 1, memoryBytes = 1 }: EngineOptions,
+  {
+    backend = "auto", seed = 0, threads = 1, batchSize = 1, memoryBytes = 1,
+    gpuBufferBytes = ALIGNMENT_BYTES,
+  }: EngineOptions,
 ) {
   const wrong = (name: string, value: unknown, expected: string): never => {
     throw new InvalidInputError(`option ${name} is ${String(value)}, expected ${expected}`);
@@ -178,6 +185,9 @@ function checkOptions(
   }
   if (typeof memoryBytes !== "number" || !(memoryBytes > 0)) {
     wrong("memoryBytes", memoryBytes, "a positive number");
+  }
+  if (!(gpuBufferBytes >= ALIGNMENT_BYTES)) {
+    wrong("gpuBufferBytes", gpuBufferBytes, `a number from ${String(ALIGNMENT_BYTES)} up`);
   }
   if (!Number.isInteger(batchSize) || batchSize < 1) {
     wrong("batchSize", batchSize, "an integer from 1 up");

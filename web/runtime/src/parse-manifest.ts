@@ -157,7 +157,7 @@ const buffer = object(
   { offset: count, slot: count, half: flag },
 );
 const workgroups = list(object({ extent, per: positive }));
-const kernel = object({ name: text, workgroups });
+const kernel = object({ name: text, workgroups }, { origin: text });
 const modules = {
   file: text, features: list(oneOf(WEBGPU_FEATURES)), workgroups: record(workgroups),
 };

@@ -5,6 +5,9 @@
  * It allocates nothing.
  *
  *     arena:  [ state region ][ slots of the program that needs most ]
+ *
+ * A device whose buffers are smaller than that has it in pages: whole numbers of bindings each, so
+ * that no buffer of the bundle lies in two.
  */
 
 import { elements, evaluate, largestBatch } from "./dims.ts";
@@ -15,30 +18,112 @@ export const ALIGNMENT_BYTES = 256;
 export const ELEMENT_BYTES = 4;
 export const HALF_BYTES = 2;
 
-/** Byte offsets from the start of the arena, for batches up to `batch`. */
+/** Bytes of a page, where all of the arena is one. */
+export const UNLIMITED = 2 ** 52;
+
+/** A part of the arena that a device allocates by itself. */
+export interface Page {
+  readonly start: number;
+  readonly bytes: number;
+}
+
+/**
+ * Byte offsets from the start of the arena, for batches up to `batch`.  Between two pages there
+ * may be offsets at which nothing lies, and which take no memory.
+ */
 export interface MemoryPlan {
   readonly batch: number;
   readonly slots: Readonly<Record<string, readonly number[]>>;
+  readonly pages: readonly Page[];
+  /** Of all pages. */
   readonly arenaBytes: number;
 }
 
-/** The plan for `batch` samples; it serves every smaller batch too. */
-export function planMemory(manifest: Manifest, batch: number): MemoryPlan {
+/**
+ * The plan for `batch` samples; it serves every smaller batch too.  `pageBytes`, a multiple of 256,
+ * is the most that the device gives in one piece.
+ */
+export function planMemory(
+  manifest: Manifest, batch: number, pageBytes = UNLIMITED,
+): MemoryPlan {
+  const begins = statePages(manifest, pageBytes);
+  const base = begins.at(-1) ?? 0; // from here on a page may begin at every multiple of pageBytes
+  const behind = align(manifest.state_bytes);
+  const used = new Map(begins.map((begin, i) => [begin, begins[i + 1] ?? behind]));
   const slots: Record<string, number[]> = {};
-  let arenaBytes = align(manifest.state_bytes);
   for (const [name, program] of Object.entries(manifest.programs)) {
-    const starts: number[] = [];
     const ends: number[] = [];
-    for (const [k, bytes] of slotBytes(program, batch).entries()) {
+    slots[name] = slotBytes(program, batch).map((bytes, k) => {
       const below = program.above?.[k] ?? (k > 0 ? [k - 1] : []);
-      const start = Math.max(align(manifest.state_bytes), ...below.map((slot) => ends[slot] ?? 0));
-      starts.push(start);
+      let start = Math.max(behind, ...below.map((slot) => ends[slot] ?? 0));
+      const room = pageBytes - (start - base) % pageBytes;
+      if (bytes > room) start += room;
+      const page = start - (start - base) % pageBytes;
       ends.push(start + bytes);
-    }
-    slots[name] = starts;
-    arenaBytes = Math.max(arenaBytes, ...ends);
+      used.set(page, Math.max(used.get(page) ?? 0, start + bytes));
+      return start;
+    });
   }
-  return { batch, slots, arenaBytes };
+  const pages = [...used].sort(([a], [b]) => a - b)
+    .map(([start, end]) => ({ start, bytes: end - start }));
+  const arenaBytes = pages.reduce((sum, { bytes }) => sum + bytes, 0);
+  return { batch, slots, pages, arenaBytes };
+}
+
+/** Where pages begin in the state region: between the buffers of kernels, as late as can be. */
+function statePages(manifest: Manifest, pageBytes: number): number[] {
+  const behind = align(manifest.state_bytes);
+  const begins = [0];
+  let begin = 0;
+  for (const [first, last] of [...stateBlocks(manifest), [behind, behind] as const]) {
+    while (last - begin > pageBytes && first > begin) {
+      begin = Math.min(first, begin + pageBytes);
+      begins.push(begin);
+    }
+  }
+  return begins;
+}
+
+/** What stays together: buffers that share memory, as a parameter and its group do. */
+function stateBlocks(manifest: Manifest): [number, number][] {
+  const ranges = manifest.buffers.flatMap(({ offset }, i): [number, number][] =>
+    (offset === undefined ? [] : [[
+      offset - offset % ALIGNMENT_BYTES, align(offset + bufferBytes(manifest, i, 1)),
+    ]])).sort(([a], [b]) => a - b);
+  const blocks: [number, number][] = [];
+  for (const [first, last] of ranges) {
+    const block = blocks.at(-1);
+    if (block && first < block[1]) block[1] = Math.max(block[1], last);
+    else blocks.push([first, last]);
+  }
+  return blocks;
+}
+
+/** The page in which an offset lies. */
+export function pageOf({ pages }: MemoryPlan, offset: number): number {
+  const next = pages.findIndex(({ start }) => start > offset);
+  return (next < 0 ? pages.length : next) - 1;
+}
+
+/** A part of a span of the arena that lies in one page. */
+export interface Part {
+  page: number;
+  /** From the start of the page. */
+  offset: number;
+  /** From the start of the span. */
+  from: number;
+  bytes: number;
+}
+
+/** A span of the arena, such as the whole state, page by page. */
+export function partsOf(plan: MemoryPlan, offset: number, bytes: number): Part[] {
+  const end = offset + bytes;
+  return plan.pages.flatMap(({ start }, page) => {
+    const first = Math.max(offset, start);
+    const last = Math.min(end, plan.pages[page + 1]?.start ?? end);
+    return last > first
+      ? [{ page, offset: first - start, from: first - offset, bytes: last - first }] : [];
+  });
 }
 
 /** Bytes of each slot of a program: 256 for an empty one, as WebGPU binds no empty range. */
@@ -61,6 +146,15 @@ export function offsetOf(
 export function bufferBytes(manifest: Manifest, buffer: number, batch: number): number {
   const { shape = [], elementBytes = ELEMENT_BYTES } = manifest.buffers[buffer] ?? {};
   return elementBytes * elements(shape, batch);
+}
+
+/** The manifest as a device sees it that stores halves as such. */
+export function withHalves(manifest: Manifest): Manifest {
+  const buffers = manifest.buffers.map((buffer) =>
+    (buffer.half ? { ...buffer, elementBytes: HALF_BYTES } : buffer));
+  const programs = Object.fromEntries(Object.entries(manifest.programs).map(([name, program]) =>
+    [name, { ...program, slots: program.half_slots ?? program.slots }]));
+  return { ...manifest, buffers, programs };
 }
 
 /** The largest batch size whose arena has at most `limitBytes`, or 0. */

@@ -8,6 +8,64 @@
 import { RING, SMALL_BYTES } from "./memory.ts";
 import type { Bytes } from "./safetensors.ts";
 
+/** A range of a buffer that is to be read. */
+export interface ArenaRange {
+  readonly buffer: GPUBuffer;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** Ranges with the staging buffer that they are read through. */
+export interface Staged {
+  readonly group: readonly ArenaRange[];
+  readonly bytes: number;
+  readonly staging: GPUBuffer;
+}
+
+/** The ranges, as many together as one staging buffer may hold; at least one group. */
+export function groupRanges(sources: readonly ArenaRange[], limitBytes: number): ArenaRange[][] {
+  let room = limitBytes;
+  const groups: ArenaRange[][] = [[]];
+  for (const source of sources) {
+    if (source.bytes > room) {
+      groups.push([]);
+      room = limitBytes;
+    }
+    groups.at(-1)?.push(source);
+    room -= source.bytes;
+  }
+  return groups;
+}
+
+/** Copies ranges into a staging buffer, one behind the other. */
+export function copyRanges(
+  encoder: GPUCommandEncoder, group: readonly ArenaRange[], staging: GPUBuffer,
+): void {
+  let position = 0;
+  for (const { buffer, offset, bytes } of group) {
+    if (bytes > 0) encoder.copyBufferToBuffer(buffer, offset, staging, position, bytes);
+    position += bytes;
+  }
+}
+
+/** The bytes of each range. */
+export function splitRanges(bytes: Bytes, group: readonly ArenaRange[]): Bytes[] {
+  let position = 0;
+  return group.map((source) => bytes.slice(position, position += source.bytes));
+}
+
+/** The ranges as one. */
+export function joinRanges(parts: readonly Bytes[]): Bytes {
+  const [first] = parts;
+  if (first && parts.length === 1) return first;
+  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let position = 0;
+  for (const part of parts) {
+    whole.set(part, position);
+    position += part.length;
+  }
+  return whole;
+}
 
 export class Readback {
   private readonly small: GPUBuffer[] = [];

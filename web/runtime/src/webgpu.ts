@@ -11,27 +11,44 @@ import {
   BackendError, DeviceLostError, HearthError, InternalError, reasonOf, InvalidInputError,
 } from "./errors.ts";
 import { adapterName, isSoftware } from "./features.ts";
-import { featuresForHalves, kernelsForHalves, withHalves } from "./halves.ts";
+import { featuresForHalves, kernelsForHalves } from "./halves.ts";
 import type { Feed } from "./inputs.ts";
 import type { Manifest } from "./manifest.ts";
-import { neededBytes, UNIFORM_BYTES } from "./memory.ts";
-import { align, bufferBytes, offsetOf } from "./plan.ts";
+import { neededBytes, UNIFORM_BYTES, type MemoryKind } from "./memory.ts";
+import { align, bufferBytes, offsetOf, pageOf, partsOf, withHalves } from "./plan.ts";
 import type { Bytes } from "./safetensors.ts";
 import type { Span } from "./state.ts";
-import { createArena, workgroupCounts, type Arena } from "./webgpu-arena.ts";
+import { bufferOf, createArena, largestPage, workgroupCounts, type Arena } from "./webgpu-arena.ts";
 import { compileKernels, type Kernels } from "./webgpu-kernels.ts";
-import { Readback } from "./webgpu-readback.ts";
+import {
+  copyRanges, groupRanges, joinRanges, Readback, splitRanges, type ArenaRange, type Staged,
+} from "./webgpu-readback.ts";
 import { chooseKernels, featuresOf, usableVariants } from "./webgpu-variants.ts";
 
+export interface GpuOptions {
+  /** Which kernels: "general", "measured" or the name of a variant. */
+  kernels?: string | undefined;
+  /** The most bytes of one buffer, where that is less than the adapter gives. */
+  bufferBytes?: number | undefined;
+}
+
+/** What an adapter's memory is like for a bundle. */
+export function gpuMemory(
+  { manifest }: Bundle, adapter: GPUAdapter, { kernels, bufferBytes }: GpuOptions,
+): MemoryKind & { pageBytes: number } {
+  const halves = featuresForHalves(manifest, adapter, kernels) !== undefined;
+  const pageBytes = largestPage(adapter.limits, bufferBytes);
+  return { backend: "webgpu", threads: 1, halves, pageBytes };
+}
 
 /** A device for the WGSL of the bundle; BackendError says what is missing. */
 export async function openWebGpu(
-  bundle: Bundle, adapter: GPUAdapter, batch: number, gpuKernels?: string,
+  bundle: Bundle, adapter: GPUAdapter, batch: number, options: GpuOptions,
 ): Promise<Device> {
   const { manifest } = bundle;
   if (!manifest.wgsl) throw new BackendError("the bundle was not compiled for WebGPU");
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
-  const halves = featuresForHalves(manifest, adapter, gpuKernels);
+  const halves = featuresForHalves(manifest, adapter, options.kernels);
   const gpu = await adapter.requestDevice({
     requiredFeatures: [...featuresOf(usableVariants(manifest, adapter)), ...(halves ?? [])],
     requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
@@ -39,12 +56,14 @@ export async function openWebGpu(
     throw new BackendError("the GPU gives no device", { why: reasonOf(error) });
   });
   try {
-    const chosen = await chooseKernels(bundle, gpu, adapter, batch, gpuKernels);
+    const chosen = await chooseKernels(bundle, gpu, adapter, batch, options.kernels);
     const set = halves ? await kernelsForHalves(bundle, chosen) : chosen;
     const stored = halves ? withHalves(manifest) : manifest;
     const kernels = await compileKernels(gpu, stored, set);
-    const arena = await createArena(gpu, stored, kernels, batch);
-    return new WebGpuDevice(stored, gpu, adapterName(adapter), set.name, kernels, arena);
+    const memory = gpuMemory(bundle, adapter, options);
+    const arena = await createArena(gpu, stored, kernels, batch, memory.pageBytes);
+    const names = { adapter: adapterName(adapter), kernels: set.name };
+    return new WebGpuDevice(stored, gpu, names, memory, kernels, arena);
   } catch (error) {
     gpu.destroy();
     throw error;
@@ -79,8 +98,8 @@ class WebGpuDevice implements Device {
   constructor(
     private readonly manifest: Manifest,
     private readonly gpu: GPUDevice,
-    private readonly adapter: string,
-    private readonly set: string,
+    private readonly names: { adapter: string; kernels: string },
+    private readonly memory: MemoryKind & { pageBytes: number },
     private readonly kernels: Kernels,
     private arena: Arena,
   ) {
@@ -104,30 +123,35 @@ class WebGpuDevice implements Device {
   get info(): DeviceInfo {
     const scratch = this.kernels.kernels.flatMap(({ finish }) =>
       (finish ? [finish.scratch_bytes] : []));
-    const kind = { backend: "webgpu", threads: 1, scratch } as const;
+    const kind = { ...this.memory, scratch };
     const { batch } = this.arena.plan;
-    return {
-      ...kind, adapter: this.adapter, kernels: this.set, batchSize: batch,
-      bytes: neededBytes(this.manifest, batch, kind),
-    };
+    const bytes = neededBytes(this.manifest, batch, kind);
+    return { ...kind, ...this.names, batchSize: batch, bytes };
   }
 
   async resize(batch: number): Promise<void> {
     this.requireAlive();
     const old = this.arena;
     const arena = await createArena(
-      this.gpu, this.manifest, this.kernels, batch, old.plan.batch);
+      this.gpu, this.manifest, this.kernels, batch, this.memory.pageBytes, old.plan.batch);
     const encoder = this.gpu.createCommandEncoder();
-    const bytes = align(this.manifest.state_bytes);
-    if (bytes > 0) encoder.copyBufferToBuffer(old.buffer, 0, arena.buffer, 0, bytes);
+    const state = partsOf(arena.plan, 0, align(this.manifest.state_bytes));
+    // Where pages begin in the state region does not depend on the batch.
+    for (const { page, offset, bytes } of state) {
+      encoder.copyBufferToBuffer(
+        bufferOf(old, page), offset, bufferOf(arena, page), offset, bytes);
+    }
     this.gpu.queue.submit([encoder.finish()]);
-    old.buffer.destroy();
+    for (const buffer of old.buffers) buffer.destroy();
     this.arena = arena;
   }
 
   writeState(offset: number, bytes: Uint8Array): void {
     this.requireAlive();
-    this.write(this.arena.buffer, offset, bytes);
+    for (const part of partsOf(this.arena.plan, offset, bytes.byteLength)) {
+      const data = bytes.subarray(part.from, part.from + part.bytes);
+      this.write(bufferOf(this.arena, part.page), part.offset, data);
+    }
   }
 
   async readState(span: Span): Promise<Bytes> {
@@ -135,11 +159,10 @@ class WebGpuDevice implements Device {
   }
 
   async copyState({ offset, bytes }: Span): Promise<{ result: Promise<Bytes> }> {
-    const staging = await this.take(bytes);
-    this.submit(staging, (encoder) => {
-      if (bytes > 0) encoder.copyBufferToBuffer(this.arena.buffer, offset, staging, 0, bytes);
-    });
-    return { result: this.read(staging, bytes) };
+    const sources = partsOf(this.arena.plan, offset, bytes)
+      .map((part) => ({ ...part, buffer: bufferOf(this.arena, part.page) }));
+    const { results } = await this.collect(sources);
+    return { result: results.then(joinRanges) };
   }
 
   async start(
@@ -147,28 +170,22 @@ class WebGpuDevice implements Device {
   ): Promise<Started> {
     if (!this.ready.has(program)) await this.kernels.prepare(program);
     this.ready.add(program);
-    const sizes = wanted.map((buffer) => bufferBytes(this.manifest, buffer, batch));
-    const total = sizes.reduce((sum, bytes) => sum + bytes, 0);
-    const staging = await this.take(total);
-    this.submit(staging, (encoder) => {
-      const { buffer: arena } = this.arena;
+    const sources = wanted.map((buffer) => ({
+      ...this.place(program, buffer), bytes: bufferBytes(this.manifest, buffer, batch),
+    }));
+    return this.collect(sources, (encoder) => {
       this.setBatch(batch);
-      for (const { buffer, data } of feeds) this.write(arena, this.offset(program, buffer), data);
+      for (const { buffer, data } of feeds) {
+        const { buffer: page, offset } = this.place(program, buffer);
+        this.write(page, offset, data);
+      }
       this.encode(encoder, program, batch);
-      let position = 0;
-      wanted.forEach((buffer, i) => {
-        const bytes = sizes[i] ?? 0;
-        const from = this.offset(program, buffer);
-        if (bytes > 0) encoder.copyBufferToBuffer(arena, from, staging, position, bytes);
-        position += bytes;
-      });
     });
-    return { results: this.read(staging, total).then((bytes) => split(bytes, sizes)) };
   }
 
   dispose(): void {
     this.disposed = true;
-    this.arena.buffer.destroy();
+    for (const buffer of this.arena.buffers) buffer.destroy();
     this.gpu.destroy();
   }
 
@@ -177,17 +194,29 @@ class WebGpuDevice implements Device {
     return this.readback.take(bytes);
   }
 
-  /** Submits what `record` encodes; gives the staging buffer back if it fails. */
-  private submit(staging: GPUBuffer, record: (encoder: GPUCommandEncoder) => void): void {
+  /** Submits what `record` encodes, and then reads ranges of the arena. */
+  private async collect(
+    sources: readonly ArenaRange[], record?: (encoder: GPUCommandEncoder) => void,
+  ): Promise<Started> {
+    const groups = groupRanges(sources, this.memory.pageBytes);
+    const staged: Staged[] = [];
     try {
+      for (const group of groups) {
+        const bytes = group.reduce((sum, source) => sum + source.bytes, 0);
+        staged.push({ group, bytes, staging: await this.take(bytes) });
+      }
       this.requireAlive();
       const encoder = this.gpu.createCommandEncoder();
-      record(encoder);
+      record?.(encoder);
+      for (const { group, staging } of staged) copyRanges(encoder, group, staging);
       this.gpu.queue.submit([encoder.finish()]);
     } catch (error) {
-      this.readback.release(staging);
+      for (const { staging } of staged) this.readback.release(staging);
       throw error;
     }
+    const results = Promise.all(staged.map(async ({ group, bytes, staging }) =>
+      splitRanges(await this.read(staging, bytes), group)));
+    return { results: results.then((parts) => parts.flat()) };
   }
 
   private encode(encoder: GPUCommandEncoder, program: string, batch: number): void {
@@ -230,8 +259,11 @@ class WebGpuDevice implements Device {
     this.gpu.queue.writeBuffer(buffer, offset, data as GPUAllowSharedBufferSource);
   }
 
-  private offset(program: string, buffer: number): number {
-    return offsetOf(this.arena.plan, this.manifest, program, buffer);
+  private place(program: string, index: number): { buffer: GPUBuffer; offset: number } {
+    const { plan } = this.arena;
+    const offset = offsetOf(plan, this.manifest, program, index);
+    const page = pageOf(plan, offset);
+    return { buffer: bufferOf(this.arena, page), offset: offset - (plan.pages[page]?.start ?? 0) };
   }
 
   private requireAlive(): void {
@@ -245,9 +277,4 @@ function lost(message: string): DeviceLostError {
     why: message || "the driver was reset, or the browser's GPU process ended",
     remedy: "load the bundle again, from the last checkpoint if there is one",
   });
-}
-
-function split(bytes: Bytes, sizes: readonly number[]): Bytes[] {
-  let position = 0;
-  return sizes.map((size) => bytes.slice(position, position += size));
 }

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { InvalidInputError, OutOfMemoryError } from "../src/errors.ts";
 import { Trainer, type TrainerOptions } from "../src/index.ts";
 import { DEFAULT_MEMORY_BYTES, neededBytes, UNIFORM_BYTES } from "../src/memory.ts";
+import { planMemory } from "../src/plan.ts";
 import { createArena } from "../src/webgpu-arena.ts";
 import type { Kernels } from "../src/webgpu-kernels.ts";
 import { Readback } from "../src/webgpu-readback.ts";
@@ -43,27 +44,53 @@ test("WebAssembly has as much memory as was planned, at load and after it has gr
   }
 });
 
-test("WebGPU has buffers of as many bytes as were planned", async () => {
+/** A GPU that keeps the sizes of its buffers, and kernels for the fixture. */
+function sizedGpu(): { gpu: GPUDevice; sizes: number[]; kernels: Kernels } {
   Object.assign(globalThis, { GPUBufferUsage: { STORAGE: 1, COPY_SRC: 2, COPY_DST: 4 } });
-  let total = UNIFORM_BYTES;
+  const sizes: number[] = [];
   const gpu = {
-    limits: { maxBufferSize: 2 ** 28, maxStorageBufferBindingSize: 2 ** 27 },
     pushErrorScope: () => undefined,
     popErrorScope: () => Promise.resolve(null),
     createBindGroup: () => ({}),
     createBuffer: ({ size }: GPUBufferDescriptor) => {
-      total += size;
+      sizes.push(size);
       return { size, destroy: () => undefined };
     },
   } as unknown as GPUDevice;
-  const manifest = fixtureManifest();
-  const { kernels } = manifest;
+  const { kernels } = fixtureManifest();
   const layouts = new Map([1, 2, 3, 4, 5, 6].map((count) => [count, {}]));
   const phases = kernels.map(({ workgroups }) => [{ pipeline: {}, workgroups }]);
-  const made = { kernels, phases, layouts } as unknown as Kernels;
-  new Readback(gpu);
-  await createArena(gpu, manifest, made, 100);
-  assert.equal(total, neededBytes(manifest, 100, { backend: "webgpu", threads: 1 }));
+  return { gpu, sizes, kernels: { kernels, phases, layouts } as unknown as Kernels };
+}
+
+for (const pageBytes of [2 ** 27, 2048]) {
+  test(`WebGPU has buffers of as many bytes as were planned, of ${String(pageBytes)}`, async () => {
+    const { gpu, sizes, kernels } = sizedGpu();
+    const manifest = fixtureManifest();
+    new Readback(gpu);
+    const ring = sizes.length;
+    await createArena(gpu, manifest, kernels, 100, pageBytes);
+    const total = sizes.reduce((sum, size) => sum + size, UNIFORM_BYTES);
+    const kind = { backend: "webgpu", threads: 1, pageBytes } as const;
+    assert.equal(total, neededBytes(manifest, 100, kind));
+    const pages = sizes.slice(ring);
+    assert.ok(Math.max(...pages) <= pageBytes);
+    assert.equal(pages.length > 1, pageBytes < 7168); // what the whole arena takes
+  });
+}
+
+test("halves are counted in the bytes that an adapter stores them in", () => {
+  const manifest = fixtureManifest();
+  const { train } = manifest.programs;
+  assert.ok(train);
+  const small = train.slots.map(() => [256]);
+  const mixed = { ...manifest, programs: { train: { ...train, half_slots: small } } };
+  const bytes = (halves: boolean): number =>
+    neededBytes(mixed, 1000, { backend: "webgpu", threads: 1, halves });
+  const difference = planMemory({ ...mixed, programs: { train } }, 1000).arenaBytes
+    - planMemory({ ...mixed, programs: { train: { ...train, slots: small } } }, 1000).arenaBytes;
+  assert.ok(difference > 0);
+  assert.equal(bytes(false) - bytes(true), difference);
 });
 
 test("a batch over the budget is refused, with the largest that fits", async () => {

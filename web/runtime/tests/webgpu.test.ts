@@ -2,9 +2,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { adapterName, isSoftware } from "../src/features.ts";
 import { BackendError, InternalError, OutOfMemoryError } from "../src/errors.ts";
-import { createArena, workgroupCounts } from "../src/webgpu-arena.ts";
+import { createArena, largestPage, workgroupCounts } from "../src/webgpu-arena.ts";
 import { splitKernels, type Kernels } from "../src/webgpu-kernels.ts";
 import { fixtureFile, fixtureManifest, rejects } from "./fixture.ts";
+
+const PAGE = 2 ** 27;
 
 test("a file of kernels falls into one module per kernel", () => {
   const sources = splitKernels(new TextDecoder().decode(fixtureFile("kernels.wgsl")));
@@ -45,8 +47,8 @@ test("a kernel of two phases binds scratch memory behind the arena", async () =>
   const layouts = new Map([1, 2, 3, 4, 5, 6, 7].map((count) => [count, {}]));
   const phases = kernels.map((_, i) => (i === 0 ? [phase, phase] : [phase]));
   const made = { kernels, phases, layouts } as unknown as Kernels;
-  const arena = await createArena(gpu, manifest, made, 3);
-  assert.equal(arena.bytes, arena.plan.arenaBytes + 512);
+  const arena = await createArena(gpu, manifest, made, 3, PAGE);
+  assert.deepEqual(arena.buffers.map(({ size }) => size), [arena.plan.arenaBytes + 512]);
   const steps = Object.values(manifest.programs).flatMap((program) => program.steps);
   for (const [i, step] of steps.entries()) {
     const [extra, ...none] = [...bound[i]?.entries ?? []].slice(step.buffers.length);
@@ -64,15 +66,14 @@ test("a kernel of two phases binds scratch memory behind the arena", async () =>
 function countingGpu(errors: Partial<Record<GPUErrorFilter, string>>) {
   const open = { buffers: 0, scopes: [] as GPUErrorFilter[] };
   const gpu = {
-    limits: { maxBufferSize: 2 ** 28, maxStorageBufferBindingSize: 2 ** 27 },
     pushErrorScope: (filter: GPUErrorFilter) => { open.scopes.push(filter); },
     popErrorScope: () => {
       const message = errors[open.scopes.pop() as GPUErrorFilter];
       return Promise.resolve(message === undefined ? null : { message });
     },
-    createBuffer: () => {
+    createBuffer: ({ size }: GPUBufferDescriptor) => {
       open.buffers++;
-      return { destroy: () => { open.buffers--; } };
+      return { size, destroy: () => { open.buffers--; } };
     },
     createBindGroup: () => ({}),
   };
@@ -94,10 +95,33 @@ test("a memory plan that is refused leaves no buffer and no error scope behind",
   ] as const;
   for (const [errors, made, name, text] of cases) {
     const { gpu, open } = countingGpu(errors);
-    await rejects(createArena(gpu, manifest, made, 8), name, text);
+    await rejects(createArena(gpu, manifest, made, 8, PAGE), name, text);
     assert.deepEqual(open, { buffers: 0, scopes: [] });
   }
   const { gpu, open } = countingGpu({});
-  await createArena(gpu, manifest, kernels, 8);
+  await createArena(gpu, manifest, kernels, 8, PAGE);
   assert.deepEqual(open, { buffers: 1, scopes: [] });
+});
+
+test("a page is what one buffer and one binding may have, in whole bindings", () => {
+  const limits = { maxBufferSize: 2 ** 32, maxStorageBufferBindingSize: 2 ** 31 - 4 };
+  assert.equal(largestPage(limits as GPUSupportedLimits), 2 ** 31 - 256);
+  assert.equal(largestPage(limits as GPUSupportedLimits, 1000), 768);
+});
+
+test("a tensor that no page holds is named, with the batch of which it can be bound", async () => {
+  const { gpu, open } = countingGpu({});
+  const manifest = fixtureManifest();
+  const made = { kernels: [], phases: [], layouts: new Map() } as unknown as Kernels;
+  const refused: unknown = await createArena(gpu, manifest, made, 100, 512)
+    .catch((error: unknown) => error);
+  assert.ok(refused instanceof OutOfMemoryError);
+  const input = /^x \[B, 4\] of the program train takes 1600 bytes for a batch of 100/;
+  assert.match(refused.message, input);
+  assert.match(refused.message, /binds at most 512 in one piece/);
+  assert.match(refused.message, /at most 32 samples per batch, or backend: "wasm"/);
+  assert.equal(refused.suggestedBatchSize, 32);
+  const none = createArena(gpu, manifest, made, 1, 32);
+  await rejects(none, OutOfMemoryError, /linear.weight to [^]*takes 60 bytes[^]*a smaller layer/);
+  assert.deepEqual(open, { buffers: 0, scopes: [] });
 });
