@@ -19,6 +19,7 @@ from tests.browser.site_server import Reply, Site
 ROOT: Final = Path(__file__).resolve().parents[2]
 FIXTURE: Final = ROOT / "spec" / "fixtures" / "least_squares"
 RUNTIME: Final = ROOT / "web" / "runtime" / "dist" / "hearth.js"
+READ: Final = "const data = await import('/hearth-data.js');"
 _HTML: Final = b"""<!doctype html><meta charset="utf-8"><title>loading</title>
 <script type="module">
 import * as hearth from "/hearth.js";

@@ -1,30 +1,25 @@
-"""A person's data in a real Chromium: folders, archives, a camera, data sets that stay."""
+"""A person's data in a real Chromium: folders of pictures, archives, a camera."""
 
 from __future__ import annotations
 
 import base64
 import io
-import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import BrowserContext, CDPSession, Page, Playwright
+from playwright.sync_api import CDPSession, Page
 
-from hearth.runtime.browser import find_browser, launch_flags
-from tests.browser.pages import ROOT, attempt, failure, site
-from tests.browser.site_server import Reply, Site
+from tests.browser.pages import READ, attempt, failure
 
 pytestmark = pytest.mark.chromium
 
 PICTURES = 10_000
 HEAP_BYTES = 4_000_000  # 10,000 pictures of 48 x 48 x 3 bytes would be 69 MB
-READ = "const data = await import('/hearth-data.js');"
 # A folder of the origin's private files: the same handles as a folder that a person chooses.
 FOLDER = """
 const root = await navigator.storage.getDirectory();
@@ -48,41 +43,9 @@ const picture = async (fill, width = 48, height = 48) => {
 """
 
 
-@pytest.fixture(scope="module")
-def served() -> Iterator[Site]:
-    with site(isolated=False) as opened:
-        data = ROOT / "web" / "runtime" / "dist" / "hearth-data.js"
-        opened.pages["/hearth-data.js"] = Reply(data.read_bytes())
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def context(
-    playwright: Playwright, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[BrowserContext]:
-    """A person's own browser, with a camera: Chromium's own, which needs no permission."""
-    context = playwright.chromium.launch_persistent_context(
-        tmp_path_factory.mktemp("profile"),
-        executable_path=find_browser(playwright.chromium.executable_path),
-        headless=False,
-        args=[
-            "--headless=new",
-            "--use-fake-device-for-media-stream",
-            "--use-fake-ui-for-media-stream",
-            *launch_flags("wasm", software_gpu=True),
-        ],
-    )
-    yield context
-    context.close()
-
-
 @pytest.fixture
-def page(context: BrowserContext, served: Site) -> Iterator[Page]:
-    opened = context.new_page()
-    opened.goto(served.url + "index.html")
-    opened.wait_for_function("document.title === 'ready'")
-    yield opened
-    opened.close()
+def page(data_page: Page) -> Page:
+    return data_page
 
 
 def png(pixels: np.ndarray[Any, Any]) -> bytes:
@@ -326,129 +289,3 @@ def test_a_camera_and_a_canvas_fill_a_data_set_by_class(page: Page) -> None:
         await data.openWebcam();""",
     )
     assert (name, "Permission denied" in message) == ("BackendError", True)
-
-
-@pytest.mark.parametrize("without", ["", "delete FileSystemFileHandle.prototype.createWritable;"])
-def test_a_kept_data_set_is_there_after_a_reload_and_trains_the_same(
-    page: Page, without: str
-) -> None:
-    setting = (
-        READ
-        + without
-        + """
-        const x = Float32Array.from({ length: 4000 }, (_, i) => Math.sin(i));
-        const y = Int32Array.from({ length: 1000 }, (_, i) => i % 3);
-        const made = new hearth.ArrayDataset({ x, y, samples: 1000 });
-        const losses = async (dataset) => {
-          const trainer = await Trainer.load("/bundle/", { backend: "wasm", threads: 1 });
-          const loader = new hearth.DataLoader(dataset, { batchSize: 32, shuffle: true, seed: 1 });
-          for await (const event of trainer.fit(loader, { epochs: 2 }));
-          return [...trainer.history.losses];
-        };"""
-    )
-    attempt(page, setting + 'await data.keepDataset("points", made, { about: { from: "me" } });')
-    page.reload()
-    page.wait_for_function("document.title === 'ready'")
-    kept, plain, about, kind = attempt(
-        page,
-        setting
-        + """
-        const kept = await data.openDataset("points");
-        const answer = [await losses(kept), await losses(made), kept.about,
-          (await hearth.openStore()).kind];
-        await data.removeDataset("points");
-        return answer;""",
-    )
-    assert len(kept) == 64
-    assert kept == plain
-    assert about == {"from": "me"}
-    assert kind == ("IndexedDB" if without else "the origin's private files")
-    assert attempt(page, READ + "return data.listDatasets()") == []
-
-
-def test_a_data_set_that_finds_no_room_leaves_the_old_one(page: Page, served: Site) -> None:
-    keep = (
-        READ
-        + """
-        const make = (n) => new hearth.ArrayDataset({ x: new Float32Array(n * 1000).fill(n),
-          samples: n });
-        await data.keepDataset("set", make(given));"""
-    )
-    attempt(page, keep, 10)
-    session = page.context.new_cdp_session(page)
-    quota = {"origin": served.url.rstrip("/"), "quotaSize": 1_000_000}
-    session.send("Storage.overrideQuotaForOrigin", quota)
-    name, message = failure(page, keep, 5000)
-    session.send("Storage.overrideQuotaForOrigin", {"origin": quota["origin"]})
-    assert name == "StorageError"
-    assert "no room" in message
-    first, files = attempt(
-        page,
-        READ
-        + """
-        const { x } = await (await data.openDataset("set")).batch(Uint32Array.of(9));
-        const files = (await (await hearth.openStore()).names()).filter((n) => /^set/.test(n));
-        return [x[0], files.length];""",
-    )
-    assert (first, files) == (10, 2)
-
-
-PAGE = (ROOT / "docs" / "data.md").read_text()
-# What the page takes as given.
-GIVEN = """
-const { DataLoader, ArrayDataset, split } = hearth;
-const { imageFolder, readTable, idxDataset, openZip, trainTokenizer, tokenizerFrom, TextWindows,
-  LabelledTexts, keepDataset, openDataset, listDatasets, removeDataset } = data;
-const decoded = async (text) => (await fetch(`data:;base64,${text}`)).blob();
-const file = "length,species\\n1,a\\n3,b\\n,a\\n", other = "species,length\\nb,5\\n";
-const archive = await decoded(given.archive);
-const imagesFile = await decoded(given.images), labelsFile = await decoded(given.labels);
-const texts = ["one two", "two"], labels = [0, 1], text = "the cat, the dog, the end ".repeat(30);
-const images = Object.assign(new ArrayDataset({ x: new Float32Array(8), y: new Int32Array(2),
-  samples: 2 }), { classes: ["a", "b"] });
-const loader = new DataLoader(images, { batchSize: 1 });
-const augment = { run: async (program, { "input/0": x }) => ({ "output/0": x.map((v) => v + 1) }) };
-let shown = 0;
-const show = (samples) => { shown = samples; };
-"""
-
-
-@pytest.mark.parametrize(
-    ("heading", "shown"),
-    [
-        (
-            "Tables",
-            ("[table.dataset.length, [...held.dataset.batch(Uint32Array.of(0)).x]]", [2, [3]]),
-        ),
-        ("IDX and zip", ("[digits.length, files.length, table.dataset.length]", [2, 1, 1])),
-        (
-            "Text",
-            (
-                "[windows.length > 0, reviews.length, reviews.padding === tokenizer.size]",
-                [True, 2, True],
-            ),
-        ),
-        ("Data sets that stay", ("[shown, again.about.classes]", [2, ["a", "b"]])),
-    ],
-)
-def test_the_examples_of_the_page_run(
-    page: Page, heading: str, shown: tuple[str, list[object]]
-) -> None:
-    section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
-    code = "".join(re.findall(r"```js\n(.*?)```", section, re.DOTALL))
-    expression, wanted = shown
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("a/table.csv", "x\n1\n")
-    given = {
-        "archive": file.getvalue(),
-        "images": struct.pack(">IIII4B", 0x803, 2, 1, 2, 0, 1, 2, 3),
-        "labels": struct.pack(">II2B", 0x801, 2, 7, 1),
-    }
-    encoded = {name: base64.b64encode(body).decode() for name, body in given.items()}
-    assert attempt(page, f"{READ}{GIVEN}{code}\nreturn {expression};", encoded) == wanted
-
-
-def test_the_page_names_everything_that_the_module_exports(page: Page) -> None:
-    names = attempt(page, READ + "return Object.keys(data);")
-    assert [name for name in names if name not in PAGE] == []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import torch
 from torch import nn
 
 import hearth
+
+STEP: Final = Path(__file__)
 
 
 class Small(nn.Module):
