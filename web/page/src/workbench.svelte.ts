@@ -278,6 +278,9 @@ export class Workbench {
         this.progress = (this.parts().trainer.step - begun) / (this.settings.epochs * loader.length);
         this.show(event.steps.at(-1), loader.batchSize);
         break;
+      case "batchSize":
+        this.note(`batches of ${String(event.batchSize)} train fastest here`, "good", event.step);
+        break;
       case "validation":
         this.showScore(event.step, event.loss, event.metrics["accuracy"]);
         break;

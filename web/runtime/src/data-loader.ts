@@ -57,7 +57,11 @@ export function isReadOnce(batches: Batches): boolean {
 }
 
 export interface DataLoaderOptions {
-  batchSize?: number;
+  /**
+   * 32 by default; "auto" leaves it to `fit`, which takes the size that trains most samples in a
+   * second within the memory budget (`trainer.bestBatchSize`).
+   */
+  batchSize?: number | "auto";
   /** A new random order in every epoch. */
   shuffle?: boolean;
   /** Of the order; equal seeds give equal batches. */
@@ -91,11 +95,13 @@ export interface LoaderProgress {
 
 /** Batches of a data set, epoch by epoch; the next ones are gathered while the last one trains. */
 export class DataLoader implements Loader {
-  readonly batchSize: number;
+  /** Whether the batch size was left to `fit`. */
+  readonly isAuto: boolean;
   readonly shuffle: boolean;
   readonly seed: number;
   readonly dropLast: boolean;
   readonly prefetch: number;
+  private size: number | undefined;
   private readonly options: Pick<
     DataLoaderOptions, "weights" | "samplesPerEpoch" | "signal" | "onProgress">;
 
@@ -106,7 +112,8 @@ export class DataLoader implements Loader {
     } = options;
     this.options = options;
     requireWhole(dataset.length, "the length of the data set", 1);
-    requireWhole(batchSize, "batchSize", 1);
+    this.isAuto = batchSize === "auto";
+    if (batchSize !== "auto") requireWhole(batchSize, "batchSize", 1);
     requireWhole(seed, "seed", 0);
     requireWhole(prefetch, "prefetch", 0);
     if (samplesPerEpoch !== undefined) requireWhole(samplesPerEpoch, "samplesPerEpoch", 1);
@@ -115,15 +122,39 @@ export class DataLoader implements Loader {
         why: "an epoch without weights has every sample once",
       });
     }
-    this.batchSize = batchSize;
+    if (batchSize !== "auto") this.size = batchSize;
     this.shuffle = shuffle;
     this.seed = seed;
     this.dropLast = dropLast;
     this.prefetch = prefetch;
     if (weights) this.order(0); // refuses bad ones
-    if (this.length > 0) return;
+    if (this.isAuto || this.length > 0) return;
     throw new InvalidInputError(`dropLast leaves no batch: an epoch has \
 ${String(this.samples)} samples, a batch ${String(batchSize)}`);
+  }
+
+  /** Samples of a batch; InvalidInputError where `fit` has still to choose it. */
+  get batchSize(): number {
+    if (this.size !== undefined) return this.size;
+    throw new InvalidInputError(`batchSize is "auto" and not chosen yet`, {
+      why: "it depends on the device and the model that train",
+      remedy: "fit(loader) chooses it before its first step; elsewhere give a number",
+    });
+  }
+
+  /** Whether the batch size is known. */
+  get isChosen(): boolean {
+    return this.size !== undefined;
+  }
+
+  /** For `fit`: the batch size from now on. */
+  choose(batchSize: number): void {
+    this.size = batchSize;
+  }
+
+  /** The first samples of the first epoch, at most so many. */
+  sample(most: number): Batch | Promise<Batch> {
+    return this.dataset.batch(this.order(0).subarray(0, most), this.options.signal);
   }
 
   get length(): number {
@@ -180,8 +211,8 @@ ${String(this.samples)} samples, a batch ${String(batchSize)}`);
     }
   }
 
-  /** Of an epoch. */
-  private get samples(): number {
+  /** Samples of an epoch. */
+  get samples(): number {
     return this.options.samplesPerEpoch ?? this.dataset.length;
   }
 

@@ -75,5 +75,16 @@ export interface DeviceEvent {
   repeated: number;
 }
 
+/** The batch size of a loader that left it open, before the first step. */
+export interface BatchSizeEvent {
+  kind: "batchSize";
+  epoch: number;
+  step: number;
+  batchSize: number;
+  /** Milliseconds of a training step by batch size, as they were measured. */
+  stepMs: Readonly<Record<number, number>>;
+}
+
 export type FitEvent =
-  | StepsEvent | EpochEvent | ValidationEvent | SpikeEvent | RecoveryEvent | DeviceEvent;
+  | BatchSizeEvent | StepsEvent | EpochEvent | ValidationEvent | SpikeEvent | RecoveryEvent
+  | DeviceEvent;

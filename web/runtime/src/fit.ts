@@ -1,6 +1,7 @@
 /** `trainer.fit`: epochs, with events between their slices (`epoch-run.ts`). */
 
 import { requireFunction } from "./arguments.ts";
+import { chooseBatchSize } from "./auto-batch-size.ts";
 import { batchesOf, isReadOnce, requireBatches, type Batches } from "./data-loader.ts";
 import { EpochRun, RunControl } from "./epoch-run.ts";
 import { InvalidInputError, reasonOf } from "./errors.ts";
@@ -101,9 +102,12 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
     if (this.begun) throw new InvalidInputError("a run trains once; call fit again");
     this.begun = true;
     prepareTools();
-    const { from = START, callbacks = [] } = this.options;
+    const { from, callbacks = [] } = this.options;
+    if (!from) this.trainer.log.beginRun();
     try {
-      for (let place: Cursor | undefined = from; place;) place = yield* this.epochsFrom(place);
+      yield* this.heard(chooseBatchSize(this.trainer, this.batches, from));
+      let place: Cursor | undefined = from ?? START;
+      while (place) place = yield* this.epochsFrom(place);
     } finally {
       for (const callback of callbacks) await callback.end?.(this.trainer);
     }

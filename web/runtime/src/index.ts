@@ -33,7 +33,7 @@ export type { Diagnosis } from "./tools/diagnosis.ts";
 export type { ExplainOptions } from "./explain.ts";
 export { firstNonFinite, type NonFinite } from "./first-non-finite.ts";
 export { Fit, type Callback, type FitOptions } from "./fit.ts";
-export type { FitEvent, StepReport } from "./fit-events.ts";
+export type { BatchSizeEvent, FitEvent, StepReport } from "./fit-events.ts";
 export type { RecoveryOptions } from "./recovery-options.ts";
 export type { InputArray, Inputs } from "./inputs.ts";
 export {

@@ -28,6 +28,11 @@ export class RunLog {
     this.completed = Math.max(this.completed, step);
   }
 
+  /** A run begins, and goes on with none. */
+  beginRun(): void {
+    this.record.runStep = this.completed;
+  }
+
   /**
    * The next step is of this epoch, after so many batches of it, or after a validation first.  Each
    * step takes so many batches, the last of the epoch perhaps fewer.

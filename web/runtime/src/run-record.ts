@@ -22,6 +22,10 @@ export interface Validation extends Scalars {
 }
 
 export interface RunRecord {
+  /** Completed steps when the run began: validations before are another run's. */
+  runStep: number;
+  /** Of a run that found its batch size itself. */
+  batchSize: number | undefined;
   /** Completed epochs. */
   epoch: number;
   /** Completed steps when the epoch began. */
@@ -42,7 +46,8 @@ export interface RunRecord {
 
 export function newRecord(step: number): RunRecord {
   return {
-    epoch: 0, epochStep: step, epochBatch: 0, stepBatches: 1, losses: [], lossStep: step,
+    runStep: step, batchSize: undefined, epoch: 0, epochStep: step, epochBatch: 0,
+    stepBatches: 1, losses: [], lossStep: step,
     validations: [], owesValidation: false, rateScale: 1,
   };
 }

@@ -58,15 +58,19 @@ function parse(text: string): Stored | undefined {
   const { epoch, epochStep, lossStep, validations, bundle } = value as Record<string, unknown>;
   const { owesValidation = false, rateScale = 1 } = value as Record<string, unknown>;
   const { epochBatch = 0, stepBatches = 1 } = value as Record<string, unknown>;
+  const { runStep = 0, batchSize } = value as Record<string, unknown>;
   const whole = (n: unknown): n is number => Number.isInteger(n) && Number(n) >= 0;
   if (!whole(epoch) || !whole(epochStep) || !whole(lossStep)) return undefined;
   if (!whole(epochBatch) || !whole(stepBatches) || stepBatches === 0) return undefined;
+  if (!whole(runStep) || !(batchSize === undefined || whole(batchSize) && batchSize > 0)) {
+    return undefined;
+  }
   if (!Array.isArray(validations) || !validations.every(isValidation)) return undefined;
   if (bundle !== undefined && typeof bundle !== "string") return undefined;
   if (typeof owesValidation !== "boolean" || typeof rateScale !== "number") return undefined;
   return {
-    epoch, epochStep, epochBatch, stepBatches, lossStep, validations, owesValidation, rateScale,
-    bundle,
+    runStep, batchSize, epoch, epochStep, epochBatch, stepBatches, lossStep, validations,
+    owesValidation, rateScale, bundle,
   };
 }
 
