@@ -5,6 +5,7 @@ lower     driver/programs.py    into our graphs; gradients and update become one
 schedule  schedule/             kernels, buffers, slots
 assemble  driver/assemble.py    one list of each for all programs
 generate  codegen/              WebAssembly and WGSL
+describe  driver/describe.py    the manifest
 record    driver/golden.py      the step that devices must reproduce
 """
 
@@ -17,12 +18,12 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from hearth import __version__
 from hearth.bundle import manifest as m
 from hearth.bundle.safetensors import encode_safetensors
 from hearth.bundle.weights import encode_weights, weights_of
 from hearth.driver.assemble import Assembly, assemble
 from hearth.driver.compiled import Compiled
+from hearth.driver.describe import describe
 from hearth.driver.fit_memory import Budget, fit
 from hearth.driver.generate import (
     BACKENDS,
@@ -42,11 +43,11 @@ from hearth.errors import InvalidInputError
 from hearth.ir import build
 from hearth.ir.dtype import DEVICE_DTYPE
 from hearth.schedule.allocate import TYPICAL_BATCH
-from hearth.schedule.schedule import Limit, StatePlace, schedule
+from hearth.schedule.schedule import Limit, schedule
 from hearth.steps.function import Batched, Function, capture_function
 from hearth.steps.inspection import capture_inspection
 from hearth.steps.optimizer_state import describe_optimizer
-from hearth.steps.programs import capture_programs
+from hearth.steps.programs import StepPrograms, capture_programs
 from hearth.steps.schedule import learning_rates
 from hearth.steps.taps import Taps, as_taps
 from hearth.steps.train_step import TrainStep
@@ -100,34 +101,26 @@ def compile_step(
     programs = capture_programs(step, inputs, targets)
     graphs = graphs_of_step(programs, step.accumulate)
     if inspect is not False:
-        taps = as_taps(inspect)
-        inspection = capture_inspection(step, programs.optimizer.groups, inputs, targets, taps)
-        graph = graph_of_inspection(inspection, programs.optimizer)
-        # Augmented labels index nothing, but are the same labels.
-        graphs["inspect"] = replace(graph, ranges={**graphs["evaluate"].ranges, **graph.ranges})
+        graphs["inspect"] = _inspecting(step, programs, inputs, targets, as_taps(inspect), graphs)
     graphs |= _reading(step, graphs, explain or {})
     layout = layout_of_step(step, programs.optimizer.groups, _constants(graphs))
-    code = fit(lambda limit: _code(step, graphs, layout, backends, accuracy, limit), budget)
-    assembly, generated = code.assembly, code.generated
-    data = _programs(graphs, assembly)
-    trained = [o.name for o in graphs["gradients"].outputs if o.role == "gradient"]
-    golden = golden_step(step, data["train"].inputs, trained)
-    names = {parameter: name for name, parameter in step.parameters.items()}
-    described = m.Optimizer.from_json(describe_optimizer(step.optimizer, names))
-    described_manifest = _manifest(
-        type(step.model).__name__, layout, assembly, data, generated, graphs,
-        optimizer=described, golden=golden[0] if golden else None,
-        schedule=m.Schedule(SCHEDULE_FILE, step.schedule.interval) if step.schedule else None,
-        precision=step.precision if step.precision != "float32" else None,
-        loss_scaling=_loss_scaling(step),
-    )  # fmt: skip
-    files = {**generated.files, **_state_files(layout)}
-    if step.schedule:
-        rates = learning_rates(step.schedule)
-        files[SCHEDULE_FILE] = encode_safetensors({"rates": rates})
-    if golden:
-        files[golden[0].file] = golden[1]
-    return Compiled(described_manifest, files, tuple(assembly.kernels), graphs, step)
+    name = type(step.model).__name__
+    code = fit(lambda limit: _code(name, graphs, layout, backends, accuracy, limit), budget)
+    return _bundle_of_step(step, graphs, layout, code)
+
+
+def _inspecting(
+    step: TrainStep,
+    programs: StepPrograms,
+    inputs: Tensors,
+    targets: Tensors,
+    taps: Taps,
+    graphs: Mapping[str, ProgramGraph],
+) -> ProgramGraph:
+    inspection = capture_inspection(step, programs.optimizer.groups, inputs, targets, taps)
+    graph = graph_of_inspection(inspection, programs.optimizer)
+    # Augmented labels index nothing, but are the same labels.
+    return replace(graph, ranges={**graphs["evaluate"].ranges, **graph.ranges})
 
 
 def _reading(
@@ -144,6 +137,30 @@ def _reading(
         name: graph_of_function(capture_function(f.function, f.examples, f.batched, step.model))
         for name, f in functions.items()
     }
+
+
+def _bundle_of_step(
+    step: TrainStep, graphs: Mapping[str, ProgramGraph], layout: StateLayout, code: _Code
+) -> Compiled:
+    """With what belongs to a training step alone: optimizer, learning rates, a recorded step."""
+    manifest, files = code.manifest, {**code.generated.files, **_state_files(layout)}
+    trained = [o.name for o in graphs["gradients"].outputs if o.role == "gradient"]
+    golden = golden_step(step, manifest.programs["train"].inputs, trained)
+    if golden:
+        files[golden[0].file] = golden[1]
+    if step.schedule:
+        rates = learning_rates(step.schedule)
+        files[SCHEDULE_FILE] = encode_safetensors({"rates": rates})
+    names = {parameter: name for name, parameter in step.parameters.items()}
+    described = replace(
+        manifest,
+        optimizer=m.Optimizer.from_json(describe_optimizer(step.optimizer, names)),
+        golden=golden[0] if golden else None,
+        schedule=m.Schedule(SCHEDULE_FILE, step.schedule.interval) if step.schedule else None,
+        precision=cast("m.Half", step.precision) if step.precision != "float32" else None,
+        loss_scaling=_loss_scaling(step),
+    )
+    return Compiled(described, files, tuple(code.assembly.kernels), graphs, step)
 
 
 def compile_function(
@@ -216,11 +233,9 @@ def link_functions(
     check_backends(backends)
     check_accuracy(accuracy)
     layout = layout_of_functions(_constants(graphs), model)
-    assembly = _schedule(graphs, layout)
-    generated = generate(assembly, backends, accuracy, wasm_variants)
-    described = _manifest(name, layout, assembly, _programs(graphs, assembly), generated, graphs)
-    files = {**generated.files, **_state_files(layout)}
-    return Compiled(described, files, tuple(assembly.kernels), graphs, None)
+    code = _code(name, graphs, layout, backends, accuracy, wasm_variants=wasm_variants)
+    files = {**code.generated.files, **_state_files(layout)}
+    return Compiled(code.manifest, files, tuple(code.assembly.kernels), graphs, None)
 
 
 def _constants(graphs: Mapping[str, ProgramGraph]) -> dict[str, Any]:
@@ -231,24 +246,21 @@ def _constants(graphs: Mapping[str, ProgramGraph]) -> dict[str, Any]:
 class _Code:
     assembly: Assembly
     generated: Generated
-    manifest: m.Manifest  # as far as memory is concerned
+    manifest: m.Manifest
 
 
 def _code(
-    step: TrainStep,
+    name: str,
     graphs: Mapping[str, ProgramGraph],
     layout: StateLayout,
     backends: Sequence[str],
     accuracy: m.Accuracy,
-    limit: Limit | None,
+    limit: Limit | None = None,
+    wasm_variants: WasmVariants = WASM_VARIANTS,
 ) -> _Code:
     assembly = _schedule(graphs, layout, limit)
-    generated = generate(assembly, backends, accuracy)
-    programs = _programs(graphs, assembly)
-    name = type(step.model).__name__
-    return _Code(
-        assembly, generated, _manifest(name, layout, assembly, programs, generated, graphs)
-    )
+    generated = generate(assembly, backends, accuracy, wasm_variants)
+    return _Code(assembly, generated, describe(name, layout, assembly, generated, graphs))
 
 
 def _schedule(
@@ -267,75 +279,6 @@ def _schedule(
             )
             for name, program in graphs.items()
         }
-    )
-
-
-def _programs(graphs: Mapping[str, ProgramGraph], assembly: Assembly) -> dict[str, m.Program]:
-    return {name: _program(graphs[name], name, assembly) for name in graphs}
-
-
-def _program(program: ProgramGraph, name: str, assembly: Assembly) -> m.Program:
-    assembled = assembly.programs[name]
-    inputs = []
-    for i in program.inputs:
-        promise = program.ranges.get(i.name)
-        inputs.append(
-            m.Input(
-                i.name, cast("Any", i.role), cast("Any", i.value.dtype), i.value.shape,
-                assembled.inputs[i.name],
-                range=(promise.low, promise.high) if promise else None,
-                except_=promise.except_value if promise else None,
-            )
-        )  # fmt: skip
-    outputs = tuple(
-        m.Output(
-            o.name, cast("Any", o.role), cast("Any", o.value.dtype), o.value.shape,
-            assembled.outputs[o.name],
-        )
-        for o in program.outputs
-    )  # fmt: skip
-    steps = tuple(m.Step(call.kernel, call.buffers) for call in assembled.calls)
-    allocation = assembled.slots
-    slots = tuple((size,) for size in allocation.sizes)
-    halves = tuple((size,) for size in allocation.half_sizes)
-    return m.Program(
-        tuple(inputs), outputs, slots, steps, above=allocation.above,
-        half_slots=halves if halves != slots else None,
-    )  # fmt: skip
-
-
-def _manifest(
-    name: str,
-    layout: StateLayout,
-    assembly: Assembly,
-    programs: dict[str, m.Program],
-    generated: Generated,
-    graphs: Mapping[str, ProgramGraph],
-    **extra: Any,
-) -> m.Manifest:
-    buffers = []
-    for _, buffer in assembly.buffers:
-        place = buffer.place
-        where = {"offset": place.offset} if isinstance(place, StatePlace) else {"slot": place.slot}
-        half = buffer.is_half or None
-        buffers.append(m.Buffer(cast("Any", buffer.dtype), buffer.shape, **where, half=half))
-    kernels = tuple(
-        m.Kernel(kernel.name, workgroups, kernel.origin or None)
-        for kernel, workgroups in zip(assembly.kernels, generated.workgroups, strict=True)
-    )
-    return m.Manifest(
-        compiler=__version__,
-        model=name,
-        state=tuple(layout.entries),
-        state_bytes=layout.size_bytes,
-        buffers=tuple(buffers),
-        kernels=kernels,
-        programs=programs,
-        random=max(program.streams for program in graphs.values()),
-        wasm=generated.wasm,
-        wgsl=generated.wgsl,
-        accuracy=generated.accuracy,
-        **extra,
     )
 
 
