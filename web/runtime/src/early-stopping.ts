@@ -4,6 +4,8 @@ import { requireNumber } from "./arguments.ts";
 import type { Callback } from "./fit.ts";
 import { requireWhole } from "./inputs.ts";
 import { monitored, signOf, type Mode } from "./monitor.ts";
+import type { RunRecord, Validation } from "./run-record.ts";
+import type { Bytes } from "./safetensors.ts";
 import type { Trainer } from "./trainer.ts";
 
 export interface EarlyStoppingOptions {
@@ -22,30 +24,45 @@ export interface EarlyStoppingOptions {
 /**
  * A callback for `fit` with `validate`.
  *
- * The weights of the best validation are kept, 4 bytes each, and loaded when the run ends, by
- * itself or otherwise.  Raises InvalidInputError where the validation has no such metric.
+ * The weights of the best validation are kept, 4 bytes each, also in checkpoints, and loaded when
+ * the run ends, by itself or otherwise.  What it has seen stands in the history: a resumed run ends
+ * where it would have.  Raises InvalidInputError where the validation has no such metric.
  */
 export function earlyStopping(options: EarlyStoppingOptions = {}): Callback {
   const { monitor = "loss", patience = 3, minDelta = 0, restoreBest = true } = options;
   requireWhole(patience, "patience", 0);
   requireNumber(minDelta, "minDelta", 0, { admitsLow: true });
   const sign = signOf(monitor, options.mode);
-  let best = Infinity;
-  let waited = 0;
-  let weights: Uint8Array | undefined;
   return {
     async on(event, trainer) {
       if (event.kind !== "validation") return undefined;
-      const value = sign * monitored(event, monitor);
-      if (value < best - minDelta) {
-        [best, waited] = [value, 0];
-        if (restoreBest) weights = await trainer.exportWeights();
-        return undefined;
-      }
-      return ++waited >= patience ? "stop" : undefined;
+      monitored(event, monitor); // refuses what is none
+      const { record } = trainer.log;
+      const waited = waitedFor(record, (past) => sign * monitored(past, monitor), minDelta);
+      if (waited > 0) return waited >= patience ? "stop" : undefined;
+      if (!restoreBest) return undefined;
+      record.best = { step: event.step, weights: await trainer.exportWeights() as Bytes };
+      return undefined;
     },
     async end(trainer: Trainer) {
-      if (weights) await trainer.loadWeights(weights);
+      const { record } = trainer.log;
+      const { best } = record;
+      record.best = undefined;
+      if (restoreBest && best) await trainer.loadWeights(best.weights);
     },
   };
+}
+
+/** The validations of a run since its best one. */
+function waitedFor(
+  { validations, runStep }: RunRecord, valueOf: (validation: Validation) => number,
+  minDelta: number,
+): number {
+  let [best, waited] = [Infinity, 0];
+  for (const validation of validations.filter(({ step }) => step > runStep)) {
+    const value = valueOf(validation);
+    if (value < best - minDelta) [best, waited] = [value, 0];
+    else waited++;
+  }
+  return waited;
 }

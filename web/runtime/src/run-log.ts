@@ -30,7 +30,7 @@ export class RunLog {
 
   /** A run begins, and goes on with none. */
   beginRun(): void {
-    this.record.runStep = this.completed;
+    Object.assign(this.record, { runStep: this.completed, best: undefined });
   }
 
   /**
@@ -72,6 +72,7 @@ export class RunLog {
   rewind(restored: number, { steps, step }: Pick<SliceResult, "steps"> & { step: number }): void {
     const { record } = this;
     record.validations = record.validations.filter((validation) => validation.step <= step);
+    if (record.best && record.best.step > step) record.best = undefined;
     record.losses.length -= Math.min(record.losses.length, Math.max(0, record.lossStep - restored));
     record.lossStep = Math.min(record.lossStep, restored);
     noteLosses(record, steps);

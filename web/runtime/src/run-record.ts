@@ -6,6 +6,7 @@
  */
 
 import type { Scalars } from "./engine.ts";
+import type { Bytes } from "./safetensors.ts";
 
 /** The next batch of a run. */
 export interface Cursor {
@@ -19,6 +20,14 @@ export interface Cursor {
 export interface Validation extends Scalars {
   /** Completed training steps. */
   step: number;
+}
+
+/** The weights of the best validation of a run that gives them back at its end. */
+export interface BestWeights {
+  /** Completed training steps. */
+  step: number;
+  /** As `exportWeights` gives them. */
+  weights: Bytes;
 }
 
 export interface RunRecord {
@@ -38,6 +47,8 @@ export interface RunRecord {
   losses: number[];
   lossStep: number;
   validations: Validation[];
+  /** Kept by `earlyStopping`. */
+  best: BestWeights | undefined;
   /** Whether the epoch that ended last is still to be validated. */
   owesValidation: boolean;
   /** What the rates of the schedule are multiplied with, after steps that went wrong. */
@@ -48,7 +59,7 @@ export function newRecord(step: number): RunRecord {
   return {
     runStep: step, batchSize: undefined, epoch: 0, epochStep: step, epochBatch: 0,
     stepBatches: 1, losses: [], lossStep: step,
-    validations: [], owesValidation: false, rateScale: 1,
+    validations: [], best: undefined, owesValidation: false, rateScale: 1,
   };
 }
 

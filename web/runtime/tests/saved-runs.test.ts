@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  ArrayDataset, BundleFormatError, DataLoader, InvalidInputError, saving, StorageError, Trainer,
-  type FitOptions, type Store,
+  ArrayDataset, BundleFormatError, DataLoader, earlyStopping, InvalidInputError, saving,
+  StorageError, Trainer, type Callback, type FitOptions, type Store,
 } from "../src/index.ts";
 import { decodeSafetensors, encodeSafetensors, type Bytes } from "../src/safetensors.ts";
 import { fixtureSource, rejects } from "./fixture.ts";
@@ -65,6 +65,39 @@ test("a run resumed in the middle of an epoch ends with the same bits and the sa
     assert.equal(again.history.losses.length, 78);
     assert.equal(again.history.validations.length, 6);
   });
+
+test("early stopping ends a resumed run where it would have ended, with the same weights",
+  async () => {
+    const [whole, broken, store] = [await load(), await load(), memory()];
+    // It learns for three epochs and is then led astray.
+    const options = (more: readonly Callback[] = []): FitOptions => ({
+      epochs: 50, schedule: (step) => (step < 39 ? 0.05 : 2), recovery: false,
+      callbacks: [...more, earlyStopping({ patience: 3 })],
+    });
+    await train(whole, options());
+    assert.ok(whole.step > 65 && whole.step < 650, String(whole.step));
+    const lastBut = whole.step - 15;
+    await trainUntil(broken, lastBut, options([saving("run", { everySteps: 5, store })]));
+    await broken.dispose();
+    const again = await Trainer.resume("run", { ...SOURCE, store });
+    assert.ok(again.step > 52); // the best validation is behind it
+    assert.ok(again.log.record.best);
+    await train(again, { ...options(), from: again.cursor });
+    assert.equal(again.step, whole.step);
+    assert.deepEqual(again.history.validations, whole.history.validations);
+    assert.deepEqual(await again.exportCheckpoint(), await whole.exportCheckpoint());
+    // Another run waits for its own validations.
+    await train(again, { ...options(), epochs: 2, schedule: () => 0.05 });
+    assert.equal(again.step, whole.step + 26);
+  });
+
+test("a loss that was no number is still none after a resume", async () => {
+  const [trainer, other] = [await load(), await load()];
+  await train(trainer, { epochs: 1 });
+  trainer.log.noteValidation({ step: trainer.step, loss: NaN, metrics: { accuracy: NaN } });
+  await other.loadCheckpoint(await trainer.exportCheckpoint());
+  assert.deepEqual(other.history.validations, trainer.history.validations);
+});
 
 test("the newest checkpoints are kept, and the best beside them", async () => {
   const [trainer, store] = [await load(), memory()];

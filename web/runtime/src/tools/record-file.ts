@@ -8,26 +8,31 @@ import {
 } from "../safetensors.ts";
 
 const LOSSES = "hearth/losses";
+const BEST = "hearth/best";
 const METADATA = "run";
 const SOURCE = "the checkpoint";
 
-/** What stands in the metadata; the losses are a tensor. */
-type Stored = Omit<RunRecord, "losses"> & { bundle: string | undefined };
+/** What stands in the metadata; the losses and the best weights are tensors. */
+type Stored = Omit<RunRecord, "losses" | "best"> & {
+  bundle: string | undefined; bestStep: number | undefined;
+};
 
 /** A checkpoint with the record of its run up to its step; `bundle` is the URL of the model. */
 export function addRecord(
   checkpoint: Bytes, record: RunRecord, step: number, bundle: string | undefined,
 ): Bytes {
   const { tensors, metadata } = decodeSafetensors(checkpoint, SOURCE);
-  const { losses, lossStep, validations, ...rest } = record;
+  const { losses, lossStep, validations, best: newest, ...rest } = record;
+  const best = newest && newest.step <= step ? newest : undefined;
   const values = Float32Array.from(losses.slice(0, losses.length - Math.max(0, lossStep - step)));
   const run: Stored = {
-    ...rest, lossStep: Math.min(lossStep, step), bundle,
+    ...rest, lossStep: Math.min(lossStep, step), bundle, bestStep: best?.step,
     validations: validations.filter((validation) => validation.step <= step),
   };
   const tensor: Tensor = { dtype: "F32", shape: [values.length], data: bytesOf(values) };
-  return encodeSafetensors(new Map([...tensors, [LOSSES, tensor]]),
-    { ...metadata, [METADATA]: JSON.stringify(run) });
+  const added = new Map([...tensors, [LOSSES, tensor]]);
+  if (best) added.set(BEST, { dtype: "U8", shape: [best.weights.length], data: best.weights });
+  return encodeSafetensors(added, { ...metadata, [METADATA]: JSON.stringify(run) });
 }
 
 /** The record in a checkpoint; undefined where none was written, as by PyTorch's side. */
@@ -42,9 +47,11 @@ export function readRecord(
   if (!stored || tensor?.dtype !== "F32") {
     throw new BundleFormatError(`${SOURCE}: its record of the run is damaged`);
   }
-  const { bundle, ...rest } = stored;
+  const { bundle, bestStep, ...rest } = stored;
   const losses = [...new Float32Array(tensor.data.slice().buffer)];
-  return { record: { ...rest, losses }, bundle };
+  const weights = tensors.get(BEST)?.data.slice();
+  const best = weights && bestStep !== undefined ? { step: bestStep, weights } : undefined;
+  return { record: { ...rest, losses, best }, bundle };
 }
 
 function parse(text: string): Stored | undefined {
@@ -58,26 +65,31 @@ function parse(text: string): Stored | undefined {
   const { epoch, epochStep, lossStep, validations, bundle } = value as Record<string, unknown>;
   const { owesValidation = false, rateScale = 1 } = value as Record<string, unknown>;
   const { epochBatch = 0, stepBatches = 1 } = value as Record<string, unknown>;
-  const { runStep = 0, batchSize } = value as Record<string, unknown>;
+  const { runStep = 0, batchSize, bestStep } = value as Record<string, unknown>;
   const whole = (n: unknown): n is number => Number.isInteger(n) && Number(n) >= 0;
   if (!whole(epoch) || !whole(epochStep) || !whole(lossStep)) return undefined;
   if (!whole(epochBatch) || !whole(stepBatches) || stepBatches === 0) return undefined;
-  if (!whole(runStep) || !(batchSize === undefined || whole(batchSize) && batchSize > 0)) {
-    return undefined;
-  }
+  if (!whole(runStep) || !(bestStep === undefined || whole(bestStep))) return undefined;
+  if (!(batchSize === undefined || whole(batchSize) && batchSize > 0)) return undefined;
   if (!Array.isArray(validations) || !validations.every(isValidation)) return undefined;
   if (bundle !== undefined && typeof bundle !== "string") return undefined;
   if (typeof owesValidation !== "boolean" || typeof rateScale !== "number") return undefined;
   return {
-    runStep, batchSize, epoch, epochStep, epochBatch, stepBatches, lossStep, validations,
-    owesValidation, rateScale, bundle,
+    runStep, batchSize, epoch, epochStep, epochBatch, stepBatches, lossStep,
+    validations: validations.map(withNaN), owesValidation, rateScale, bestStep, bundle,
   };
 }
 
 function isValidation(value: unknown): value is Validation {
   if (typeof value !== "object" || value === null) return false;
   const { step, loss, metrics } = value as Record<string, unknown>;
-  // JSON has no NaN: a loss that was none comes back as null.
   return typeof step === "number" && (typeof loss === "number" || loss === null)
     && typeof metrics === "object" && metrics !== null;
+}
+
+/** JSON has no NaN: a number that was none comes back as null. */
+function withNaN({ step, loss, metrics }: Validation): Validation {
+  const number = (value: number | null): number => value ?? NaN;
+  const entries = Object.entries(metrics).map(([name, value]) => [name, number(value)] as const);
+  return { step, loss: number(loss), metrics: Object.fromEntries(entries) };
 }
