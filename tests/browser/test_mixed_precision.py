@@ -1,4 +1,8 @@
-"""Mixed precision in a real Chromium: SwiftShader has no shader-f16, so halves take four bytes."""
+"""Mixed precision in a real Chromium.
+
+SwiftShader has no shader-f16, so halves take four bytes; in the browser that
+tools/float16_chromium makes they take two.
+"""
 
 from __future__ import annotations
 
