@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from hearth.ir.dim import Dim
 from hearth.ir.expr import Apply, Const, Expr
 from hearth.ir.index import Axis, FloorDiv, Index, Mod, Value, axis, linearize
-from hearth.ir.kernel import Accumulate, Accumulator, IndexValue, Kernel, Load, Store
+from hearth.ir.kernel import Accumulate, Accumulator, IndexValue, Kernel, Store
 from hearth.ir.scalar import walk
+from hearth.ir.walking import indices_of
 
 LEAST_ROWS = 8
 ACCUMULATED = -1  # stands for "an earlier reduction" among loop variables
@@ -80,14 +81,10 @@ def _names_row(kernel: Kernel, position: int, row: Expr, value: Expr) -> bool:
 def _axes_of(root: Expr) -> Iterator[int]:
     """The loop variables that an expression depends on, and ACCUMULATED."""
     for expr in walk([root]):
-        match expr:
-            case Accumulator():
-                yield ACCUMULATED
-            case IndexValue():
-                yield from _axes_in(expr.index)
-            case Load():
-                for index in (expr.index, *(guard.index for guard in expr.guards)):
-                    yield from _axes_in(index)
+        if isinstance(expr, Accumulator):
+            yield ACCUMULATED
+        for index in indices_of(expr):
+            yield from _axes_in(index)
 
 
 def _axes_in(index: Index) -> Iterator[int]:

@@ -26,7 +26,7 @@ from hearth.ir.kernel import (
     Stage,
     Store,
 )
-from hearth.schedule.reference import walk_kernel
+from hearth.ir.walking import indices_of, walk_kernel
 
 Substitution = Callable[[Expr], Expr]
 
@@ -118,12 +118,8 @@ def _varies(label: Expr, position: int) -> bool:
     for expr in walk_kernel([label]):
         if isinstance(expr, Accumulator):
             return True  # targets compute addresses ahead of the point
-        if isinstance(expr, Load | IndexValue):
-            indices = [expr.index]
-            if isinstance(expr, Load):
-                indices += [guard.index for guard in expr.guards]
-            if any(depends_on(atom, position) for i in indices for atom, _ in i.terms):
-                return True
+        if any(depends_on(atom, position) for i in indices_of(expr) for atom, _ in i.terms):
+            return True
     return False
 
 

@@ -37,9 +37,9 @@ from hearth.ir.kernel import (
     Template,
 )
 from hearth.ir.scalar import Apply, Arg, Const, Coord, Expr, apply, rewrite
+from hearth.ir.walking import walk_kernel
 from hearth.schedule import contractions
 from hearth.schedule.frame import Frame
-from hearth.schedule.reference import walk_kernel
 from hearth.schedule.storage import CONTRACTIONS, base_of, is_stored
 from hearth.schedule.views import Coords, broadcast_coords, source_of
 

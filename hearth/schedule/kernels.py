@@ -7,8 +7,8 @@ from dataclasses import replace
 from hearth.ir.dim import product
 from hearth.ir.graph import Node, Reduce
 from hearth.ir.kernel import Kernel, Param, Stage, Store
-from hearth.ir.scalar import Expr
 from hearth.ir.simplify import simplify
+from hearth.ir.walking import kernel_expressions
 from hearth.schedule.choose import choose_elements
 from hearth.schedule.emit import Body
 from hearth.schedule.fuse import Group
@@ -26,7 +26,7 @@ def kernel_of(group: Group, body: Body, halves: set[Node]) -> Kernel:
 
 def simplified(kernel: Kernel) -> Kernel:
     """The kernel with simpler expressions; fusion brings together what no node saw before."""
-    exprs = iter(simplify(stage_expressions(kernel)))
+    exprs = iter(simplify(kernel_expressions(kernel)))
     stages: list[Stage] = []
     for stage in kernel.stages:
         if isinstance(stage, Store):
@@ -35,14 +35,6 @@ def simplified(kernel: Kernel) -> Kernel:
             reductions = tuple(replace(r, value=next(exprs)) for r in stage.reductions)
             stages.append(replace(stage, reductions=reductions))
     return replace(kernel, stages=tuple(stages))
-
-
-def stage_expressions(kernel: Kernel) -> list[Expr]:
-    """Every root expression of a kernel, in order."""
-    exprs: list[Expr] = []
-    for stage in kernel.stages:
-        exprs += [stage.value] if isinstance(stage, Store) else [r.value for r in stage.reductions]
-    return exprs
 
 
 def _params(body: Body, halves: set[Node]) -> tuple[Param, ...]:

@@ -25,7 +25,8 @@ from hearth.ir.kernel import (
     Reduction,
     Store,
 )
-from hearth.ir.scalar import SCALAR_OPS, Apply, BatchValue, Const, Expr, walk
+from hearth.ir.scalar import SCALAR_OPS, Apply, BatchValue, Const, Expr
+from hearth.ir.walking import walk_kernel
 
 Array = Any
 BLOCK_POINTS = 1 << 22
@@ -163,43 +164,3 @@ def reduce_rows(reduction: Reduction, rows: Array) -> Array:
         case "argmin":
             return rows.argmin(-1).astype(np.int32)
     raise AssertionError(reduction.kind)
-
-
-def walk_kernel(roots: Sequence[Expr]) -> Iterator[Expr]:
-    """Every sub-expression once, operands first, including those inside indices."""
-    seen: set[int] = set()
-
-    def visit(expr: Expr) -> Iterator[Expr]:
-        for sub in walk([expr]):
-            if id(sub) in seen:
-                continue
-            for inner in index_expressions(sub):
-                yield from visit(inner)
-            if id(sub) not in seen:
-                seen.add(id(sub))
-                yield sub
-
-    for root in roots:
-        yield from visit(root)
-
-
-def index_expressions(expr: Expr) -> list[Expr]:
-    """The scalar expressions that an expression's indices depend on."""
-    match expr:
-        case Load():
-            indices = [expr.index, *(guard.index for guard in expr.guards)]
-        case IndexValue():
-            indices = [expr.index]
-        case _:
-            return []
-    return [value for index in indices for value in _values(index)]
-
-
-def _values(index: Index) -> list[Expr]:
-    found: list[Expr] = []
-    for atom, _ in index.terms:
-        if isinstance(atom, Value):
-            found.append(atom.expr)
-        elif isinstance(atom, FloorDiv | Mod):
-            found.extend(_values(atom.numerator))
-    return found

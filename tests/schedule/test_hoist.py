@@ -10,7 +10,7 @@ import hearth
 from hearth.ir.dim import B
 from hearth.ir.expr import Apply, walk
 from hearth.ir.kernel import Kernel
-from hearth.schedule.kernels import stage_expressions
+from hearth.ir.walking import kernel_expressions
 
 HIDDEN = 16
 
@@ -34,7 +34,7 @@ def hidden_values_stored(kernel: Kernel) -> int:
 
 
 def computes(kernel: Kernel, op: str) -> bool:
-    return any(isinstance(e, Apply) and e.op == op for e in walk(stage_expressions(kernel)))
+    return any(isinstance(e, Apply) and e.op == op for e in walk(kernel_expressions(kernel)))
 
 
 @pytest.mark.parametrize(("op", "kind"), [("tanh", "tanh"), ("erf", "none")])

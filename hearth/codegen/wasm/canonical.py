@@ -5,7 +5,7 @@ Later stages may then key what they computed by identity, and ask which loops a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from hearth.ir.expr import Apply, BatchValue, Const, Expr, walk
 from hearth.ir.index import Atom, Axis, FloorDiv, Index, Mod, Value, is_in_range, substitute
 from hearth.ir.kernel import Accumulator, Guard, IndexValue, InRange, Load
 from hearth.ir.scalar import SCALAR_OPS
+from hearth.ir.walking import indices_of
 
 ACCUMULATOR = -1  # stands for "an earlier reduction" in a set of axes
 KEPT = ("random",)  # spelled where its index is known to be aligned
@@ -141,37 +142,3 @@ class Canonical:
         return tuple(
             g for g in moved if not (isinstance(g, InRange) and is_in_range(g.index, g.extent))
         )
-
-
-def indices_of(expr: Expr) -> list[Index]:
-    match expr:
-        case Load():
-            return [expr.index, *(guard.index for guard in expr.guards)]
-        case IndexValue():
-            return [expr.index]
-    return []
-
-
-def walk_deep(roots: Iterable[Expr]) -> Iterator[Expr]:
-    """Every distinct sub-expression, including those inside indices."""
-    seen: set[int] = set()
-    stack = list(roots)
-    while stack:
-        expr = stack.pop()
-        if id(expr) in seen:
-            continue
-        seen.add(id(expr))
-        yield expr
-        if isinstance(expr, Apply):
-            stack.extend(expr.args)
-        for index in indices_of(expr):
-            stack.extend(value.expr for value in gathered_values(index))
-
-
-def gathered_values(index: Index) -> Iterator[Value]:
-    """The computed numbers in an index."""
-    for atom, _ in index.terms:
-        if isinstance(atom, Value):
-            yield atom
-        elif isinstance(atom, FloorDiv | Mod):
-            yield from gathered_values(atom.numerator)

@@ -18,7 +18,7 @@ from hearth.codegen.wasm.assembler import (
     select,
     shuffle,
 )
-from hearth.codegen.wasm.canonical import Canonical, axis_index, gathered_values
+from hearth.codegen.wasm.canonical import Canonical, axis_index
 from hearth.codegen.wasm.constants import raw_fill, scalar_constant
 from hearth.codegen.wasm.levels import Levels, split_constant
 from hearth.codegen.wasm.maths import Maths
@@ -29,6 +29,7 @@ from hearth.ir.dtype import BOOL, ELEMENT_BYTES
 from hearth.ir.expr import Const, Expr
 from hearth.ir.index import Atom, Axis, Index, Value, atom_index, substitute
 from hearth.ir.kernel import Divisible, Guard, InRange, Load, Param
+from hearth.ir.walking import values_in
 
 LANES = 4
 
@@ -216,7 +217,7 @@ class Elements:
         return result
 
     def _is_same_in_all_lanes(self, index: Index) -> bool:
-        is_gathered = any(self.canonical.axes_of(v.expr) for v in gathered_values(index))
+        is_gathered = any(self.canonical.axes_of(v.expr) for v in values_in(index))
         return not is_gathered and len({self.lane_index(index, i) for i in range(LANES)}) == 1
 
     def _lane_address(self, param: int, index: Index, stride: Dim | None,

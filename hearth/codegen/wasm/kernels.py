@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hearth.codegen.wasm.assembler import Function, Operand, op
-from hearth.codegen.wasm.canonical import walk_deep
 from hearth.codegen.wasm.loops import LoopEmitter, LoopPlan
 from hearth.codegen.wasm.maths import Maths
 from hearth.codegen.wasm.module import Module
-from hearth.codegen.wasm.normalize import stage_expressions
 from hearth.codegen.wasm.opcodes import I32
 from hearth.codegen.wasm.threads import part
 from hearth.codegen.wasm.vectorize import TYPICAL_BATCH
 from hearth.ir.dim import product
 from hearth.ir.kernel import Kernel
+from hearth.ir.walking import stage_expressions, walk_kernel
 
 SERIAL_WORK = 16384  # expressions evaluated; below that a barrier costs more than a second thread
 VECTOR_UNIT = 16  # threads split the vector axis at cache lines
@@ -130,7 +129,8 @@ def _split_axis(plan: LoopPlan) -> int | None:
 def _work(kernel: Kernel) -> int:
     """Expressions evaluated for a typical batch."""
     per_point = sum(
-        product(stage.axes).at(TYPICAL_BATCH) * sum(1 for _ in walk_deep(stage_expressions(stage)))
+        product(stage.axes).at(TYPICAL_BATCH)
+        * sum(1 for _ in walk_kernel(stage_expressions(stage)))
         for stage in kernel.stages
     )
     return per_point * kernel.points.at(TYPICAL_BATCH)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hearth.codegen.wasm.assembler import Function, Operand, i32
-from hearth.codegen.wasm.canonical import AxisRule, Canonical, axis_index, keep_axes, walk_deep
+from hearth.codegen.wasm.canonical import AxisRule, Canonical, axis_index, keep_axes
 from hearth.codegen.wasm.elements import LANES, quarter_of
 from hearth.codegen.wasm.expressions import Expressions
 from hearth.codegen.wasm.maths import Maths
@@ -20,7 +20,6 @@ from hearth.codegen.wasm.normalize import (
     canonical_kernel,
     merge_axes,
     split_divided_axes,
-    stage_expressions,
 )
 from hearth.codegen.wasm.reductions import Running
 from hearth.codegen.wasm.rows import KeptRows
@@ -30,6 +29,7 @@ from hearth.ir.dtype import INT32
 from hearth.ir.expr import Expr
 from hearth.ir.index import Axis, Index, linearize
 from hearth.ir.kernel import Accumulate, IndexValue, Kernel, Stage, Store
+from hearth.ir.walking import stage_expressions, walk_kernel
 
 UNROLLED_POINTS = 32  # small windows are written out, so that their taps become constants
 UNROLLED_EXPRESSIONS = 400
@@ -243,7 +243,7 @@ class LoopEmitter:
         count = product(stage.axes)
         if not count.is_static or not 1 <= count.static <= UNROLLED_POINTS:
             return False
-        size = sum(1 for _ in walk_deep(stage_expressions(stage)))
+        size = sum(1 for _ in walk_kernel(stage_expressions(stage)))
         return count.static * size <= UNROLLED_EXPRESSIONS
 
 

@@ -8,13 +8,12 @@ from hearth.codegen.wasm.canonical import (
     AxisRule,
     Canonical,
     axis_index,
-    indices_of,
-    walk_deep,
 )
 from hearth.ir.dim import Dim, Shape
 from hearth.ir.expr import Expr, rewrite
 from hearth.ir.index import Axis, FloorDiv, Index, Mod
 from hearth.ir.kernel import Accumulator, Kernel, Stage, Store
+from hearth.ir.walking import stage_indices
 
 LEAST_PART = 8  # shorter loops cost more than the division
 
@@ -181,16 +180,6 @@ def _is_joint(index: Index, position: int, kernel: Kernel, inner: Shape = ()) ->
         ):
             return False
     return strides[position] == strides[position + 1] * extent
-
-
-def stage_expressions(stage: Stage) -> tuple[Expr, ...]:
-    return (stage.value,) if isinstance(stage, Store) else tuple(r.value for r in stage.reductions)
-
-
-def stage_indices(stage: Stage) -> list[Index]:
-    """Every index of a stage, including those inside gathered indices."""
-    own = [stage.index] if isinstance(stage, Store) else []
-    return [*own, *(i for e in walk_deep(stage_expressions(stage)) for i in indices_of(e))]
 
 
 def all_indices(kernel: Kernel) -> list[Index]:

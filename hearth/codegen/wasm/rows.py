@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from hearth.codegen.wasm.canonical import Canonical
-from hearth.codegen.wasm.normalize import stage_expressions
 from hearth.ir.dim import product
 from hearth.ir.dtype import ELEMENT_BYTES, FLOAT32
 from hearth.ir.expr import Apply, Expr, walk
 from hearth.ir.kernel import Kernel, Load, Stage
+from hearth.ir.walking import stage_expressions
 
 COSTLY = frozenset(("exp", "log", "tanh", "erf", "sin", "cos", "sqrt", "div"))
 LONGEST_ROW = 16384

@@ -6,12 +6,12 @@ each stage (four elements of one point: reductions over rows, and stores of rows
 
 from __future__ import annotations
 
-from hearth.codegen.wasm.canonical import Canonical, walk_deep
-from hearth.codegen.wasm.normalize import stage_expressions
+from hearth.codegen.wasm.canonical import Canonical
 from hearth.ir.dim import Dim, product
 from hearth.ir.expr import Apply
 from hearth.ir.index import Index
 from hearth.ir.kernel import Accumulate, Kernel, Load, Stage, Store
+from hearth.ir.walking import stage_expressions, walk_kernel
 
 TYPICAL_BATCH = 32
 FAR = 1024  # elements: lanes on different pages, which share the few places of the cache
@@ -78,7 +78,7 @@ def _access_cost(stride: Dim | None) -> float:
 
 
 def _accesses(stage: Stage) -> tuple[list[Index], int]:
-    expressions = list(walk_deep(stage_expressions(stage)))
+    expressions = list(walk_kernel(stage_expressions(stage)))
     indices = [e.index for e in expressions if isinstance(e, Load)]
     if isinstance(stage, Store):
         indices.append(stage.index)

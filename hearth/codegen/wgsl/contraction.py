@@ -16,8 +16,6 @@ from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.coordinates import Coordinates, Flat
 from hearth.codegen.wgsl.layout import TYPICAL_BATCH
 from hearth.codegen.wgsl.rewrite import (
-    expressions,
-    indices_of,
     merge_axes,
     split_axis,
 )
@@ -27,6 +25,7 @@ from hearth.ir.dtype import FLOAT32
 from hearth.ir.index import Axis, Index, depends_on
 from hearth.ir.kernel import Accumulate, ConvTemplate, Kernel, Load, Store
 from hearth.ir.scalar import Apply, Expr
+from hearth.ir.walking import indices_of, walk_kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ def _operand(kernel: Kernel, value: Expr, axes: tuple[int, ...]) -> Operand:
 
 def _run(value: Expr, axes: Sequence[int], extents: Shape) -> int:
     """How many neighbours along the last of these loops lie together in memory."""
-    indices = [e.index for e in expressions([value]) if isinstance(e, Load)]
+    indices = [e.index for e in walk_kernel([value]) if isinstance(e, Load)]
     is_contiguous = any(index.coefficient(i) == Dim.of(1) for index in indices for i in axes[-1:])
     return extents[axes[-1]].at(TYPICAL_BATCH) if is_contiguous else 0
 
@@ -154,7 +153,7 @@ def _is_axis(atom: object, position: int) -> bool:
 
 
 def _varies(value: Expr, position: int) -> bool:
-    return any(_mentions(index, position) for e in expressions([value]) for index in indices_of(e))
+    return any(_mentions(index, position) for e in walk_kernel([value]) for index in indices_of(e))
 
 
 def _mentions(index: Index, position: int) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hearth.codegen.wgsl.module import MAX_THREADS
-from hearth.codegen.wgsl.rewrite import indices_of_stage
 from hearth.ir.dim import Dim, product
 from hearth.ir.kernel import Kernel
+from hearth.ir.walking import stage_indices
 
 TYPICAL_BATCH = 32  # layouts are chosen for it, and right for every batch
 THREADS = 64
@@ -60,7 +60,7 @@ def _is_contiguous_along_points(kernel: Kernel) -> bool:
         inner = _last(stage.axes, first)
         if inner is None:
             continue
-        for index in indices_of_stage(stage):
+        for index in stage_indices(stage):
             if all(index.coefficient(first + i) == Dim() for i in range(len(stage.axes))):
                 continue  # read once per point: its stride does not matter
             votes += outer is not None and index.coefficient(outer) == Dim.of(1)

@@ -12,11 +12,11 @@ from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.contraction import Contraction, Operand
 from hearth.codegen.wgsl.coordinates import Coordinates, Flat
 from hearth.codegen.wgsl.operands import COMPONENTS
-from hearth.codegen.wgsl.rewrite import expressions, indices_of
 from hearth.codegen.wgsl.term import Term
 from hearth.codegen.wgsl.values import evaluate, vector
 from hearth.ir.dim import Dim
 from hearth.ir.index import Axis, depends_on
+from hearth.ir.walking import indices_of, walk_kernel
 
 VECTOR = 4
 APART = 1 << 30  # windows that do not overlap
@@ -153,7 +153,7 @@ def window_stride(contraction: Contraction, operand: Operand) -> int:
         return APART
     across, along = operand.axes[-1], len(kernel.axes) + len(depth) - 1
     strides = set()
-    for index in (i for e in expressions([operand.value]) for i in indices_of(e)):
+    for index in (i for e in walk_kernel([operand.value]) for i in indices_of(e)):
         atoms = [atom for atom, _ in index.terms if not isinstance(atom, Axis)]
         if any(depends_on(atom, place) for atom in atoms for place in (across, along)):
             return APART

@@ -8,7 +8,7 @@ walk memory like one (so a map over [B, 64, 14, 14] has a single index and no di
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,6 @@ from hearth.ir.dtype import FLOAT32, numpy_dtype
 from hearth.ir.expr import const
 from hearth.ir.index import Axis, FloorDiv, Index, Mod, Value, atom_index, axis, substitute
 from hearth.ir.kernel import (
-    Accumulate,
     Divisible,
     Guard,
     IndexValue,
@@ -30,6 +29,7 @@ from hearth.ir.kernel import (
     Store,
 )
 from hearth.ir.scalar import SCALAR_OPS, Apply, Const, Expr, apply, walk
+from hearth.ir.walking import stage_indices
 
 ExprRule = Callable[[Expr], Expr]
 
@@ -129,46 +129,6 @@ def map_kernel(kernel: Kernel, renaming: Callable[[Shape], Renaming]) -> Kernel:
     return replace(kernel, stages=tuple(names[s.axes].stage(s) for s in kernel.stages))
 
 
-def roots_of(stage: Stage) -> list[Expr]:
-    if isinstance(stage, Accumulate):
-        return [r.value for r in stage.reductions]
-    return [stage.value]
-
-
-def expressions(roots: Sequence[Expr]) -> Iterator[Expr]:
-    """Every sub-expression, those inside indices too."""
-    for expr in walk(roots):
-        yield expr
-        for index in indices_of(expr):
-            yield from expressions(list(_values(index)))
-
-
-def indices_of(expr: Expr) -> list[Index]:
-    match expr:
-        case Load():
-            return [expr.index, *(guard.index for guard in expr.guards)]
-        case IndexValue():
-            return [expr.index]
-    return []
-
-
-def indices_of_stage(stage: Stage) -> Iterator[Index]:
-    if isinstance(stage, Store):
-        yield stage.index
-        yield from (i for e in expressions(list(_values(stage.index))) for i in indices_of(e))
-    for expr in expressions(roots_of(stage)):
-        yield from indices_of(expr)
-
-
-def _values(index: Index) -> Iterator[Expr]:
-    for atom, _ in index.terms:
-        match atom:
-            case Value():
-                yield atom.expr
-            case FloorDiv() | Mod():
-                yield from _values(atom.numerator)
-
-
 def _folded(expr: Expr) -> Expr:
     if not isinstance(expr, Apply) or not all(isinstance(a, Const) for a in expr.args):
         return expr
@@ -195,7 +155,7 @@ def _walks_as_one(stages: Sequence[Stage], position: int, extents: Shape) -> boo
     return Dim.of(1) in extents or all(
         _is_linear_in_both(index, position, extents[1])
         for stage in stages
-        for index in indices_of_stage(stage)
+        for index in stage_indices(stage)
     )
 
 

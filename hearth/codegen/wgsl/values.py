@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.coordinates import Coordinates
-from hearth.codegen.wgsl.rewrite import expressions
 from hearth.codegen.wgsl.spelling import literal, row
 from hearth.codegen.wgsl.term import Term
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import BOOL, FLOAT32, INT32, UINT32
 from hearth.ir.kernel import Accumulator, Guard, IndexValue, InRange, Load, Param, Store
 from hearth.ir.scalar import Apply, BatchValue, Const, Expr, operands, walk
+from hearth.ir.walking import walk_kernel
 
 INLINE_CHARACTERS = 60  # longer expressions get a name
 _CALL = re.compile(r"\w+\((\{\d\}(, )?)*\)")
@@ -65,7 +65,7 @@ class _Writer:
         self.body, self.at, self.accumulators = body, at, accumulators
         self.done: dict[Expr, Term] = {}
         self.uses = Counter(roots)
-        for expr in set(expressions(roots)):
+        for expr in walk_kernel(roots):
             self.uses.update(operands(expr))
 
     def term(self, root: Expr) -> Term:
