@@ -5,13 +5,12 @@
 Compiles the named workloads (by default all) as they are, and once more within `memory_bytes` for a
 batch of 32: 256 MiB for ResNet-18, else 7/10 of what they take, or the least that can be reached.
 Measured is the length of the WebAssembly memory that wasmtime holds with one thread after a
-training step (ResNet-18: after it has been made room for the batch).  Keeps every measurement in
-build/memory.json, and writes docs/memory.md from all that are kept.
+training step (ResNet-18: after it has been made room for the batch).  Writes docs/memory.md; the
+rows of workloads that are not named stay as they are there.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import tempfile
@@ -27,7 +26,6 @@ from hearth.bundle.memory import plan_memory
 from hearth.driver.compiled import Compiled
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-KEPT: Final = ROOT / "build" / "memory.json"
 PAGE: Final = ROOT / "docs" / "memory.md"
 BATCHES: Final = (1, 32, 128)
 BATCH: Final = 32
@@ -36,6 +34,7 @@ BUDGET: Final = 256 * MIB
 LARGE: Final = "resnet18"
 
 Row = dict[str, Any]
+Lines = dict[str, list[str]]  # of the table, by workload
 
 
 def compiled(workload: Workload, memory_bytes: int | None = None) -> Compiled:
@@ -74,7 +73,7 @@ def row(workload: Workload, bundle: Compiled) -> Row:
     train = manifest.programs["train"]
     figures = {}
     for batch in BATCHES:
-        figures[str(batch)] = {
+        figures[batch] = {
             "slots": plan_memory(manifest, batch).program_bytes["train"],
             "planned": bundle.memory_bytes(batch)["wasm"],
             "measured": measured(workload, bundle, batch),
@@ -104,7 +103,13 @@ HEAD: Final = """<!-- Written by `python -m bench.memory`: run it again instead 
 What a training step needs is known before anything is allocated: `Compiled.memory_bytes(batch)` in
 Python, `trainer.bytesFor(batch)` in the browser, `hearth inspect --batch`. It is state (parameters,
 gradients, optimizer state), slots for the values of a step, scratch memory of WebAssembly kernels
-for each thread, and staging buffers of WebGPU.
+for each thread, and staging buffers of WebGPU. Programs never run at the same time, so slots are
+those of the program that needs most: with `inspect=True` or `explain=` that may be one of theirs.
+
+In the browser `bytesFor`, `trainer.device.bytes` and the budget count float16 numbers of mixed
+precision in the bytes that they take on that device: two on a GPU with `shader-f16`, else four. In
+Python the device is not known: `memory_bytes(batch)` and `memory_bytes=` count four, which holds
+everywhere, and `memory_bytes(batch, halves=True)` two.
 
 `hearth.compile(step, x, y, memory_bytes=256 << 20, memory_batch=32)` computes values again for
 their gradient instead of keeping them, until the step fits (`hearth/schedule/recompute.py`); the
@@ -112,6 +117,20 @@ results stay the same bit for bit. `torch.utils.checkpoint` in a model does so w
 
 The browser has a budget of 256 MiB (`Trainer.load(url, { memoryBytes })`); a batch that needs more
 is an `OutOfMemoryError` that names the largest that fits.
+
+## Larger than a GPU buffer
+
+A GPU limits what one buffer and one binding may have; every WebGPU device gives 128 MiB, most
+give gigabytes. A model that needs more lies in several buffers: the plan is laid out in pages of
+that size, and no tensor lies in two. Nothing is computed otherwise, so the results stay the same
+bit for bit; what fits is one buffer as ever. `Trainer.load(url, { gpuBufferBytes })` lowers the
+limit. The parameters of an optimizer group, which one kernel updates as a vector, are several
+vectors of at most 128 MiB each where they are more.
+
+One tensor that is larger cannot be bound at all. That is an `OutOfMemoryError` with its name or its
+line of the model, its bytes, the limit, and the largest batch of which it can be bound. With
+`backend: "auto"` or `"webgpu"` the model then trains on WebAssembly, which has no such limit (but
+ends at 4 GiB), and a warning says why.
 
 ## Planned and measured
 
@@ -121,20 +140,39 @@ AdamW, MiB. *State* and *scratch* are of the whole bundle; *slots* are those of 
 `memory_bytes=` for a batch of 32: 256 MiB for ResNet-18, else seven tenths of the first, or the
 least that recomputation reaches.
 """
+COLUMNS: Final = "| model |  | kernels | state | scratch | batch | slots | planned | measured |\n"
+RULE: Final = "| --- | --- | --: | --: | --: | --: | --: | --: | --: |\n"
 
 
-def page(kept: dict[str, dict[str, Row]]) -> str:
-    lines = [["model", "", "kernels", "state", "scratch", "batch", "slots", "planned",
-              "measured"], ["---", "---", *["--:"] * 7]]  # fmt: skip
-    for name, rows in kept.items():
-        for kind, own in rows.items():
-            for batch, at in own["at"].items():
-                title = WORKLOADS[name].title if batch == "1" and kind == "kept" else ""
-                head = [str(own["steps"]), mib(own["state"]), mib(own["scratch"])]
-                sizes = [mib(at[key]) for key in ("slots", "planned", "measured")]
-                words = kind if batch == "1" else ""
-                lines.append([title, words, *(head if batch == "1" else [""] * 3), batch, *sizes])
-    return HEAD + "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def lines_of(title: str, rows: dict[str, Row]) -> list[str]:
+    """The rows of a workload, of which only the first says what all have."""
+    lines = []
+    for kind, own in rows.items():
+        for batch, at in own["at"].items():
+            name = title if batch == BATCHES[0] and kind == "kept" else ""
+            head = [kind, str(own["steps"]), mib(own["state"]), mib(own["scratch"])]
+            sizes = [mib(at[key]) for key in ("slots", "planned", "measured")]
+            cells = [name, *(head if batch == BATCHES[0] else [""] * 4), str(batch), *sizes]
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def lines_on(page: str) -> Lines:
+    """Those that a page has."""
+    names = {workload.title: name for name, workload in WORKLOADS.items()}
+    found: Lines = {}
+    name = None
+    for line in page.partition(RULE)[2].splitlines():
+        title = line.split("|")[1].strip() if line.startswith("|") else ""
+        name = names.get(title, name)
+        if name is not None and line.startswith("|"):
+            found.setdefault(name, []).append(line)
+    return found
+
+
+def written(table: Lines) -> str:
+    rows = [line for name in WORKLOADS for line in table.get(name, ())]
+    return HEAD + "\n" + COLUMNS + RULE + "".join(f"{line}\n" for line in rows)
 
 
 def mib(size: int) -> str:
@@ -143,13 +181,9 @@ def mib(size: int) -> str:
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    kept = json.loads(KEPT.read_text()) if KEPT.is_file() else {}
     for name in sys.argv[1:] or WORKLOADS:
-        kept[name] = measure(WORKLOADS[name])
-        kept = {key: kept[key] for key in WORKLOADS if key in kept}
-        KEPT.parent.mkdir(exist_ok=True)
-        KEPT.write_text(json.dumps(kept))
-        PAGE.write_text(page(kept))
+        rows = lines_of(WORKLOADS[name].title, measure(WORKLOADS[name]))
+        PAGE.write_text(written(lines_on(PAGE.read_text()) | {name: rows}))
         print(f"{name}: written to {PAGE.relative_to(ROOT)}", flush=True)
 
 

@@ -90,13 +90,13 @@ def _head(manifest: Manifest, batch: int) -> Iterator[str]:
     yield f"{manifest.model}, compiled by hearth {manifest.compiler} for {' and '.join(targets)}"
     yield f"{count:,} parameters in {len(parameters)} tensors, {len(manifest.kernels)} kernels"
     yield f"{human_bytes(plan.arena_bytes)} for batches up to {batch}, of which {state} state"
-    if manifest.wgsl and manifest.wgsl.halves:
-        halves = human_bytes(plan_memory(manifest, batch, halves=True).arena_bytes)
-        yield f"{halves} on a GPU that stores float16 (shader-f16)"
     for backend, needed in needed_bytes(manifest, batch).items():
         scratch = manifest.wasm.scratch_bytes if manifest.wasm and backend == "wasm" else 0
         more = f", {human_bytes(scratch)} more for each further thread" if scratch else ""
         yield f"{needed:,} bytes of memory to train on {backend}{more}"
+    if manifest.wgsl and manifest.wgsl.halves:
+        halves = needed_bytes(manifest, batch, halves=True)["webgpu"]
+        yield f"{halves:,} bytes of memory to train on a GPU that stores float16 (shader-f16)"
 
 
 def _files(manifest: Manifest) -> Iterator[str]:

@@ -50,12 +50,13 @@ class Compiled:
         write_bundle(path, self.manifest, self.files, runtime=runtime)
         write_file(build_file(path), self._pickled())
 
-    def memory_bytes(self, batch: int, threads: int = 1) -> dict[str, int]:
+    def memory_bytes(self, batch: int, threads: int = 1, halves: bool = False) -> dict[str, int]:
         """By backend: exactly the memory to train on batches of up to `batch` samples.
 
-        State, values, scratch memory of `threads` threads, and staging buffers.
+        State, values, scratch memory of `threads` threads, and staging buffers.  `halves` is for a
+        GPU that stores float16 numbers of mixed precision in two bytes (`shader-f16`).
         """
-        return needed_bytes(self.manifest, batch, threads)
+        return needed_bytes(self.manifest, batch, threads, halves)
 
     def _pickled(self) -> bytes:
         try:

@@ -2,7 +2,8 @@
 
 The parameters of an optimizer group form one block, and so do their gradients and each of their
 optimizer states, all with the same inner layout: the update is one kernel over flat vectors, while
-every parameter can still be bound on its own.
+every parameter can still be bound on its own.  A group of more than 128 MiB forms several, so that
+every GPU can bind them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from hearth.ir.dtype import ELEMENT_BYTES, align
 from hearth.schedule.schedule import StatePlace
 from hearth.steps.examples import SEED, STEP
 from hearth.steps.mixed import GROWTH_TRACKER, LOSS_SCALE, UPDATES, LossScaling
-from hearth.steps.optimizer import UpdatedGroup
+from hearth.steps.optimizer import Updated, UpdatedGroup
 from hearth.steps.optimizer_state import from_torch_optimizer
 from hearth.steps.train_step import StateEntry, TrainStep, state_entries
 
@@ -69,8 +70,9 @@ def layout_of_step(
 ) -> StateLayout:
     """The whole state of a training step."""
     layout = StateLayout()
-    for k, group in enumerate(groups):
-        _reserve_group(layout, step, k, group)
+    for group in groups:
+        for tensor in group.tensors if group.is_flat else ():
+            _reserve_vector(layout, step, tensor)
     _add_entries(layout, state_entries(step.model, step.trainable))
     for group in groups:
         _add_optimizer(layout, step, group)
@@ -94,21 +96,18 @@ def layout_of_functions(
     return layout
 
 
-def _reserve_group(layout: StateLayout, step: TrainStep, k: int, group: UpdatedGroup) -> None:
-    """The blocks of a flat group; tensors of their own find their place when they are added."""
-    if not group.is_flat:
-        return
-    (vector,) = group.tensors
+def _reserve_vector(layout: StateLayout, step: TrainStep, vector: Updated) -> None:
+    """The blocks of a flat vector; tensors of their own find their place when they are added."""
     shared = [key for key, shape in vector.states.items() if shape == ()]
     for key in ("parameter", "gradient", *(key for key in vector.states if key not in shared)):
-        block = layout.reserve(f"{key}/{k}", group.layout.length)
-        for name, offset in zip(group.parameters, group.layout.offsets, strict=True):
+        block = layout.reserve(f"{key}/{vector.name}", vector.layout.length)
+        for name, offset in zip(vector.members, vector.layout.offsets, strict=True):
             size = step.parameters[name].numel()
             place = StatePlace(block.offset + offset * ELEMENT_BYTES, size * ELEMENT_BYTES)
             layout.places[name if key == "parameter" else f"{key}/{name}"] = place
     for key in shared:
-        place = layout.reserve(f"{key}/{k}", 1)
-        for name in group.parameters:
+        place = layout.reserve(f"{key}/{vector.name}", 1)
+        for name in vector.members:
             layout.places[f"{key}/{name}"] = place
 
 
@@ -142,13 +141,11 @@ def _add_optimizer(layout: StateLayout, step: TrainStep, group: UpdatedGroup) ->
 def _states_by_parameter(
     step: TrainStep, group: UpdatedGroup
 ) -> Iterator[tuple[str, Mapping[str, tuple[int, ...]]]]:
-    if not group.is_flat:
-        yield from ((tensor.name, tensor.states) for tensor in group.tensors)
-        return
-    (vector,) = group.tensors
-    for name in group.parameters:
-        own = tuple(step.parameters[name].shape)
-        yield name, {key: own if shape else () for key, shape in vector.states.items()}
+    for tensor in group.tensors:
+        for name in tensor.members:
+            own = tuple(step.parameters[name].shape)
+            whole = {key: own if shape else () for key, shape in tensor.states.items()}
+            yield name, whole if group.is_flat else tensor.states
 
 
 def _add_scaler(layout: StateLayout, scaling: LossScaling) -> None:

@@ -97,10 +97,10 @@ def packed_gradients(backward: ProgramGraph, optimizer: OptimizerProgram) -> dic
     given: dict[str, Node] = {}
     for group in optimizer.groups:
         for tensor in group.tensors:
-            members = [gradients[name] for name in group.parameters]
+            members = [gradients[name] for name in tensor.members]
             place = f"gradient/{tensor.name}"
             given[place] = (
-                build.pack(place, members, group.layout.offsets, group.layout.length)
+                build.pack(place, members, tensor.layout.offsets, tensor.layout.length)
                 if group.is_flat
                 else gradients[tensor.name]
             )

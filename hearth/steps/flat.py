@@ -1,12 +1,13 @@
-"""Where the parameters of one optimizer group lie in its flat vector."""
+"""Where the parameters of one optimizer group lie in its flat vector, or in several."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 ALIGNMENT = 64  # elements, 256 bytes: a parameter may be bound on its own by any backend
+MOST_ELEMENTS = 1 << 25  # of a vector, 128 MiB: what every WebGPU adapter binds in one piece
 
 
 @dataclass(frozen=True)
@@ -24,3 +25,21 @@ def flat_layout(shapes: Sequence[Sequence[int]]) -> FlatLayout:
         offsets.append(end)
         end += -(-math.prod(shape) // ALIGNMENT) * ALIGNMENT
     return FlatLayout(tuple(offsets), end)
+
+
+def vectors_of(shapes: Iterable[Sequence[int]], most: int) -> list[int]:
+    """How many of the tensors, in order, each vector takes: as many as `most` elements hold.
+
+    >>> vectors_of([(64,), (64,), (300,), (5,)], most=128)
+    [2, 1, 1]
+    """
+    counts: list[int] = []
+    end = most
+    for shape in shapes:
+        length = flat_layout([shape]).length
+        if not counts or end + length > most:
+            counts.append(0)
+            end = 0
+        counts[-1] += 1
+        end += length
+    return counts

@@ -132,12 +132,12 @@ def _capture_description() -> AtenGraph:
 
 def _vector(group: UpdatedGroup, t: Named, key: str) -> torch.Tensor:
     """The tensors of a group in its layout, with zeros between them."""
-    if group.is_flat:
-        return t[f"{key}/{group.tensors[0].name}"]
-    ends = [*group.layout.offsets[1:], group.layout.length]
     parts = [t[f"{key}/{tensor.name}"].flatten() for tensor in group.tensors]
-    starts = zip(parts, group.layout.offsets, ends, strict=True)
-    return torch.cat([pad(part, (0, end - at - part.numel())) for part, at, end in starts])
+    if group.is_flat:
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+    lengths = [tensor.layout.length for tensor in group.tensors]
+    padded = zip(parts, lengths, strict=True)
+    return torch.cat([pad(part, (0, length - part.numel())) for part, length in padded])
 
 
 def _capture_update(step: TrainStep, k: int, group: UpdatedGroup, values: bool) -> AtenGraph | None:

@@ -1,14 +1,16 @@
 """The real `torch.optim` update, traced with as few tensors as it admits.
 
 An elementwise update is traced once per parameter group, on one flat vector that holds all its
-parameters; any other (Muon, Adafactor) once per parameter, in the parameter's own shape.  Which of
-the two an optimizer is, is probed, not assumed (`optimizer_update.py`).
+parameters (several, where a GPU could not bind one: `flat.py`); any other (Muon, Adafactor) once
+per parameter, in the parameter's own shape.  Which of the two an optimizer is, is probed, not
+assumed (`optimizer_update.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 
@@ -17,7 +19,7 @@ from hearth.capture.trace import capture
 from hearth.capture.traced import TracedInput, TracedOutput, Tracing
 from hearth.errors import CaptureError
 from hearth.steps.examples import STEP
-from hearth.steps.flat import FlatLayout, flat_layout
+from hearth.steps.flat import MOST_ELEMENTS, FlatLayout, flat_layout, vectors_of
 from hearth.steps.mixed import (
     SCALER_INPUTS,
     UPDATES,
@@ -41,13 +43,16 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Updated:
-    """A tensor that the update takes as a whole: the flat vector of a group, or one parameter.
+    """A tensor that the update takes as a whole: a flat vector of a group, or one parameter.
 
-    `states` maps each key of its optimizer state to a shape.  States start as zeros;
-    `starts_from_zeros` says that the optimizer's own first step is a step from there.
+    `members` are the parameters in it, in this `layout`.  `states` maps each key of its optimizer
+    state to a shape.  States start as zeros; `starts_from_zeros` says that the optimizer's own
+    first step is a step from there.
     """
 
     name: str
+    members: tuple[str, ...]
+    layout: FlatLayout
     shape: Shape
     states: Mapping[str, Shape]
     starts_from_zeros: bool
@@ -61,23 +66,32 @@ class Updated:
 class UpdatedGroup:
     """One parameter group; `parameters` are those that receive gradients.
 
-    A flat group is one vector with this `layout`, named by the number of the group; in any other
-    each parameter is a tensor of its own.
+    A flat group is one vector, named by the number of the group, or several, named "0.0", "0.1";
+    in any other each parameter is a tensor of its own.
     """
 
     parameters: tuple[str, ...]
-    layout: FlatLayout
     tensors: tuple[Updated, ...]
     is_flat: bool
+
+    @property
+    def layout(self) -> FlatLayout:
+        """Of all parameters, if the tensors lay one after another."""
+        offsets: list[int] = []
+        end = 0
+        for tensor in self.tensors:
+            offsets += (end + offset for offset in tensor.layout.offsets)
+            end += tensor.layout.length
+        return FlatLayout(tuple(offsets), end)
 
 
 @dataclass(frozen=True)
 class OptimizerProgram:
     """The update of every group k, clipping included.
 
-    Inputs, where the group is flat: parameter/k and gradient/k (float32 [length]), KEY/k for every
-    state (role "optimizer"); else NAME, gradient/NAME and KEY/NAME for every parameter.  Then
-    learning_rate (role "hyper", float32 [groups]) and hearth/step (int32, steps done).
+    Inputs, for every vector v of a flat group: parameter/v and gradient/v (float32 [length]), KEY/v
+    for every state (role "optimizer"); else NAME, gradient/NAME and KEY/NAME for every parameter.
+    Then learning_rate (role "hyper", float32 [groups]) and hearth/step (int32, steps done).
     Outputs of the same names, role "parameter" and "optimizer", are the new values; "norm" (role
     "norm") is the gradient norm before clipping.  Groups without a gradient have no tensors.  Under
     loss scaling the state of the scaler (role "scaler") goes in and out, too.
@@ -198,15 +212,25 @@ def _held(holders: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _describe(step: TrainStep, index: int, with_gradient: Sequence[str]) -> UpdatedGroup:
     members = tuple(n for n in step.groups[index] if n in with_gradient)
-    shapes = {n: tuple(step.parameters[n].shape) for n in members}
-    layout = flat_layout(list(shapes.values()))
-    if members and is_elementwise(step.optimizer, index):
-        vector = _updated(step, index, str(index), (layout.length,))
-        return UpdatedGroup(members, layout, (vector,), is_flat=True)
-    tensors = tuple(_updated(step, index, name, shape) for name, shape in shapes.items())
-    return UpdatedGroup(members, layout, tensors, is_flat=False)
+    if not members or not is_elementwise(step.optimizer, index):
+        tensors = (_updated(step, index, n, (n,), is_flat=False) for n in members)
+        return UpdatedGroup(members, tuple(tensors), is_flat=False)
+    counts = vectors_of((step.parameters[n].shape for n in members), MOST_ELEMENTS)
+    names = [str(index)] if len(counts) == 1 else [f"{index}.{i}" for i in range(len(counts))]
+    rest = iter(members)
+    vectors = (
+        _updated(step, index, name, tuple(islice(rest, count)), is_flat=True)
+        for name, count in zip(names, counts, strict=True)
+    )
+    return UpdatedGroup(members, tuple(vectors), is_flat=True)
 
 
-def _updated(step: TrainStep, index: int, name: str, shape: Shape) -> Updated:
+def _updated(
+    step: TrainStep, index: int, name: str, members: tuple[str, ...], is_flat: bool
+) -> Updated:
+    shapes = [tuple(step.parameters[n].shape) for n in members]
+    layout = flat_layout(shapes)
+    shape = (layout.length,) if is_flat else shapes[0]
     states = state_shapes(step.optimizer, index, shape)
-    return Updated(name, shape, states, starts_from_zeros(step.optimizer, index, shape))
+    zeros = starts_from_zeros(step.optimizer, index, shape)
+    return Updated(name, members, layout, shape, states, zeros)
