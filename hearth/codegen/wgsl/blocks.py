@@ -49,3 +49,12 @@ def cut_into_blocks(body: Body, contraction: Contraction, rows: int, columns: in
     across = ceil_div(body, contraction.columns.size, columns).text
     down = ceil_div(body, contraction.rows.size, rows).text
     return Grid(workgroups, across, down)
+
+
+def locate_block(body: Body, contraction: Contraction, rows: int, columns: int) -> Workgroups:
+    """Writes where a workgroup's block begins, `first_row` and `first_column`, and its `slice`."""
+    grid = cut_into_blocks(body, contraction, rows, columns)
+    body.line(f"let first_row = workgroup / {grid.across} % {grid.down} * {rows}u;")
+    body.line(f"let first_column = workgroup % {grid.across} * {columns}u;")
+    body.line(f"let slice = workgroup / {grid.across} / {grid.down};")
+    return grid.workgroups

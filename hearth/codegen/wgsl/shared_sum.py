@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hearth.codegen.wgsl.blocks import cut_into_blocks
+from hearth.codegen.wgsl.blocks import locate_block
 from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.contraction import Contraction, Operand, Places
 from hearth.codegen.wgsl.epilogue import write_results
@@ -31,14 +31,10 @@ class Block:
 def emit_shared_sum(contraction: Contraction, block: Block) -> WgslKernel:
     """A module in which the threads of a workgroup share the sums of a block of results."""
     body = Body(contraction.kernel.params, contraction.vectors(lambda o: o.is_depth_vector))
-    grid = cut_into_blocks(body, contraction, block.all_rows, block.all_columns)
-    across, down = grid.across, grid.down
-    body.line(f"let first_row = workgroup / {across} % {down} * {block.all_rows}u;")
-    body.line(f"let first_column = workgroup % {across} * {block.all_columns}u;")
-    body.line(f"let slice = workgroup / {across} / {down};")
+    workgroups = locate_block(body, contraction, block.all_rows, block.all_columns)
     _SharedSum(contraction, block, body).run()
     method = f"{block.lanes} threads together for {block.all_rows} x {block.all_columns}"
-    return assemble(contraction.kernel, body, block.lanes, grid.workgroups, method)
+    return assemble(contraction.kernel, body, block.lanes, workgroups, method)
 
 
 class _SharedSum:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from hearth.codegen.wgsl.blocks import ThreadBlocks, cut_into_blocks
+from hearth.codegen.wgsl.blocks import ThreadBlocks, locate_block
 from hearth.codegen.wgsl.body import Body
 from hearth.codegen.wgsl.contraction import Contraction, Operand, Places
 from hearth.codegen.wgsl.coordinates import Coordinates
@@ -37,16 +37,12 @@ class Tile(ThreadBlocks):
 def emit_tiles(contraction: Contraction, tile: Tile) -> WgslKernel:
     """A module that computes a contraction by tiles."""
     body = Body(contraction.kernel.params, contraction.vectors(lambda o: o.is_flat_vector))
-    grid = cut_into_blocks(body, contraction, tile.all_rows, tile.all_columns)
-    across, down = grid.across, grid.down
-    body.line(f"let first_row = workgroup / {across} % {down} * {tile.all_rows}u;")
-    body.line(f"let first_column = workgroup % {across} * {tile.all_columns}u;")
-    body.line(f"let slice = workgroup / {across} / {down};")
+    workgroups = locate_block(body, contraction, tile.all_rows, tile.all_columns)
     body.line(f"let tx = thread % {tile.wide}u;")
     body.line(f"let ty = thread / {tile.wide}u;")
     _Tiles(contraction, tile, body).run()
     method = f"in tiles of {tile.all_rows} x {tile.all_columns}"
-    return assemble(contraction.kernel, body, tile.threads, grid.workgroups, method)
+    return assemble(contraction.kernel, body, tile.threads, workgroups, method)
 
 
 class _Tiles:
