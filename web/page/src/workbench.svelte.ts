@@ -1,56 +1,27 @@
 /**
- * The page without its looks: one trainer, its data, a run that can pause, and what is shown.
- *
- * Numbers that change with every step stay out of Svelte's state: curves hear of them by callback,
- * figures are replaced as a whole a few times a second.
+ * The page without its looks: one trainer, its data, a run that can pause.
  */
 
 import type {
-  DataLoader, DeviceInfo, Fit, FitEvent, StepReport, Trainer, TrainerOptions,
+  DataLoader, DeviceInfo, Fit, FitEvent, Trainer, TrainerOptions,
 } from "../../runtime/src/index.ts";
-import { BinnedCurve } from "./binned.ts";
 import { importHearth, type Hearth } from "./hearth.ts";
+import { RunView, type Note } from "./run-view.svelte.ts";
 import { fetchServedData, type Splits } from "./served-data.ts";
 import { keepPlan, readPlan, scheduleOf, type Settings } from "./settings.ts";
 
 export type Phase = "loading" | "ready" | "training" | "paused" | "evaluating" | "failed";
 
-/** What the figures show; `score` is accuracy where the model has it, else the test loss. */
-export interface Figures {
-  step: number;
-  loss: number;
-  stepMs: number;
-  samplesPerSecond: number;
-  learningRate: number;
-  gradientNorm?: number | undefined;
-}
-
-export interface Score {
-  loss: number;
-  accuracy?: number | undefined;
-}
-
-/** Something that happened to the run, for its log. */
-export interface Note {
-  step: number;
-  text: string;
-  tone: "good" | "bad";
-}
-
 const SAVE_EVERY_MS = 10_000;
-const SHOW_EVERY_MS = 100;
 const EVALUATION_BATCH = 256;
-const MOST_NOTES = 100;
 
 export class Workbench {
   phase = $state<Phase>("loading");
   error = $state<string>();
   progress = $state(0);
-  figures = $state.raw<Figures>();
-  score = $state.raw<Score>();
   device = $state.raw<DeviceInfo>();
   data = $state.raw<Splits>();
-  notes = $state.raw<readonly Note[]>([]);
+  readonly shown = new RunView();
   /** The step at which a checkpoint was saved last. */
   savedStep = $state<number>();
   /** Where a reload went on. */
@@ -58,11 +29,6 @@ export class Workbench {
   settings = $state<Settings>({
     epochs: 5, batchSize: 64, learningRate: 0.001, shape: "constant", seed: 1,
   });
-  readonly loss = new BinnedCurve();
-  readonly testLoss = new BinnedCurve();
-  readonly accuracy = new BinnedCurve();
-  /** Called after the curves have changed. */
-  readonly watchers = new Set<() => void>();
   /** Whether a run was stopped or cut off before its end: it can go on where it is. */
   unfinished = $state(false);
   trainer = $state.raw<Trainer>();
@@ -70,8 +36,6 @@ export class Workbench {
   private run: Fit | undefined;
   private abort = new AbortController();
   private served: Splits | undefined;
-  private shown = 0;
-  private lastReport: StepReport | undefined;
   private saved = 0;
 
   constructor(readonly base: URL, private readonly query: string) {}
@@ -163,7 +127,7 @@ export class Workbench {
     const { trainer, hearth, data } = this.begin("evaluating");
     try {
       const { loss, metrics } = await trainer.evaluate(this.tests(hearth, data));
-      this.showScore(trainer.step, loss, metrics["accuracy"]);
+      this.shown.evaluated(trainer.step, loss, metrics["accuracy"]);
     } catch (error) {
       this.fail(error);
     } finally {
@@ -203,11 +167,8 @@ export class Workbench {
     this.device = this.trainer.device;
     this.unfinished = false;
     this.progress = 0;
-    for (const curve of [this.loss, this.testLoss, this.accuracy]) curve.clear();
-    this.figures = this.score = this.lastReport = undefined;
-    this.notes = [];
     this.savedStep = this.resumedStep = undefined;
-    this.redraw();
+    this.shown.clear();
   }
 
   async save(): Promise<void> {
@@ -263,7 +224,7 @@ export class Workbench {
     this.trainer = resumed;
     this.device = resumed.device;
     this.resumedStep = this.savedStep = resumed.step;
-    this.showHistory();
+    this.shown.history(resumed.history);
     if (!plan) return;
     const { running, unfinished, ...settings } = plan;
     this.settings = settings;
@@ -274,18 +235,17 @@ export class Workbench {
   private async hear(event: FitEvent, loader: DataLoader, begun: number): Promise<void> {
     switch (event.kind) {
       case "steps":
-        for (const { step, loss } of event.steps) this.loss.push(step, loss);
         this.progress = (this.parts().trainer.step - begun) / (this.settings.epochs * loader.length);
-        this.show(event.steps.at(-1), loader.batchSize);
+        this.shown.steps(event.steps, loader.batchSize);
         break;
       case "batchSize":
         this.note(`batches of ${String(event.batchSize)} train fastest here`, "good", event.step);
         break;
       case "validation":
-        this.showScore(event.step, event.loss, event.metrics["accuracy"]);
+        this.shown.evaluated(event.step, event.loss, event.metrics["accuracy"]);
         break;
       case "epoch":
-        this.show(undefined, loader.batchSize, true);
+        this.shown.steps([], loader.batchSize, true);
         await this.save();
         break;
       case "spike":
@@ -294,7 +254,7 @@ export class Workbench {
       case "recovery": {
         const { layer = "", finding = "" } = event.diagnosis ?? {};
         const where = layer ? ` (${layer}: ${finding})` : "";
-        this.loss.truncate(event.restored);
+        this.shown.loss.truncate(event.restored);
         this.note(`${event.reason}${where}. Back to step ${String(event.restored)}, learning rate `
           + event.learningRate.toPrecision(2), "bad", event.step);
         break;
@@ -305,44 +265,11 @@ export class Workbench {
         break;
     }
     if (performance.now() - this.saved > SAVE_EVERY_MS) await this.save();
-    this.redraw();
-  }
-
-  /** A few times a second, and once more at the end of an epoch. */
-  private show(report: StepReport | undefined, batch: number, always = false): void {
-    const now = performance.now();
-    this.lastReport = report ?? this.lastReport;
-    if (!this.lastReport || (now - this.shown < SHOW_EVERY_MS && !always)) return;
-    this.shown = now;
-    const { step, loss, ms, learningRate, gradientNorm } = this.lastReport;
-    this.figures = {
-      step, loss, stepMs: ms, samplesPerSecond: 1000 * batch / ms, learningRate, gradientNorm,
-    };
-  }
-
-  private showScore(step: number, loss: number, accuracy: number | undefined): void {
-    this.score = { loss, accuracy };
-    this.testLoss.push(step, loss);
-    if (accuracy !== undefined) this.accuracy.push(step, accuracy);
-    this.redraw();
-  }
-
-  /** The curves of before the reload. */
-  private showHistory(): void {
-    const { losses, lossStep, validations } = this.parts().trainer.history;
-    losses.forEach((loss, i) => { this.loss.push(lossStep - losses.length + 1 + i, loss); });
-    for (const { step, loss, metrics } of validations) {
-      this.showScore(step, loss, metrics["accuracy"]);
-    }
-    this.redraw();
+    this.shown.redraw();
   }
 
   private note(text: string, tone: Note["tone"], step = this.trainer?.step ?? 0): void {
-    this.notes = [{ step, text, tone }, ...this.notes].slice(0, MOST_NOTES);
-  }
-
-  private redraw(): void {
-    for (const watcher of this.watchers) watcher();
+    this.shown.note({ step, text, tone });
   }
 
   private keep(running: boolean): void {
