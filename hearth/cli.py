@@ -88,6 +88,7 @@ def _train(options: argparse.Namespace) -> int:
         runner=options.runner,
         epochs=options.epochs,
         batch_size=options.batch_size,
+        accumulate=options.accumulate,
         learning_rate=options.lr,
         seed=options.seed,
         threads=options.threads,
@@ -222,6 +223,10 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--runner", choices=RUNNERS, default=RUNNERS[0])
     train.add_argument("--epochs", type=_positive, default=5, help="passes over the data (5)")
     train.add_argument("--batch-size", type=_positive, default=64, help="samples per step (64)")
+    train.add_argument(
+        "--accumulate", type=_positive, default=1,
+        help="batches per step, of a TrainStep(..., accumulate=True) (1)",
+    )  # fmt: skip
     train.add_argument("--lr", type=float, help="learning rate; default: as compiled")
     train.add_argument("--seed", type=int, default=0, help="of shuffling and Dropout (0)")
     train.add_argument("--threads", type=_positive, help=_THREADS_HELP)

@@ -7,7 +7,7 @@ callbacks or early stopping write their own loop.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -31,7 +31,7 @@ from hearth.data import Dataset, Split, batches, fit_to_program, load_dataset
 from hearth.driver.runners import open_runner
 from hearth.errors import InvalidInputError
 from hearth.progress import training_bar
-from hearth.runtime.runner import Array, Batch, Runner
+from hearth.runtime.runner import Array, Batch, Runner, require_accumulation
 
 EVALUATION_BATCH: Final = 256
 _REPORT_INTERVAL_S: Final = 0.25  # often enough for a bar, rarely enough to keep a device busy
@@ -68,6 +68,7 @@ def train_bundle(
     runner: str = "chromium:wasm",
     epochs: int = 5,
     batch_size: int = 64,
+    accumulate: int = 1,
     learning_rate: float | None = None,
     seed: int = 0,
     threads: int | None = None,
@@ -78,10 +79,13 @@ def train_bundle(
     """Trains a bundle on a data set, writes the weights, and returns the test set's evaluation.
 
     The data are checked against the manifest before anything starts.  `output` ending in `.json`
-    takes the JSON form; `checkpoint` also writes the whole run, `resume` continues one.
+    takes the JSON form; `checkpoint` also writes the whole run, `resume` continues one.  A step
+    takes `accumulate` batches, the last of an epoch perhaps fewer.
     """
     opened_bundle = read_bundle(bundle)
     program = _trained_program(opened_bundle.manifest)
+    if accumulate > 1:
+        require_accumulation(opened_bundle.manifest)
     dataset = fit_to_program(data if isinstance(data, Dataset) else load_dataset(data), program)
     options = {"seed": seed} if threads is None else {"seed": seed, "threads": threads}
     with closing(open_runner(bundle, runner, **options)) as opened:
@@ -91,9 +95,10 @@ def train_bundle(
             _resume(opened, opened_bundle.manifest, resume)
         if learning_rate is not None:
             opened.learning_rate = learning_rate
-        with training_bar(epochs * -(-len(dataset.train) // batch_size)) as bar:
+        with training_bar(epochs * -(-len(dataset.train) // (batch_size * accumulate))) as bar:
             train(
                 opened, dataset.train, epochs=epochs, batch_size=batch_size, seed=seed,
+                accumulate=accumulate,
                 report=lambda p: bar(f"epoch {p.epoch + 1}/{epochs}", p.step, p.loss),
             )  # fmt: skip
         result = evaluate(opened, dataset.test, program)
@@ -110,17 +115,18 @@ def train(
     epochs: int,
     batch_size: int,
     seed: int = 0,
+    accumulate: int = 1,
     report: Callable[[Progress], None] | None = None,
 ) -> list[float]:
-    """Trains for whole epochs and returns the loss of every step.
+    """Trains for whole epochs and returns the loss of every step: the mean of its batches'.
 
     The runner raises `NumericalInstabilityError` where a loss is not finite, naming the step.
     """
     random = np.random.default_rng(seed)
-    steps = epochs * -(-len(split) // batch_size)
+    steps = epochs * -(-len(split) // (batch_size * accumulate))
     losses: list[float] = []
     for epoch in range(epochs):
-        for chunk in _chunks(runner, batches(split, batch_size, random)):
+        for chunk in _chunks(runner, batches(split, batch_size, random), accumulate):
             losses += chunk
             if report is not None:
                 report(Progress(epoch, len(losses), steps, float(np.mean(chunk))))
@@ -179,11 +185,23 @@ def _save(
         write_file(checkpoint, encode_checkpoint(run))
 
 
-def _chunks(runner: Runner, source: Iterator[Batch]) -> Iterator[list[float]]:
-    """Trains on a few batches at a time, as many as take about one report interval."""
+def _chunks(runner: Runner, source: Iterator[Batch], accumulate: int) -> Iterator[list[float]]:
+    """Takes a few steps at a time, as many as take about one report interval."""
     size = 1
-    while chunk := list(islice(source, size)):
+    steps = iter(lambda: list(islice(source, accumulate)), [])
+    while chunk := list(islice(steps, size)):
         started = time.perf_counter()
-        yield [float(loss) for loss in runner.train_many(chunk)]
+        yield _losses(runner, chunk)
         per_step = (time.perf_counter() - started) / len(chunk)
         size = min(_LONGEST_CHUNK, max(1, int(_REPORT_INTERVAL_S / max(per_step, 1e-6))))
+
+
+def _losses(runner: Runner, steps: Sequence[Sequence[Batch]]) -> list[float]:
+    """Takes steps; a bundle may not have the parts of one that has a single batch."""
+    if all(len(parts) == 1 for parts in steps):
+        return [float(loss) for loss in runner.train_many(parts[0] for parts in steps)]
+    losses = []
+    for parts in steps:
+        losses.append(float(np.mean([runner.accumulate_batch(*part).loss for part in parts])))
+        runner.apply_gradients()
+    return losses

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hearth.bundle.dtypes import from_device, to_device
-from hearth.bundle.hyper import LEARNING_RATE, MICRO_BATCH, MICRO_BATCHES
+from hearth.bundle.hyper import LEARNING_RATE
 from hearth.bundle.manifest import Input, Output, State
 from hearth.bundle.read import Bundle
 from hearth.bundle.weights import match_weights, weights_of
@@ -29,6 +29,7 @@ from hearth.runtime.runner import (
     Arrays,
     Batch,
     GradientResult,
+    MicroBatches,
     StepResult,
     check_loss,
     measured,
@@ -51,7 +52,7 @@ class BundleRunner:
         optimizer = self.manifest.optimizer
         groups = optimizer.groups if optimizer else ()
         self._rates = tuple(group.learning_rate for group in groups)
-        self._micro_batches = 0  # accumulated since the last update
+        self._micro_batches = MicroBatches(self.manifest)
         self._plan = self._prepare(batch_size)
         for name, value in bundle.initial_state().items():
             self._write_state(self._state(name), value)
@@ -107,26 +108,14 @@ class BundleRunner:
         return np.array(losses, np.float32)
 
     def accumulate_batch(self, inputs: Arrays, targets: Arrays) -> StepResult:
-        """Forward and backward of one micro-batch; `apply_gradients` makes a step of several.
-
-        Raises `InvalidInputError` where the step was compiled without `accumulate=True`.
-        """
-        self._require_accumulation()
-        number = {MICRO_BATCH: self._micro_batches}
-        result = self._step_result("accumulate", inputs, targets, number)
-        self._micro_batches += 1
+        result = self._step_result("accumulate", inputs, targets, self._micro_batches.next())
+        self._micro_batches.added()
         check_loss(result.loss, lambda: self.step + 1)
         return result
 
     def apply_gradients(self) -> dict[str, float]:
-        """The update by the mean gradient of the micro-batches since the last; gives `norm`."""
-        self._require_accumulation()
-        if self._micro_batches == 0:
-            raise InvalidInputError(
-                "there are no gradients to apply", remedy="call accumulate_batch first"
-            )
-        self._execute("apply", (), (), {MICRO_BATCHES: self._micro_batches})
-        self._micro_batches = 0
+        self._execute("apply", (), (), self._micro_batches.all())
+        self._micro_batches.reset()
         return {name: float(value) for name, value in self._metrics("apply", 1).items()}
 
     def evaluate_batch(self, inputs: Arrays, targets: Arrays) -> StepResult:
@@ -171,7 +160,7 @@ class BundleRunner:
         return self.export_weights() | {entry.name: self._read_state(entry) for entry in kept}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
-        self._micro_batches = 0  # gradients of another state
+        self._micro_batches.reset()  # gradients of another state
         for name, value in state.items():
             self._write_state(self._state(name), value)
 
@@ -213,14 +202,6 @@ class BundleRunner:
         (loss,) = self._read_role("train", "loss", batch)
         check_loss(float(loss), lambda: self.step)
         return float(loss)
-
-    def _require_accumulation(self) -> None:
-        if "accumulate" not in self.manifest.programs:
-            raise InvalidInputError(
-                "this bundle cannot accumulate gradients",
-                why="its training step is one program, from the batch to the update",
-                remedy="compile it with hearth.TrainStep(..., accumulate=True)",
-            )
 
     def _execute(
         self, name: str, inputs: Arrays, targets: Arrays, hyper: Mapping[str, int] | None = None

@@ -32,6 +32,7 @@ from hearth.runtime.runner import (
     Arrays,
     Batch,
     GradientResult,
+    MicroBatches,
     StepResult,
     check_loss,
     measured,
@@ -64,6 +65,7 @@ class ChromiumTrainer:
         opened.file(RUNTIME_FILE)  # a page without it would only time out
         self.manifest = opened.manifest
         self._weights = weights_of(self.manifest.state)
+        self._micro_batches = MicroBatches(self.manifest)
         self._seed = seed
         software = not has_gpu() if software_gpu is None else software_gpu
         self._page = BundlePage(opened, launch_flags(backend, software_gpu=software))
@@ -127,6 +129,17 @@ class ChromiumTrainer:
             losses += self._page.call("trainMany", arrays, count=len(chunk)).value
         return np.array(losses, np.float32)
 
+    def accumulate_batch(self, inputs: Arrays, targets: Arrays) -> StepResult:
+        result = self._step("accumulate", inputs, targets, self._micro_batches.next())
+        self._micro_batches.added()
+        check_loss(result.loss, lambda: self.step + 1)
+        return result
+
+    def apply_gradients(self) -> dict[str, float]:
+        found = self.run("apply", (), hyper=self._micro_batches.all())
+        self._micro_batches.reset()
+        return {name: float(value) for name, value in found.items()}
+
     def step_times_ms(self, inputs: Arrays, targets: Arrays, seconds: float) -> list[float]:
         """The page's time of each step on one batch, awaited one by one for `seconds`."""
         _, given = file_arrays(self.manifest.program("train"), inputs, targets)
@@ -154,12 +167,18 @@ class ChromiumTrainer:
         inputs: Arrays,
         targets: Arrays = (),
         outputs: Collection[str] | None = None,
+        *,
+        hyper: Mapping[str, int] | None = None,
     ) -> dict[str, Array]:
-        """Runs any program on one batch; its outputs by name, all or those of `outputs`."""
+        """Runs any program on one batch; its outputs by name, all or those of `outputs`.
+
+        `hyper` are whole numbers of the run, not of a sample.
+        """
         entry = self.manifest.program(program)
         finite = self.manifest.optimizer is not None
         batch, given = file_arrays(entry, inputs, targets, finite=finite)
         arrays = {argument.name: array for argument, array in given}
+        arrays |= {name: np.array([number], np.int32) for name, number in (hyper or {}).items()}
         found = self._page.call("run", arrays, program=program).arrays
         return {
             o.name: found[o.name]
@@ -192,6 +211,7 @@ class ChromiumTrainer:
 
     def load_checkpoint(self, data: bytes) -> None:
         """Continues the run of a checkpoint file in the browser."""
+        self._micro_batches.reset()  # gradients of another state
         self._page.call("loadCheckpoint", {"file": np.frombuffer(data, np.uint8)})
         self._seed = decode_checkpoint(data).seed
 
@@ -217,8 +237,10 @@ class ChromiumTrainer:
     ) -> None:
         self.close()
 
-    def _step(self, name: str, inputs: Arrays, targets: Arrays) -> StepResult:
-        found = self.run(name, inputs, targets)
+    def _step(
+        self, name: str, inputs: Arrays, targets: Arrays, hyper: Mapping[str, int] | None = None
+    ) -> StepResult:
+        found = self.run(name, inputs, targets, hyper=hyper)
         entries = self.manifest.program(name).outputs
         metrics = {o.name: measured(found[o.name]) for o in entries if o.role in ("metric", "norm")}
         return StepResult(self._loss(name, found), self._outputs(name, found), metrics)

@@ -20,7 +20,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.errors import NumericalInstabilityError
+from hearth.bundle.hyper import MICRO_BATCH, MICRO_BATCHES
+from hearth.bundle.manifest import Manifest
+from hearth.errors import InvalidInputError, NumericalInstabilityError
 
 Array = NDArray[Any]
 Arrays = tuple[Array, ...]
@@ -83,6 +85,18 @@ class Runner(Protocol):
         After a loss that is not finite, some of the steps that follow may have been done too.
         """
 
+    def accumulate_batch(self, inputs: Arrays, targets: Arrays) -> StepResult:
+        """Forward and backward of one micro-batch; `apply_gradients` makes a step of several.
+
+        Raises `InvalidInputError` where the step was compiled without `accumulate=True`.
+        """
+
+    def apply_gradients(self) -> dict[str, float]:
+        """The update by the mean gradient of the micro-batches since the last; gives `norm`.
+
+        Raises `InvalidInputError` where there are none.
+        """
+
     def evaluate_batch(self, inputs: Arrays, targets: Arrays) -> StepResult:
         """Loss and outputs in evaluation mode; the state stays."""
 
@@ -113,6 +127,46 @@ class Runner(Protocol):
 def measured(metric: Array) -> float | Array:
     """A metric without dimensions as a number, another as it is."""
     return metric if metric.ndim else float(metric)
+
+
+def require_accumulation(manifest: Manifest) -> None:
+    """Raises `InvalidInputError` for a bundle whose step takes one batch."""
+    if "accumulate" not in manifest.programs:
+        raise InvalidInputError(
+            "this bundle cannot accumulate gradients",
+            why="its training step is one program, from the batch to the update",
+            remedy="compile it with hearth.TrainStep(..., accumulate=True)",
+        )
+
+
+class MicroBatches:
+    """Counts the micro-batches of a step: they are numbered from outside (spec/manifest.md)."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._count = 0
+
+    def next(self) -> dict[str, int]:
+        """What `accumulate` takes for the next one."""
+        require_accumulation(self._manifest)
+        return {MICRO_BATCH: self._count}
+
+    def added(self) -> None:
+        """The next one was accumulated."""
+        self._count += 1
+
+    def all(self) -> dict[str, int]:
+        """What `apply` takes for all since the last update."""
+        require_accumulation(self._manifest)
+        if self._count == 0:
+            raise InvalidInputError(
+                "there are no gradients to apply", remedy="call accumulate_batch first"
+            )
+        return {MICRO_BATCHES: self._count}
+
+    def reset(self) -> None:
+        """The update was made, or the state is another: the next one is the first."""
+        self._count = 0
 
 
 def check_loss(loss: float, step: Callable[[], int]) -> None:

@@ -93,8 +93,9 @@ class OptimizerProgram:
     for every state (role "optimizer"); else NAME, gradient/NAME and KEY/NAME for every parameter.
     Then learning_rate (role "hyper", float32 [groups]) and hearth/step (int32, steps done).
     Outputs of the same names, role "parameter" and "optimizer", are the new values; "norm" (role
-    "norm") is the gradient norm before clipping.  Groups without a gradient have no tensors.  Under
-    loss scaling the state of the scaler (role "scaler") goes in and out, too.
+    "norm") is the gradient norm before it is clipped, where it is or was asked for.  Groups without
+    a gradient have no tensors.  Under loss scaling the state of the scaler (role "scaler") goes in
+    and out, too.
     """
 
     graph: AtenGraph
@@ -125,6 +126,9 @@ def capture_optimizer(step: TrainStep, with_gradient: Sequence[str]) -> Optimize
             gradients = _clipped_values(gradients, step.clip_grad_value)
         if step.clip_grad_norm is not None:
             gradients, norm = _clipped(gradients, step.clip_grad_norm)
+            outputs.append(TracedOutput("norm", "norm", norm))
+        elif step.gradient_norm:
+            norm = torch.nn.utils.get_total_norm(gradients.values(), foreach=False)
             outputs.append(TracedOutput("norm", "norm", norm))
         for k, tensor, (parameter, _) in updates:
             gradient = gradients[tensor.name]

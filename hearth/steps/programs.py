@@ -67,7 +67,7 @@ def capture_programs(step: TrainStep, inputs: Examples, targets: Examples) -> St
 
 
 def capture_gradients(step: TrainStep, inputs: Examples, targets: Examples) -> AtenGraph:
-    """loss, output/K, gradient per trainable parameter that the loss reaches, changed buffers."""
+    """loss, output/K, metrics, gradient per trainable parameter that the loss reaches, buffers."""
 
     def body(model: nn.Module, t: Named, tracing: Tracing) -> list[TracedOutput]:
         trained = {name: t[name].detach().requires_grad_() for name in step.trainable}
@@ -76,6 +76,7 @@ def capture_gradients(step: TrainStep, inputs: Examples, targets: Examples) -> A
             given, wanted = augment(step.augmentation, *batch)
             with autocast(step.precision):
                 outputs = model(*given)
+                metrics = _training_metrics(step, outputs, wanted)
                 loss = scalar_loss(step, outputs, wanted)
             penalty = penalty_of(step, trained)
             loss = loss if penalty is None else loss + penalty
@@ -87,6 +88,7 @@ def capture_gradients(step: TrainStep, inputs: Examples, targets: Examples) -> A
         return [
             TracedOutput("loss", "loss", loss.detach()),
             *_outputs(outputs),
+            *metrics,
             *([] if penalty is None else [TracedOutput("penalty", "metric", penalty.detach())]),
             *(TracedOutput(name, "gradient", g) for name, g in found.items()),
             *(TracedOutput(name, "buffer", buffers[name]) for name in step.buffers),
@@ -107,9 +109,7 @@ def capture_evaluate(step: TrainStep, inputs: Examples, targets: Examples) -> At
             outputs = model(*numbered(t, "input"))
             predicted = [x.detach().clone() for x in _tensors(outputs)]  # a loss may overwrite them
             loss = scalar_loss(step, outputs, wanted)
-            chosen = step.metrics if step.metrics is not None else _default_metrics(outputs, wanted)
-            metrics = {k: _tensor(m(outputs, *wanted), f"metric {k}") for k, m in chosen.items()}
-        measured = [TracedOutput(name, "metric", m.float()) for name, m in metrics.items()]
+            measured = _metrics(step, outputs, wanted)
         return [TracedOutput("loss", "loss", loss), *_outputs(predicted), *measured]
 
     graph = capture_in(step, body, inputs, targets, training=False)
@@ -272,6 +272,23 @@ def _no_gradient(tracing: Tracing) -> UnsupportableError:
         why="there is no path of differentiable operations from the loss to a parameter",
         remedy="look for .detach(), torch.no_grad() or integer arithmetic between them",
     )
+
+
+def _metrics(step: TrainStep, outputs: Any, targets: Sequence[torch.Tensor]) -> list[TracedOutput]:
+    chosen = step.metrics if step.metrics is not None else _default_metrics(outputs, targets)
+    values = {k: _tensor(m(outputs, *targets), f"metric {k}") for k, m in chosen.items()}
+    return [TracedOutput(name, "metric", value.float()) for name, value in values.items()]
+
+
+def _training_metrics(
+    step: TrainStep, outputs: Any, targets: Sequence[torch.Tensor]
+) -> list[TracedOutput]:
+    """The metrics that are numbers, where they are asked for; a loss may overwrite the outputs."""
+    if not step.training_metrics:
+        return []
+    with torch.no_grad():
+        detached = pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, outputs)
+        return [m for m in _metrics(step, detached, targets) if m.tensor.dim() == 0]
 
 
 def _default_metrics(

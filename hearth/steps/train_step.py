@@ -46,6 +46,11 @@ class TrainStep:
     type, with CUDA's lists; parameters and updates stay float32.  For float16 the loss is scaled as
     by a new `torch.amp.GradScaler`, or by the `scaler` that is given.
 
+    `training_metrics` computes the metrics without dimensions of every training batch, too, from
+    the outputs that its loss is made of (dropout, batch statistics and augmentation included), and
+    `gradient_norm` the norm of all gradients together, as clipping by norm does anyway.  Without
+    them a step does not compute what nobody asked for.
+
     `accumulate` adds the programs with which a step takes several batches, one after another, and
     updates once, by the mean of their gradients: `trainer.fit(loader, { accumulate: 4 })`.  It
     costs one more gradient in memory.
@@ -65,6 +70,8 @@ class TrainStep:
     scaler: torch.amp.GradScaler | None = None
     accumulate: bool = False
     penalty: Penalty | None = None
+    training_metrics: bool = False
+    gradient_norm: bool = False
     parameters: Mapping[str, nn.Parameter] = field(init=False, repr=False)
     buffers: Mapping[str, torch.Tensor] = field(init=False, repr=False)
     groups: tuple[tuple[str, ...], ...] = field(init=False)
@@ -177,6 +184,11 @@ def _check_kinds(step: TrainStep) -> None:
             why="a compiled step takes any number of batches",
             remedy="pass True here, and the number to trainer.fit(loader, { accumulate: 4 })",
         )
+    for name in ("training_metrics", "gradient_norm"):
+        if not isinstance(getattr(step, name), bool):
+            raise InvalidInputError(
+                f"{name} is {getattr(step, name)!r}", remedy="pass True or False"
+            )
     check_precision(step.precision)
     if step.augmentation is not None and not callable(step.augmentation):
         raise InvalidInputError(

@@ -28,6 +28,8 @@ class Counting:
         self.sizes: list[int] = []
         self.seen: list[float] = []
         self.prediction = prediction
+        self.waiting = 0
+        self.applied: list[int] = []
 
     def train_many(self, batches: Iterable[Batch]) -> np.ndarray:
         losses = []
@@ -37,6 +39,16 @@ class Counting:
             losses.append(x.mean())
         return np.array(losses, "f4")
 
+    def accumulate_batch(self, inputs: Arrays, targets: Arrays) -> StepResult:
+        (loss,) = self.train_many([(inputs, targets)])
+        self.waiting += 1
+        return StepResult(float(loss), ())
+
+    def apply_gradients(self) -> dict[str, float]:
+        self.applied.append(self.waiting)
+        self.waiting = 0
+        return {}
+
     def evaluate_batch(self, inputs: Arrays, targets: Arrays) -> StepResult:
         outputs = np.eye(3, dtype="f4")[np.full(len(inputs[0]), self.prediction)]
         return StepResult(float(inputs[0].mean()), (outputs,))
@@ -45,6 +57,19 @@ class Counting:
 def program(**changes: object) -> Program:
     target = replace(TRAIN.inputs[1], **changes)
     return replace(TRAIN, inputs=(TRAIN.inputs[0], target))
+
+
+def test_a_step_of_several_batches_has_their_mean_loss_and_one_update() -> None:
+    runner = Counting()
+    reports: list[Progress] = []
+    losses = train(
+        runner, SPLIT, epochs=2, batch_size=2, accumulate=3, seed=1, report=reports.append
+    )
+    assert runner.sizes == [2] * 10
+    assert runner.applied == [3, 2] * 2  # the last step of an epoch has fewer
+    first = [np.mean(runner.seen[i : i + 2]) for i in (0, 2, 4)]
+    assert losses[0] == pytest.approx(np.mean(first))
+    assert (len(losses), reports[-1].step, reports[-1].steps) == (4, 4, 4)
 
 
 def test_every_epoch_sees_every_sample_once_in_another_order() -> None:

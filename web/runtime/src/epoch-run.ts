@@ -7,6 +7,7 @@
  * until it has landed, so that a run that went wrong takes them again.
  */
 
+import type { Scalars } from "./engine.ts";
 import { errorFromData, type ErrorData } from "./errors.ts";
 import type { FitEvent, RecoveryEvent, StepReport, StepsEvent } from "./fit-events.ts";
 import type { Recovered } from "./tools/recovery.ts";
@@ -72,7 +73,7 @@ export class RunControl {
 export class EpochRun {
   private readonly flight: Launched[] = [];
   private readonly pending: (readonly ScheduledStep[])[] = [];
-  private readonly losses = new Map<number, number>();
+  private readonly reports = new Map<number, StepReport>();
 
   constructor(
     private readonly control: RunControl, private readonly epoch: number,
@@ -81,11 +82,18 @@ export class EpochRun {
 
   /** Steps of this epoch so far. */
   get steps(): number {
-    return this.losses.size;
+    return this.reports.size;
   }
 
-  get meanLoss(): number {
-    return [...this.losses.values()].reduce((sum, loss) => sum + loss, 0) / this.steps;
+  /** Loss and metrics: the means of the steps that have them. */
+  get means(): Scalars {
+    const reports = [...this.reports.values()];
+    const mean = (values: readonly number[]): number =>
+      values.reduce((sum, value) => sum + value, 0) / values.length;
+    const names = new Set(reports.flatMap(({ metrics }) => Object.keys(metrics)));
+    const metrics = [...names].map((name) =>
+      [name, mean(reports.flatMap((report) => report.metrics[name] ?? []))] as const);
+    return { loss: mean(reports.map(({ loss }) => loss)), metrics: Object.fromEntries(metrics) };
   }
 
   async *events(): AsyncGenerator<FitEvent> {
@@ -147,7 +155,9 @@ export class EpochRun {
     for (const { device, rescue } of this.control.trainer.takeRescues()) {
       yield { kind: "device", epoch: this.epoch, device, ...rescue };
     }
-    for (const { step, loss } of event.steps) if (step >= first) this.losses.set(step, loss);
+    for (const report of event.steps) {
+      if (report.step >= first) this.reports.set(report.step, report);
+    }
     if (event.steps.length > 0) yield event;
   }
 
@@ -188,8 +198,8 @@ export class EpochRun {
 function reportsOf(
   { steps }: Pick<SliceResult, "steps">, rates: readonly number[], ms: number,
 ): StepReport[] {
-  return steps.map(({ step, loss, metrics: { norm } }, i) => ({
-    step, loss, learningRate: rates[i] ?? NaN, ms,
+  return steps.map(({ step, loss, metrics: { norm, ...metrics } }, i) => ({
+    step, loss, learningRate: rates[i] ?? NaN, ms, metrics,
     ...(norm === undefined ? {} : { gradientNorm: norm }),
   }));
 }

@@ -13,8 +13,16 @@ export interface StepReport {
   learningRate: number;
   /** Milliseconds; of several steps in one slice their mean. */
   ms: number;
-  /** Before clipping; where the step clips. */
+  /**
+   * Before it is clipped; where the step clips by norm, or was compiled with
+   * `TrainStep(…, gradient_norm=True)`.
+   */
   gradientNorm?: number;
+  /**
+   * What the training step tells of its batch besides: the metrics in training mode of a bundle
+   * that was compiled with `TrainStep(…, training_metrics=True)`, and the penalty.
+   */
+  metrics: Readonly<Record<string, number>>;
 }
 
 export interface StepsEvent {
@@ -23,12 +31,13 @@ export interface StepsEvent {
   steps: readonly StepReport[];
 }
 
-/** The loss of an epoch is the mean of its steps'. */
+/** The loss and the metrics of an epoch are the means of its steps'. */
 export interface EpochEvent {
   kind: "epoch";
   epoch: number;
   step: number;
   loss: number;
+  metrics: Readonly<Record<string, number>>;
   ms: number;
 }
 

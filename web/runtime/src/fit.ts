@@ -167,7 +167,7 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
       this.trainer.log.beginEpoch(next, this.accumulate, validate !== undefined);
     }
     const ms = performance.now() - begin;
-    yield { kind: "epoch", epoch, step: this.trainer.step, loss: run.meanLoss, ms };
+    yield { kind: "epoch", epoch, step: this.trainer.step, ...run.means, ms };
   }
 
   /** The steps of an epoch, as many at once as make a slice now. */

@@ -11,9 +11,12 @@ const y = Int32Array.from({ length: SAMPLES }, (_, i) => i % 3);
 const dataset = new ArrayDataset({ x, y, samples: SAMPLES });
 const loader = new DataLoader(dataset, { batchSize: 8, shuffle: true, seed: 5 });
 
+const load = (): Promise<Trainer> =>
+  Trainer.load(fixtureSource(), { backend: "wasm", threads: 1 });
+
 /** A trainer in the middle of its second epoch. */
 async function begun(): Promise<Trainer> {
-  const trainer = await Trainer.load(fixtureSource(), { backend: "wasm", threads: 1 });
+  const trainer = await load();
   const schedule = (step: number): number => 0.1 / (1 + step);
   for await (const event of trainer.fit(loader, { epochs: 2, schedule, validate: loader })) {
     if (event.kind === "steps" && trainer.step > 9) break;
@@ -45,7 +48,8 @@ function scripted(lossAt: (rate: number) => number): Trainer {
 }
 
 test("rates grow by a constant factor, losses are those of training at them", async () => {
-  const [trainer, other] = [await begun(), await begun()];
+  const [trainer, other] = [await begun(), await load()];
+  await other.loadCheckpoint(await trainer.exportCheckpoint()); // runs end where slices do
   const before = await everythingOf(trainer);
   const found = await findLearningRate(trainer, loader, { from: 1e-3, to: 0.1, steps: 12 });
   assert.deepEqual(await everythingOf(trainer), before);
