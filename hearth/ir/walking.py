@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from hearth.ir.expr import Expr, walk
 from hearth.ir.index import FloorDiv, Index, Mod, Value
@@ -66,3 +67,14 @@ def values_in(index: Index) -> Iterator[Value]:
                 yield atom
             case FloorDiv() | Mod():
                 yield from values_in(atom.numerator)
+
+
+def with_indices(expr: Expr, change: Callable[[Index], Index]) -> Expr:
+    """The expression with other indices of its own; its operands stay."""
+    match expr:
+        case Load():
+            guards = tuple(replace(guard, index=change(guard.index)) for guard in expr.guards)
+            return replace(expr, index=change(expr.index), guards=guards)
+        case IndexValue():
+            return replace(expr, index=change(expr.index))
+    return expr

@@ -18,7 +18,6 @@ from hearth.ir.index import Atom, Axis, Index, Value, atom_index, depends_on, su
 from hearth.ir.kernel import (
     Accumulate,
     Accumulator,
-    Guard,
     IndexValue,
     Kernel,
     Load,
@@ -26,7 +25,7 @@ from hearth.ir.kernel import (
     Stage,
     Store,
 )
-from hearth.ir.walking import indices_of, walk_kernel
+from hearth.ir.walking import indices_of, walk_kernel, with_indices
 
 Substitution = Callable[[Expr], Expr]
 
@@ -139,15 +138,7 @@ def _at(expr: Expr, position: int, place: Index) -> Expr:
             return atom_index(Value(_at(old.expr, position, place), old.extent))
         return None
 
-    def guard(old: Guard) -> Guard:
-        return replace(old, index=substitute(old.index, atom))
-
     def rule(old: Expr) -> Expr:
-        if isinstance(old, Load):
-            guards = tuple(guard(g) for g in old.guards)
-            return replace(old, index=substitute(old.index, atom), guards=guards)
-        if isinstance(old, IndexValue):
-            return replace(old, index=substitute(old.index, atom))
-        return old
+        return with_indices(old, lambda index: substitute(index, atom))
 
     return rewrite([expr], rule)[0]

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from hearth.ir.dim import Dim, product
-from hearth.ir.dtype import BOOL, STORED_AS
+from hearth.ir.dim import Dim
 from hearth.ir.graph import Graph, Input
 from hearth.ir.reference import run
 from hearth.passes.pipeline import run_passes
 from hearth.schedule.reference import run_kernel
-from hearth.schedule.schedule import Buffer, Schedule, StatePlace, schedule
+from hearth.schedule.schedule import Buffer, StatePlace, schedule
+from tests.schedule.memory import Memory
 
 Array = Any
 Run = Callable[[Graph, Mapping[str, Array], int], dict[str, Array]]
@@ -43,7 +43,7 @@ def run_scheduled(graph: Graph, feeds: Mapping[str, Array], batch: int) -> dict[
         places[name] = StatePlace(end, 4 * table.size)
         end += -(-4 * table.size // 256) * 256
     plan = schedule(optimized, graph.inputs, places)
-    memory = _Memory(plan, end, batch)
+    memory = Memory(plan, end, batch)
     for name, table in graph.constants.items():
         shape = tuple(Dim.of(n) for n in table.shape)
         memory.view(Buffer(_device_type(table), shape, places[name]))[:] = table.ravel()
@@ -56,30 +56,6 @@ def run_scheduled(graph: Graph, feeds: Mapping[str, Array], batch: int) -> dict[
 
 def _device_type(table: Array) -> str:
     return {"f": "float32", "b": "bool"}.get(table.dtype.kind, "int32")
-
-
-class _Memory:
-    """State and slots; slots begin with garbage, for nothing may rely on what they held."""
-
-    def __init__(self, plan: Schedule, state_bytes: int, batch: int) -> None:
-        self.batch = batch
-        self.state = np.zeros(state_bytes, np.uint8)
-        self.arena = np.full(plan.slot_bytes(batch), 0xAB, np.uint8)
-        self.starts = plan.allocation.starts_at(batch)
-
-    def view(self, buffer: Buffer) -> Array:
-        size, place = 4 * product(buffer.shape).at(self.batch), buffer.place
-        if isinstance(place, StatePlace):
-            region = self.state[place.offset : place.offset + size]
-        else:
-            start = self.starts[place.slot]
-            region = self.arena[start : start + size]
-        return region.view(STORED_AS[buffer.dtype])
-
-    def read(self, buffer: Buffer) -> Array:
-        shape = tuple(e.at(self.batch) for e in buffer.shape)
-        elements = self.view(buffer).reshape(shape)
-        return elements.astype(np.bool_) if buffer.dtype == BOOL else elements.copy()
 
 
 TARGETS = {

@@ -9,15 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hearth.ir.dim import product
-from hearth.ir.dtype import STORED_AS
 from hearth.ir.graph import Graph
 from hearth.ir.reference import run
 from hearth.ir.verify import verify
 from hearth.passes.pipeline import run_passes
 from hearth.schedule.fuse import MAX_PARAMS
 from hearth.schedule.reference import run_kernel
-from hearth.schedule.schedule import Buffer, Schedule, StatePlace, schedule
+from hearth.schedule.schedule import Schedule, StatePlace, schedule
 from tests.random_graphs import data_inputs, feeds, graphs, state_inputs
+from tests.schedule.memory import Memory
+
+STATE_BYTES = 1024
 
 
 def places() -> dict[str, StatePlace]:
@@ -29,29 +31,8 @@ def places() -> dict[str, StatePlace]:
     return table
 
 
-class Memory:
-    """One state region and one arena for the slots, as a runtime would lay them out."""
-
-    def __init__(self, plan: Schedule, batch: int) -> None:
-        self.batch = batch
-        self.state = np.zeros(1024, np.uint8)
-        # Garbage to begin with: nothing may rely on what a slot held before.
-        self.arena = np.full(plan.slot_bytes(batch), 0xAB, np.uint8)
-        self.starts = plan.allocation.starts_at(batch)
-
-    def view(self, buffer: Buffer) -> Any:
-        size = 4 * product(buffer.shape).at(self.batch)
-        place = buffer.place
-        if isinstance(place, StatePlace):
-            region = self.state[place.offset : place.offset + size]
-        else:
-            start = self.starts[place.slot]
-            region = self.arena[start : start + size]
-        return region.view(STORED_AS[buffer.dtype])
-
-
 def execute(plan: Schedule, values: dict[str, Any], batch: int) -> dict[str, Any]:
-    memory = Memory(plan, batch)
+    memory = Memory(plan, STATE_BYTES, batch)
     for name, place in places().items():
         memory.state[place.offset : place.offset + place.size_bytes] = (
             values[name].view(np.uint8).ravel()

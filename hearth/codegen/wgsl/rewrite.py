@@ -19,17 +19,12 @@ from hearth.ir.dtype import FLOAT32, numpy_dtype
 from hearth.ir.expr import const
 from hearth.ir.index import Axis, FloorDiv, Index, Mod, Value, atom_index, axis, substitute
 from hearth.ir.kernel import (
-    Divisible,
-    Guard,
-    IndexValue,
-    InRange,
     Kernel,
-    Load,
     Stage,
     Store,
 )
 from hearth.ir.scalar import SCALAR_OPS, Apply, Const, Expr, apply, walk
-from hearth.ir.walking import stage_indices
+from hearth.ir.walking import stage_indices, with_indices
 
 ExprRule = Callable[[Expr], Expr]
 
@@ -91,20 +86,9 @@ class Renaming:
         return self._done[root]
 
     def _renamed(self, expr: Expr) -> Expr:
-        match expr:
-            case Load():
-                guards = tuple(self.guard(g) for g in expr.guards)
-                return Load(expr.dtype, expr.param, self.index(expr.index), guards, expr.fill)
-            case IndexValue():
-                return IndexValue(expr.dtype, self.index(expr.index))
-            case Apply():
-                return Apply(expr.dtype, expr.op, tuple(self._done[a] for a in expr.args))
-        return expr
-
-    def guard(self, guard: Guard) -> Guard:
-        if isinstance(guard, InRange):
-            return InRange(self.index(guard.index), guard.extent)
-        return Divisible(self.index(guard.index), guard.divisor)
+        if isinstance(expr, Apply):
+            return Apply(expr.dtype, expr.op, tuple(self._done[a] for a in expr.args))
+        return with_indices(expr, self.index)
 
     def index(self, index: Index) -> Index:
         def rule(atom: Axis | FloorDiv | Mod | Value) -> Index | None:
