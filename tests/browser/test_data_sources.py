@@ -280,6 +280,9 @@ def test_a_camera_and_a_canvas_fill_a_data_set_by_class(page: Page) -> None:
     assert (counts, labels, ended) == ([4, 2], [0, 0, 0, 0, 1, 1], 1)
     assert pixels == [True, [0] * 128 + [1] * 64]
     assert (full, after) == ("OutOfMemoryError", [3, 0])
+
+
+def test_a_camera_that_is_refused_says_so(page: Page) -> None:
     name, message = failure(
         page,
         READ
