@@ -20,7 +20,7 @@ from hearth.bundle.manifest import Program
 from hearth.bundle.quantized import Precision
 from hearth.bundle.read import read_bundle
 from hearth.data import Dataset, Split, batches, fit_to_program, load_dataset
-from hearth.deploy.onnx_file import OnnxPrecision, export_onnx, run_onnx
+from hearth.deploy.onnx_file import OnnxPrecision, export_onnx, open_onnx
 from hearth.driver.compiled import step_of
 from hearth.errors import InvalidInputError
 from hearth.runtime.runner import Batch
@@ -100,7 +100,8 @@ def export_trained(
     before = _predict(model, test)
     if path.suffix == ".onnx":
         export_onnx(model, torch.from_numpy(test.inputs[:2]), path, precision=precision)
-        after = np.concatenate([run_onnx(path, inputs)[0] for inputs, _ in _parts(test)])
+        run = open_onnx(path)
+        after = np.concatenate([run(inputs)[0] for inputs, _ in _parts(test)])
     else:
         assert precision != "int8-dynamic"  # checked above: it is a form of ONNX alone
         save_weights(model.state_dict(), path, precision=precision)

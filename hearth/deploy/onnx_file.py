@@ -11,7 +11,7 @@ import copy
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -81,6 +81,11 @@ def export_onnx(
 
 def run_onnx(path: str | Path | bytes, inputs: Sequence[Array]) -> list[Array]:
     """The outputs of an ONNX file on one batch, computed by ONNX Runtime on one CPU thread."""
+    return open_onnx(path)(inputs)
+
+
+def open_onnx(path: str | Path | bytes) -> Callable[[Sequence[Array]], list[Array]]:
+    """The function that `run_onnx` calls, for many batches: the file is read once."""
     require_onnx()
     import onnxruntime
 
@@ -91,8 +96,12 @@ def run_onnx(path: str | Path | bytes, inputs: Sequence[Array]) -> list[Array]:
     model = path if isinstance(path, bytes) else str(path)
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_inputs()]
-    outputs: list[Array] = session.run(None, dict(zip(names, inputs, strict=True)))
-    return outputs
+
+    def run(inputs: Sequence[Array]) -> list[Array]:
+        outputs: list[Array] = session.run(None, dict(zip(names, inputs, strict=True)))
+        return outputs
+
+    return run
 
 
 def require_onnx() -> None:

@@ -125,6 +125,37 @@ def test_a_page_sees_what_a_step_would_see(page: Page) -> None:
             np.testing.assert_allclose(tensor, right, atol=1e-5)
 
 
+def test_augmented_batches_can_be_kept_as_a_data_set(page: Page) -> None:
+    """What comes back after a reload is what the steps would have seen, sample by sample."""
+    kept = attempt(
+        page,
+        f"""{DATA}
+        const {{ keepDataset }} = await import("/hearth-data.js");
+        const made = hearth.augmented(trainer, loader, {{ copies: 2, draw: 3 }});
+        const {{ length }} = await keepDataset("augmented", made);
+        await trainer.dispose();
+        return length;""",
+        GIVEN,
+    )
+    assert kept == 2 * STEPS * ROWS
+    page.reload()
+    page.wait_for_function("document.title === 'ready'")
+    found = attempt(
+        page,
+        """
+        const { openDataset, removeDataset } = await import("/hearth-data.js");
+        const loader = new hearth.DataLoader(await openDataset("augmented"), { batchSize: 5 });
+        const found = [];
+        for await (const { x, y } of loader.epoch(0)) found.push([[...x], [...y]]);
+        await removeDataset("augmented");
+        return found;""",
+    )
+    wanted = [seen_in(k % STEPS, 3 + k) for k in range(2 * STEPS)]
+    for ours, want in zip(found, wanted, strict=True):
+        for tensor, right in zip(ours, want, strict=True):
+            np.testing.assert_allclose(tensor, right, atol=1e-5)
+
+
 def test_what_cannot_be_augmented_is_refused(page: Page) -> None:
     read_once = f"""{DATA}
         for await (const _ of hearth.augmented(trainer, loader.epoch(0), given.o));"""
