@@ -132,6 +132,9 @@ line of the model, its bytes, the limit, and the largest batch of which it can b
 `backend: "auto"` or `"webgpu"` the model then trains on WebAssembly, which has no such limit (but
 ends at 4 GiB), and a warning says why.
 
+With `inspect=True` the updates of an optimizer group can be read as one tensor; for a group of more
+than the limit `inspect=hearth.Taps(values=False)` does without it.
+
 ## Planned and measured
 
 AdamW, MiB. *State* and *scratch* are of the whole bundle; *slots* are those of a training step,

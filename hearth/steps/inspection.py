@@ -18,6 +18,7 @@ from hearth.capture.graph import AtenGraph
 from hearth.capture.trace import capture
 from hearth.capture.traced import TracedInput, TracedOutput, Tracing
 from hearth.functions.statistics import (
+    Description,
     describe,
     describe_parts,
     saturated,
@@ -130,27 +131,55 @@ def _capture_description() -> AtenGraph:
     return capture(body, [vector], place="inspection")
 
 
-def _vector(group: UpdatedGroup, t: Named, key: str) -> torch.Tensor:
-    """The tensors of a group in its layout, with zeros between them."""
-    parts = [t[f"{key}/{tensor.name}"].flatten() for tensor in group.tensors]
-    if group.is_flat:
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
-    lengths = [tensor.layout.length for tensor in group.tensors]
-    padded = zip(parts, lengths, strict=True)
-    return torch.cat([pad(part, (0, length - part.numel())) for part, length in padded])
+@dataclass(frozen=True)
+class _Piece:
+    """Parameters of a group that lie in one vector: where, and what becomes of them."""
+
+    offsets: Sequence[int]
+    sizes: Sequence[int]
+    kinds: dict[str, torch.Tensor]
+
+
+def _pieces(step: TrainStep, group: UpdatedGroup, t: Named) -> list[_Piece]:
+    """The vectors of a flat group; the tensors of any other as one, with zeros between them."""
+    parts = [[t[f"{key}/{tensor.name}"] for tensor in group.tensors] for key in _CHANGE]
+    lies = [(tensor.members, tensor.layout) for tensor in group.tensors]
+    if not group.is_flat:
+        lengths = [tensor.layout.length for tensor in group.tensors]
+        parts = [[_padded(tensors, lengths)] for tensors in parts]
+        lies = [(group.parameters, group.layout)]
+    return [
+        _Piece(
+            layout.offsets,
+            [step.parameters[name].numel() for name in members],
+            {"parameters": old, "gradients": gradient, "updates": new - old},
+        )
+        for (members, layout), old, gradient, new in zip(lies, *parts, strict=True)
+    ]
+
+
+def _padded(tensors: Sequence[torch.Tensor], lengths: Sequence[int]) -> torch.Tensor:
+    flat = zip((tensor.flatten() for tensor in tensors), lengths, strict=True)
+    return torch.cat([pad(part, (0, length - part.numel())) for part, length in flat])
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def _capture_update(step: TrainStep, k: int, group: UpdatedGroup, values: bool) -> AtenGraph | None:
     """Statistics, histograms and ratios, a row for each parameter of the group."""
     if not group.parameters:
         return None
-    sizes = [step.parameters[name].numel() for name in group.parameters]
 
     def body(t: Named, tracing: Tracing) -> list[TracedOutput]:  # noqa: ARG001
-        old, gradient, new = (_vector(group, t, key) for key in _CHANGE)
-        kinds = {"parameters": old, "gradients": gradient, "updates": new - old}
-        found = {kind: describe_parts(x, group.layout.offsets, sizes) for kind, x in kinds.items()}
+        pieces = _pieces(step, group, t)
+        found = {}
+        for kind in pieces[0].kinds:
+            rows = [describe_parts(p.kinds[kind], p.offsets, p.sizes) for p in pieces]
+            found[kind] = Description(*(_joined(column) for column in zip(*rows, strict=True)))
         ratios = update_ratios(found["updates"].statistics, found["parameters"].statistics)
+        updates = [p.kinds["updates"] for p in pieces]
         return [
             *(
                 TracedOutput(f"{what}/{kind}/{k}", "output", part)
@@ -158,7 +187,7 @@ def _capture_update(step: TrainStep, k: int, group: UpdatedGroup, values: bool) 
                 for what, part in description._asdict().items()
             ),
             TracedOutput(f"ratios/{k}", "output", ratios),
-            *([TracedOutput(f"values/updates/{k}", "output", new - old)] if values else []),
+            *([TracedOutput(f"values/updates/{k}", "output", _joined(updates))] if values else []),
         ]
 
     inputs = [

@@ -34,9 +34,8 @@ def compiled(backend: str, most_elements: int | None = None) -> Compiled:
         if most_elements is not None:
             patch.setattr("hearth.steps.optimizer.MOST_ELEMENTS", most_elements)
         # The updates of a group, as a value to look at, are one tensor still.
-        bundle: Compiled = hearth.compile(
-            step, *examples, backends=(backend,), inspect=backend == "wasm"
-        )
+        taps = hearth.Taps(values=backend == "wasm")
+        bundle: Compiled = hearth.compile(step, *examples, backends=(backend,), inspect=taps)
     return bundle
 
 
@@ -65,7 +64,7 @@ def trained(runner: Any) -> dict[str, Any]:
     for batch in given[:2]:
         runner.accumulate_batch(*batch)
     norm = runner.apply_gradients()
-    seen = runner.run("inspect", *given[0]) if "inspect" in runner.manifest.programs else {}
+    seen = runner.run("inspect", *given[0])
     return {**norm, "losses": losses, **seen, **runner.export_state()}
 
 
