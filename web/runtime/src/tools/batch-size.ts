@@ -10,7 +10,9 @@ import type { Executor } from "../executor.ts";
 import { checkBatch, requireWhole, type Argument, type InputArray } from "../inputs.ts";
 import { largestBatchFor } from "../memory.ts";
 
-const STEPS = 3; // timed ones; the least counts
+const ROUNDS = 3; // of timing; the least counts
+const ENOUGH_MS = 5; // of a round: a page's clock may have ticks of 0.1 ms
+const MOST_STEPS = 256;
 const NEARLY = 1.05; // as fast as the fastest, for a larger batch
 const SLOWER = 1.5; // than the fastest, after which larger batches are not tried
 
@@ -61,15 +63,34 @@ function sizesUpTo(most: number): number[] {
   return [...sizes, Math.max(1, most)];
 }
 
+/** Milliseconds of a step, of as many as take long enough to be timed. */
 async function timeSteps(executor: Executor, given: readonly Argument[]): Promise<number> {
-  let least = Infinity;
-  for (let i = 0; i <= STEPS; i++) {
-    const begin = performance.now();
-    const { results } = await executor.start("train", given, ["loss"]);
-    await results;
-    if (i > 0) least = Math.min(least, performance.now() - begin); // the first one warms up
+  await takeSteps(executor, given, 1); // warms up
+  let steps = 1;
+  let least = await takeSteps(executor, given, steps);
+  while (least * steps < ENOUGH_MS && steps < MOST_STEPS) {
+    steps *= 2;
+    least = await takeSteps(executor, given, steps);
+  }
+  for (let round = 1; round < ROUNDS; round++) {
+    least = Math.min(least, await takeSteps(executor, given, steps));
   }
   return least;
+}
+
+/** Takes steps as `fit` does, without waiting for each; gives the milliseconds of one. */
+async function takeSteps(
+  executor: Executor, given: readonly Argument[], steps: number,
+): Promise<number> {
+  const begin = performance.now();
+  const losses: Promise<unknown>[] = [];
+  for (let i = 0; i < steps; i++) {
+    const { results } = await executor.start("train", given, ["loss"]);
+    results.catch(() => undefined); // heard below, unless another step does not start
+    losses.push(results);
+  }
+  await Promise.all(losses);
+  return (performance.now() - begin) / steps;
 }
 
 /** The samples again and again, until there are as many as a batch has. */
