@@ -6,10 +6,12 @@
  */
 
 export { batchesOf, isReadOnce } from "./data-loader.ts";
+export { useDatabase } from "./database.ts";
 export { elements } from "./dims.ts";
 export { bytesOf } from "./elements.ts";
 export {
-  BackendError, BundleFormatError, InvalidInputError, NumericalInstabilityError,
+  BackendError, BundleFormatError, InvalidInputError, NumericalInstabilityError, reasonOf,
+  StorageError,
 } from "./errors.ts";
 export { scalarOf } from "./executor.ts";
 export { firstNonFinite } from "./first-non-finite.ts";
@@ -24,6 +26,7 @@ export { decodeSafetensors, encodeSafetensors, looksLikeSafetensors } from "./sa
 export {
   isTrained, nonFiniteEntries, readEntry, requireTensor, valuesOf, writeEntries, writeSeed,
 } from "./state.ts";
+export { openIn } from "./store.ts";
 
 /** Hands over what is above; where both are one file there is nothing to do. */
 export const bind: (shared: object) => void = () => undefined;

@@ -5,5 +5,6 @@ export { findBatchSize } from "./batch-size.ts";
 export { readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 export { inspectionOf } from "./inspection-of.ts";
 export { sweepLearningRates } from "./learning-rate-finder.ts";
+export { openBestStore } from "./open-store.ts";
 export { addRecord, readRecord } from "./record-file.ts";
 export { recover } from "./recovery.ts";
