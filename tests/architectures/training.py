@@ -71,7 +71,7 @@ def compiled(example: Example) -> tuple[Compiled, float]:
     return bundle, time.process_time() - start
 
 
-def train(example: Example, runners: Sequence[str] = RUNNERS) -> Training:
+def train(example: Example, runners: Sequence[str] = RUNNERS, steps: int = STEPS) -> Training:
     """Compile, and train on each runner."""
     bundle, compile_s = compiled(example)
     step, *_ = example
@@ -80,7 +80,7 @@ def train(example: Example, runners: Sequence[str] = RUNNERS) -> Training:
         rng = np.random.default_rng(0)
         batches = [
             random_batch(files.manifest.programs["train"].inputs, BATCHES[i % len(BATCHES)], rng)
-            for i in range(STEPS)
+            for i in range(steps)
         ]
         case = Case(step, files.weights(), batches, number=0)
         return Training(bundle, compile_s, {name: run(folder, name, case) for name in runners})

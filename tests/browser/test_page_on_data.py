@@ -18,7 +18,7 @@ pytestmark = pytest.mark.chromium
 PAGE = (ROOT / "docs" / "data.md").read_text()
 # What the page takes as given.
 GIVEN = """
-const { DataLoader, ArrayDataset, split } = hearth;
+const { DataLoader, ArrayDataset, augmented, split } = hearth;
 const { imageFolder, readTable, idxDataset, openZip, trainTokenizer, tokenizerFrom, TextWindows,
   LabelledTexts, keepDataset, openDataset, listDatasets, removeDataset } = data;
 const decoded = async (text) => (await fetch(`data:;base64,${text}`)).blob();
@@ -29,7 +29,8 @@ const texts = ["one two", "two"], labels = [0, 1], text = "the cat, the dog, the
 const images = Object.assign(new ArrayDataset({ x: new Float32Array(8), y: new Int32Array(2),
   samples: 2 }), { classes: ["a", "b"] });
 const loader = new DataLoader(images, { batchSize: 1 });
-const augment = { run: async (program, { "input/0": x }) => ({ "output/0": x.map((v) => v + 1) }) };
+const trainer = { step: 0, manifest: { programs: { augment: { inputs: [] } } },
+  run: async () => ({}) };  // of a bundle whose augmentation changes nothing
 let shown = 0;
 const show = (samples) => { shown = samples; };
 """

@@ -23,7 +23,7 @@ from tests.database.targets import Arrays, chunks, on_device, on_reference
 REFERENCE = "reference"
 TARGETS = (REFERENCE, "wasm", "webgpu")
 PROGRAMS_PER_BUNDLE = 48
-SOME = 2  # samples of each dtype; there are 50,000 in all
+SOME = 3  # samples of each dtype; there are 50,000 in all
 REFUSALS = (CaptureError, UnsupportedOpError, UnsupportableError, InvalidInputError)
 
 
