@@ -95,7 +95,7 @@ def train_bundle(
             _resume(opened, opened_bundle.manifest, resume)
         if learning_rate is not None:
             opened.learning_rate = learning_rate
-        with training_bar(epochs * -(-len(dataset.train) // (batch_size * accumulate))) as bar:
+        with training_bar(_steps(dataset.train, epochs, batch_size * accumulate)) as bar:
             train(
                 opened, dataset.train, epochs=epochs, batch_size=batch_size, seed=seed,
                 accumulate=accumulate,
@@ -123,7 +123,7 @@ def train(
     The runner raises `NumericalInstabilityError` where a loss is not finite, naming the step.
     """
     random = np.random.default_rng(seed)
-    steps = epochs * -(-len(split) // (batch_size * accumulate))
+    steps = _steps(split, epochs, batch_size * accumulate)
     losses: list[float] = []
     for epoch in range(epochs):
         for chunk in _chunks(runner, batches(split, batch_size, random), accumulate):
@@ -183,6 +183,11 @@ def _save(
     if checkpoint is not None:
         run = checkpoint_of(manifest, runner.export_state(), runner.learning_rate)
         write_file(checkpoint, encode_checkpoint(run))
+
+
+def _steps(split: Split, epochs: int, samples: int) -> int:
+    """Of a run whose steps take so many samples, the last of an epoch perhaps fewer."""
+    return epochs * -(-len(split) // samples)
 
 
 def _chunks(runner: Runner, source: Iterator[Batch], accumulate: int) -> Iterator[list[float]]:

@@ -21,8 +21,11 @@ RUNTIME_FILE: Final = "hearth.js"
 # hearth.js loads hearth-tools.js itself, when it first needs it.  hearth-data.js reads a person's
 # data; a page that brings its own does not load it.
 RUNTIME_FILES: Final = (
-    *(RUNTIME_FILE, "hearth.d.ts", "hearth-tools.js"),
-    *("hearth-data.js", "hearth-data.d.ts"),
+    RUNTIME_FILE,
+    "hearth.d.ts",
+    "hearth-tools.js",
+    "hearth-data.js",
+    "hearth-data.d.ts",
 )
 TYPES_FILE: Final = "trainer.d.ts"
 RUNTIME_FOLDER: Final = Path(__file__).resolve().parents[2] / "web" / "runtime"

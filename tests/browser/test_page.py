@@ -258,6 +258,10 @@ def test_nothing_leaves_the_page_while_it_trains(page: Page) -> None:
     wait_for(page, "ready", "hearthPage.trainer.step === 50")
     tools = f"{page.url.split('index.html')[0]}bundle/hearth-tools.js"  # fetched at the first run
     assert set(requests) <= {("GET", tools)}
+    requests.clear()
+    train(page, 5)
+    wait_for(page, "ready", "hearthPage.trainer.step === 100")
+    assert requests == []
 
 
 def test_cpu_and_gpu_are_compared_on_the_same_steps(page: Page) -> None:

@@ -11,6 +11,14 @@ from tests.ops.samples.sample import Samples, floats, gradient
 SAMPLES = Samples()
 add = SAMPLES.add
 
+
+def _add_passes(label: str, function: Any, *inputs: Any) -> None:
+    """A convolution, and the gradients of both of its operands."""
+    add("aten.convolution.default", label, function, *inputs)
+    add("hearth.conv_input_grad", label, gradient(function), *inputs)
+    add("hearth.conv_weight_grad", label, gradient(function), *inputs)
+
+
 _CONVOLUTIONS: list[tuple[str, dict[str, Any]]] = [
     ("plain", {}),
     ("stride", {"stride": (2, 3)}),
@@ -27,9 +35,7 @@ for _label, _options in _CONVOLUTIONS:
     def _convolve(x: Any, w: Any, b: Any, k: dict[str, Any] = _options) -> Any:
         return F.conv2d(x, w, b, **k)
 
-    add("aten.convolution.default", _label, _convolve, *_inputs)
-    add("hearth.conv_input_grad", _label, gradient(_convolve), *_inputs)
-    add("hearth.conv_weight_grad", _label, gradient(_convolve), *_inputs)
+    _add_passes(_label, _convolve, *_inputs)
 add("aten.convolution.default", "depthwise", lambda x, w: F.conv2d(x, w, groups=5),
     floats("B", 5, 7, 7), floats(5, 1, 3, 3))  # fmt: skip
 add("aten.convolution.default", "1-d", lambda x, w: F.conv1d(x, w, padding=1, stride=2),
@@ -56,6 +62,4 @@ for _label, _options in _TRANSPOSED:
     def _transpose(x: Any, w: Any, b: Any, k: dict[str, Any] = _options) -> Any:
         return F.conv_transpose2d(x, w, b, **k)
 
-    add("aten.convolution.default", _label, _transpose, *_inputs)
-    add("hearth.conv_input_grad", _label, gradient(_transpose), *_inputs)
-    add("hearth.conv_weight_grad", _label, gradient(_transpose), *_inputs)
+    _add_passes(_label, _transpose, *_inputs)

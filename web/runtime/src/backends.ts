@@ -79,7 +79,9 @@ async function webGpuCandidates(
     return [chosen, general];
   } catch (error) {
     if (!(error instanceof BackendError)) throw error;
-    const refused = { name, backend: "webgpu", threads: 1, open: () => Promise.reject(error) };
-    return isAsked ? [refused as Candidate] : [];
+    const refused: Candidate = {
+      name, backend: "webgpu", threads: 1, open: () => Promise.reject(error),
+    };
+    return isAsked ? [refused] : [];
   }
 }

@@ -100,9 +100,18 @@ function stateBlocks(manifest: Manifest): [number, number][] {
 }
 
 /** The page in which an offset lies. */
-export function pageOf({ pages }: MemoryPlan, offset: number): number {
+function pageOf({ pages }: MemoryPlan, offset: number): number {
   const next = pages.findIndex(({ start }) => start > offset);
   return (next < 0 ? pages.length : next) - 1;
+}
+
+/** The page in which a buffer that `program` touches lies, and its offset from the start of it. */
+export function placeOf(
+  plan: MemoryPlan, manifest: Manifest, program: string, buffer: number,
+): { page: number; offset: number } {
+  const offset = offsetOf(plan, manifest, program, buffer);
+  const page = pageOf(plan, offset);
+  return { page, offset: offset - (plan.pages[page]?.start ?? 0) };
 }
 
 /** A part of a span of the arena that lies in one page. */

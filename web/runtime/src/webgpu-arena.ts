@@ -12,7 +12,7 @@ import { BackendError, InternalError, type OutOfMemoryError } from "./errors.ts"
 import { requireBindable } from "./large-tensors.ts";
 import type { Manifest, Program, Workgroups } from "./manifest.ts";
 import {
-  align, ALIGNMENT_BYTES, bufferBytes, offsetOf, outOfMemory, pageOf, planMemory, type MemoryPlan,
+  align, ALIGNMENT_BYTES, bufferBytes, outOfMemory, placeOf, planMemory, type MemoryPlan,
 } from "./plan.ts";
 import { scratchBindings, type Kernels, type Launch, type Phase } from "./webgpu-kernels.ts";
 
@@ -130,10 +130,8 @@ function dispatches(
     const layout = kernels.layouts.get(step.buffers.length + scratchBindings(kernel));
     if (!layout) throw new InternalError("a kernel has no layout");
     const bound = step.buffers.map((index) => {
-      const offset = offsetOf(plan, manifest, name, index);
-      const page = pageOf(plan, offset);
-      const start = plan.pages[page]?.start ?? 0;
-      return binding(page, offset - start, bufferBytes(manifest, index, plan.batch));
+      const { page, offset } = placeOf(plan, manifest, name, index);
+      return binding(page, offset, bufferBytes(manifest, index, plan.batch));
     });
     if (kernel.finish) {
       const bytes = evaluate(kernel.finish.scratch_bytes, plan.batch);

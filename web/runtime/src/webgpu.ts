@@ -15,7 +15,7 @@ import { featuresForHalves, kernelsForHalves } from "./halves.ts";
 import type { Feed } from "./inputs.ts";
 import type { Manifest } from "./manifest.ts";
 import { neededBytes, UNIFORM_BYTES, type MemoryKind } from "./memory.ts";
-import { align, bufferBytes, offsetOf, pageOf, partsOf, withHalves } from "./plan.ts";
+import { align, bufferBytes, partsOf, placeOf, withHalves } from "./plan.ts";
 import type { Bytes } from "./safetensors.ts";
 import type { Span } from "./state.ts";
 import { bufferOf, createArena, largestPage, workgroupCounts, type Arena } from "./webgpu-arena.ts";
@@ -260,10 +260,8 @@ class WebGpuDevice implements Device {
   }
 
   private place(program: string, index: number): { buffer: GPUBuffer; offset: number } {
-    const { plan } = this.arena;
-    const offset = offsetOf(plan, this.manifest, program, index);
-    const page = pageOf(plan, offset);
-    return { buffer: bufferOf(this.arena, page), offset: offset - (plan.pages[page]?.start ?? 0) };
+    const { page, offset } = placeOf(this.arena.plan, this.manifest, program, index);
+    return { buffer: bufferOf(this.arena, page), offset };
   }
 
   private requireAlive(): void {
