@@ -78,3 +78,61 @@ def test_a_gpu_that_errs_is_refused_in_the_background(browser: Browser, served: 
     auto = train(browser, served, "auto")
     assert (auto["device"], auto["comparison"]) == ("wasm", None)
     assert "WebGPU is not used" in auto["warnings"][0]
+
+
+# A GPU whose buffers hold 256 samples of four features; every batch fits on the CPU.
+ROOM = """
+const trainer = await Trainer.load("/bundle/", {
+  backend: given.backend, worker: false, softwareGpu: true, threads: 1, gpuBufferBytes: 4096,
+});
+const batch = (samples) => [
+  Float32Array.from({ length: 4 * samples }, (_, i) => Math.sin(i)),
+  Int32Array.from({ length: samples }, (_, i) => i % 3),
+];
+const losses = [], devices = [];
+const train = async (samples) => {
+  losses.push((await trainer.trainBatch(...batch(samples))).loss);
+  devices.push(trainer.device.backend);
+};
+const settle = async () => {
+  while (given.backend === "auto" && !trainer.comparison) {
+    await new Promise((resolve) => { setTimeout(resolve, 20); });
+    await trainer.evaluateBatch(...batch(13));
+  }
+};
+if (given.largeFirst) await train(300);
+await settle();
+for (const samples of [13, 300, 13]) await train(samples);
+const { warnings, comparison } = trainer;
+return { losses, devices, warnings, comparison, step: trainer.step };
+"""
+
+
+def rooms(browser: Browser, served: Site, backend: str, *, large_first: bool) -> Any:
+    page = open_page(browser, served)
+    try:
+        return attempt(page, TICKING + ROOM, {"backend": backend, "largeFirst": large_first})
+    finally:
+        page.close()
+
+
+def test_a_batch_without_room_on_the_gpu_takes_training_back(
+    browser: Browser, served: Site
+) -> None:
+    auto = rooms(browser, served, "auto", large_first=False)
+    assert auto["devices"] == ["webgpu", "wasm", "wasm"]
+    (warning,) = auto["warnings"]
+    assert "a batch of 300" in warning
+    assert "training goes on with wasm" in warning
+    assert auto["step"] == 3
+    alone = rooms(browser, served, "wasm", large_first=False)
+    np.testing.assert_allclose(auto["losses"], alone["losses"], rtol=1e-4)
+
+
+def test_training_stays_where_its_largest_batch_has_room(browser: Browser, served: Site) -> None:
+    auto = rooms(browser, served, "auto", large_first=True)
+    assert auto["devices"] == ["wasm"] * 4
+    assert auto["comparison"]["gpuMs"] is None or auto["comparison"]["gpuMs"] > 1e9
+    (warning,) = auto["warnings"]
+    assert "WebGPU is not used" in warning
+    assert "a batch of 300" in warning

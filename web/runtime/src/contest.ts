@@ -37,12 +37,12 @@ export class Contest {
   private readonly timings = new Map<string, Timing>();
 
   /** `opening` gives the GPU's executor when it is ready. */
-  constructor(opening: Promise<Executor>, warn: (message: string) => void) {
+  constructor(opening: Promise<Executor>, private readonly warn: (message: string) => void) {
     opening.then((gpu) => {
       if (this.isOver) gpu.device.dispose();
       else this.gpu = gpu;
     }, (error: unknown) => {
-      if (!this.isOver) warn(`WebGPU is not used: ${reasonOf(error)}`);
+      if (!this.isOver) this.refuse(error);
       this.isOver = true;
     });
   }
@@ -55,7 +55,10 @@ export class Contest {
     this.timings.set(program, { batch, calls: timing.calls + 1, cpuMs });
   }
 
-  /** Decides, if it is time: what both took, and the GPU's executor if that was less. */
+  /**
+   * Decides, if it is time: what both took, and the GPU's executor if that was less and all
+   * batches so far fit there, whatever program they were for.
+   */
   async decide(
     program: string, given: readonly Argument[], roles: Wanted | undefined,
   ): Promise<{ comparison: Comparison; winner: Executor | undefined } | undefined> {
@@ -63,14 +66,23 @@ export class Contest {
     const timing = this.timings.get(program);
     if (this.isOver || !gpu || !timing || timing.calls < CALLS) return undefined;
     const { batch, cpuMs } = timing;
+    const largest = Math.max(...[...this.timings.values()].map((noted) => noted.batch));
     const start = (): Promise<Running> => gpu.start(program, given, roles);
-    const gpuMs = await timeCalls(start, batch, HOPELESS * cpuMs).catch((error: unknown) =>
-      error instanceof InvalidInputError ? undefined : Infinity); // a bad batch is no fault of it
+    const measuring = gpu.makeRoom(largest).then(() => timeCalls(start, batch, HOPELESS * cpuMs));
+    const gpuMs = await measuring.catch((error: unknown) => {
+      if (error instanceof InvalidInputError) return undefined; // a bad batch is no fault of it
+      this.refuse(error);
+      return Infinity;
+    });
     if (gpuMs === undefined) return undefined;
     this.isOver = true;
     const winner = gpuMs < cpuMs ? gpu : undefined;
     if (!winner) gpu.device.dispose();
     return { comparison: { program, batch, cpuMs, gpuMs }, winner };
+  }
+
+  private refuse(error: unknown): void {
+    this.warn(`WebGPU is not used: ${reasonOf(error)}`);
   }
 
   dispose(): void {

@@ -6,6 +6,7 @@
  * can continue in the middle of any epoch.
  */
 
+import type { Backend } from "./device.ts";
 import { InvalidInputError } from "./errors.ts";
 import { asList, requireWhole, type InputArray, type Inputs } from "./inputs.ts";
 import { permutation, weightedDraws } from "./permutation.ts";
@@ -102,6 +103,7 @@ export class DataLoader implements Loader {
   readonly dropLast: boolean;
   readonly prefetch: number;
   private size: number | undefined;
+  private backend: Backend | undefined;
   private readonly options: Pick<
     DataLoaderOptions, "weights" | "samplesPerEpoch" | "signal" | "onProgress">;
 
@@ -147,9 +149,15 @@ ${String(this.samples)} samples, a batch ${String(batchSize)}`);
     return this.size !== undefined;
   }
 
-  /** For `fit`: the batch size from now on. */
-  choose(batchSize: number): void {
+  /** For `fit`: the device that the batch size was found on; undefined where none was tried. */
+  get chosenFor(): Backend | undefined {
+    return this.backend;
+  }
+
+  /** For `fit`: the batch size from now on, and the device that it was found on. */
+  choose(batchSize: number, backend?: Backend): void {
     this.size = batchSize;
+    this.backend = backend;
   }
 
   /** The first samples of the first epoch, at most so many. */

@@ -57,11 +57,7 @@ export class Executor {
     const program = this.program(name);
     const trains = this.manifest.optimizer !== undefined;
     const { batch, feeds } = checkBatch([...given, ...this.hyper(program, given)], trains);
-    const { info } = this.device;
-    if (batch > info.batchSize) {
-      requireBudget(this.manifest, batch, info, this.budgetBytes);
-      await this.device.resize(batch);
-    }
+    await this.makeRoom(batch);
     const outputs = program.outputs.filter((output) => isWanted(output, roles));
     const wanted = outputs.map(({ buffer }) => buffer);
     const { results } = await this.device.start(name, batch, feeds, wanted);
@@ -72,6 +68,14 @@ export class Executor {
         return elements ? [{ output, values: toValues(output.dtype, elements) }] : [];
       })),
     };
+  }
+
+  /** Plans for batches of a size; OutOfMemoryError leaves the old plan. */
+  async makeRoom(batch: number): Promise<void> {
+    const { info } = this.device;
+    if (batch <= info.batchSize) return;
+    requireBudget(this.manifest, batch, info, this.budgetBytes);
+    await this.device.resize(batch);
   }
 
   /** The hyper-parameters that the caller did not give. */

@@ -84,7 +84,10 @@ export interface DeviceEvent {
   repeated: number;
 }
 
-/** The batch size of a loader that left it open, before the first step. */
+/**
+ * The batch size of a loader that left it open, before the first step; and of the epochs from
+ * `epoch` on, before the event of the one that ends, where training has moved to the GPU.
+ */
 export interface BatchSizeEvent {
   kind: "batchSize";
   epoch: number;

@@ -1,7 +1,7 @@
 /** `trainer.fit`: epochs, with events between their slices (`epoch-run.ts`). */
 
 import { requireFunction } from "./arguments.ts";
-import { chooseBatchSize } from "./auto-batch-size.ts";
+import { batchSizeOf, chooseBatchSize, restoreBatchSize } from "./auto-batch-size.ts";
 import { batchesOf, isReadOnce, requireBatches, type Batches } from "./data-loader.ts";
 import { EpochRun, RunControl } from "./epoch-run.ts";
 import { InvalidInputError, reasonOf } from "./errors.ts";
@@ -10,6 +10,7 @@ import type { FitEvent } from "./fit-events.ts";
 import { requireWhole } from "./inputs.ts";
 import { checkedRates, type Schedule } from "./learning-rate.ts";
 import { recoveryPlan, type RecoveryOptions } from "./recovery-options.ts";
+import type { EpochBatches } from "./run-log.ts";
 import type { Cursor } from "./run-record.ts";
 import type { Batch, ScheduledStep } from "./slice.ts";
 import { prepareTools } from "./tools.ts";
@@ -105,8 +106,9 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
     const { from, callbacks = [] } = this.options;
     if (!from) this.trainer.log.beginRun();
     try {
-      yield* this.heard(chooseBatchSize(this.trainer, this.batches, from));
+      if (from) restoreBatchSize(this.trainer, this.batches);
       let place: Cursor | undefined = from ?? START;
+      yield* this.heard(this.firstBatchSize(place));
       while (place) place = yield* this.epochsFrom(place);
     } finally {
       for (const callback of callbacks) await callback.end?.(this.trainer);
@@ -122,7 +124,7 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
         yield* this.heard(this.validation(validate, from.epoch - 1));
       }
       for (let { epoch, batch } = from; epoch < epochs && this.goesOn(); epoch++, batch = 0) {
-        trainer.log.beginEpoch({ epoch, batch }, this.accumulate);
+        trainer.log.beginEpoch({ epoch, batch }, this.epochBatches);
         yield* this.heard(this.trainEpoch(epoch, batch));
         if (validate && this.goesOn()) yield* this.heard(this.validation(validate, epoch));
       }
@@ -134,8 +136,13 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
       const [reason, repeated] = [reasonOf(error), step - trainer.step];
       yield { kind: "device", epoch, step, device, reason, repeated };
       this.control.scale = trainer.log.record.rateScale;
+      restoreBatchSize(trainer, this.batches);
       return cursor;
     }
+  }
+
+  private get epochBatches(): EpochBatches {
+    return { stepBatches: this.accumulate, ...batchSizeOf(this.batches) };
   }
 
   private get accumulate(): number {
@@ -161,13 +168,22 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
     const run = new EpochRun(this.control, epoch, this.slices(epoch, skip));
     yield* run.events();
     if (run.steps + skip === 0) throw new InvalidInputError(`epoch ${String(epoch)} has no batch`);
-    const { validate } = this.options;
+    const ms = performance.now() - begin;
+    const { epochs = 1, validate } = this.options;
     if (this.goesOn()) {
       const next = { epoch: epoch + 1, batch: 0 };
-      this.trainer.log.beginEpoch(next, this.accumulate, validate !== undefined);
+      const isLast = next.epoch >= epochs;
+      const chosen = isLast ? undefined : await chooseBatchSize(this.trainer, this.batches, next);
+      // Both before the event: a checkpoint that is written there has the next epoch's batch size.
+      this.trainer.log.beginEpoch(next, this.epochBatches, validate !== undefined);
+      if (chosen) yield chosen;
     }
-    const ms = performance.now() - begin;
     yield { kind: "epoch", epoch, step: this.trainer.step, ...run.means, ms };
+  }
+
+  private async *firstBatchSize(place: Cursor): AsyncGenerator<FitEvent> {
+    const chosen = await chooseBatchSize(this.trainer, this.batches, place);
+    if (chosen) yield chosen;
   }
 
   /** The steps of an epoch, as many at once as make a slice now. */

@@ -6,7 +6,10 @@ import {
 import type { SliceResult } from "./slice.ts";
 
 /** An epoch that has begun, after so many steps. */
-type Begun = Pick<RunRecord, "epoch" | "epochStep" | "epochBatch" | "stepBatches">;
+type Begun = EpochBatches & Pick<RunRecord, "epoch" | "epochStep" | "epochBatch">;
+
+/** The batches of an epoch: how many a step takes, and of what size where the run finds it. */
+export type EpochBatches = Pick<RunRecord, "stepBatches" | "batchSize" | "batchSizeFor">;
 
 export class RunLog {
   record: RunRecord;
@@ -34,15 +37,16 @@ export class RunLog {
   }
 
   /**
-   * The next step is of this epoch, after so many batches of it, or after a validation first.  Each
-   * step takes so many batches, the last of the epoch perhaps fewer.
+   * The next step is of this epoch, after so many batches of it, or after a validation first.  The
+   * last step of the epoch may take fewer batches than the others.
    */
   beginEpoch(
-    { epoch, batch }: Cursor, stepBatches: number, owesValidation = false,
+    { epoch, batch }: Cursor, batches: EpochBatches, owesValidation = false,
   ): void {
+    const { stepBatches } = batches;
     const epochBatch = batch % stepBatches;
     const epochStep = this.completed - (batch - epochBatch) / stepBatches;
-    const begun = { epoch, epochStep, epochBatch, stepBatches };
+    const begun = { ...batches, epoch, epochStep, epochBatch };
     Object.assign(this.record, begun, { owesValidation });
     this.begun.push(begun);
   }

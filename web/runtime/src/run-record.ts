@@ -5,6 +5,7 @@
  * an epoch with its curves.
  */
 
+import type { Backend } from "./device.ts";
 import type { Scalars } from "./engine.ts";
 import type { Bytes } from "./safetensors.ts";
 
@@ -33,8 +34,10 @@ export interface BestWeights {
 export interface RunRecord {
   /** Completed steps when the run began: validations before are another run's. */
   runStep: number;
-  /** Of a run that found its batch size itself. */
+  /** Of the epoch's batches, in a run that finds it itself. */
   batchSize: number | undefined;
+  /** The device that it was found on. */
+  batchSizeFor: Backend | undefined;
   /** Completed epochs. */
   epoch: number;
   /** Completed steps when the epoch began. */
@@ -57,8 +60,8 @@ export interface RunRecord {
 
 export function newRecord(step: number): RunRecord {
   return {
-    runStep: step, batchSize: undefined, epoch: 0, epochStep: step, epochBatch: 0,
-    stepBatches: 1, losses: [], lossStep: step,
+    runStep: step, batchSize: undefined, batchSizeFor: undefined, epoch: 0, epochStep: step,
+    epochBatch: 0, stepBatches: 1, losses: [], lossStep: step,
     validations: [], best: undefined, owesValidation: false, rateScale: 1,
   };
 }

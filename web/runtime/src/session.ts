@@ -1,9 +1,10 @@
 /**
  * The executor of now, and the calls on it, one after another.
  *
- * Two things put another executor in its place: a faster device (`contest.ts`), and a device that
- * fails.  Then a fresh one of its kind, and after that the CPU, gets the newest picture of the
- * state and makes the calls since it again (`journal.ts`): who waits for a result does not notice.
+ * Three things put another executor in its place: a faster device (`contest.ts`), a batch without
+ * room on the GPU, for which the state goes back to the CPU, and a device that fails.  Then a fresh
+ * one of its kind, and after that the CPU, gets the newest picture of the state and makes the calls
+ * since it again (`journal.ts`): who waits for a result does not notice.
  */
 
 import type { Comparison, Contest } from "./contest.ts";
@@ -12,7 +13,7 @@ import {
   BackendError, DeviceLostError, OutOfMemoryError, reasonOf, type HearthError,
 } from "./errors.ts";
 import type { Executor, Result, Running, Wanted } from "./executor.ts";
-import type { Argument } from "./inputs.ts";
+import { checkBatch, type Argument } from "./inputs.ts";
 import {
   endsStep, EVERY_STEPS, Journal, type Picture, type RecordedCall,
 } from "./journal.ts";
@@ -180,6 +181,9 @@ export class Session {
       return { batch: running.batch, results: this.outcome(call, executor, running.results) };
     } catch (error) {
       if (!(error instanceof BackendError)) this.journal.remove(call);
+      if (error instanceof OutOfMemoryError && await this.goBack(call, error)) {
+        return this.start(call);
+      }
       await this.rescue(error, executor);
       return { batch: 0, results: againOf(call, executor, error) };
     }
@@ -219,7 +223,7 @@ export class Session {
         this.announce(reasons, repeated);
         return;
       } catch (again) {
-        if (!(again instanceof BackendError || again instanceof OutOfMemoryError)) throw again;
+        if (!isRefusal(again)) throw again;
         reasons.push(`${next}: ${reasonOf(again)}`);
       }
     }
@@ -276,16 +280,40 @@ steps were taken again`,
     const decided = await this.contest?.decide(program, given, roles);
     if (!decided) return;
     const { comparison, winner } = decided;
-    if (winner) {
-      const loser = this.executor;
-      winner.device.writeState(0, await loser.device.readState(this.wholeState));
-      winner.learningRates = loser.learningRates;
-      this.executor = winner;
-      this.keepPictures(this.journal.everySteps);
-      loser.device.dispose();
-    }
+    if (winner) await this.moveTo(winner);
     this.notify({ kind: "device", device: this.device, comparison });
   }
+
+  /** Whether the CPU has room for a batch that the GPU of `auto` has none for, and took over. */
+  private async goBack({ given }: RecordedCall, error: OutOfMemoryError): Promise<boolean> {
+    if (!this.contest || this.device.backend === "wasm") return false;
+    const { batch } = checkBatch(given, false);
+    const cpu = await this.reopen("wasm", batch).catch((refusal: unknown) => {
+      if (isRefusal(refusal)) return undefined;
+      throw refusal;
+    });
+    if (!cpu) return false;
+    await this.moveTo(cpu);
+    const message = `${reasonOf(error)}: training goes on with ${this.device.backend}`;
+    this.notify({ kind: "warning", message });
+    this.notify({ kind: "device", device: this.device });
+    return true;
+  }
+
+  /** Goes on elsewhere; results that are under way come before the state that is read last. */
+  private async moveTo(next: Executor): Promise<void> {
+    const { executor: last } = this;
+    next.device.writeState(0, await last.device.readState(this.wholeState));
+    next.learningRates = last.learningRates;
+    this.executor = next;
+    this.keepPictures(this.journal.everySteps);
+    last.device.dispose();
+  }
+}
+
+/** Whether a device does not open, by what it raised. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof BackendError || error instanceof OutOfMemoryError;
 }
 
 /** What a call gave on the device that took over from `failed`; raises `error` if none did. */

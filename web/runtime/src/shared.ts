@@ -5,13 +5,14 @@
  * under another address (hearth.js?v=2): hearth.js hands it over (`tools.ts`, `build.mjs`).
  */
 
+export { LARGEST_TRIED } from "./auto-batch-size.ts";
 export { batchesOf, isReadOnce } from "./data-loader.ts";
 export { useDatabase } from "./database.ts";
 export { elements } from "./dims.ts";
 export { bytesOf } from "./elements.ts";
 export {
-  BackendError, BundleFormatError, InvalidInputError, NumericalInstabilityError, reasonOf,
-  StorageError,
+  BackendError, BundleFormatError, InvalidInputError, NumericalInstabilityError, OutOfMemoryError,
+  reasonOf, StorageError,
 } from "./errors.ts";
 export { scalarOf } from "./executor.ts";
 export { firstNonFinite } from "./first-non-finite.ts";

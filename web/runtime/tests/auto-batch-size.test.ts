@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  ArrayDataset, DataLoader, InvalidInputError, Trainer, type FitEvent, type FitOptions,
+  ArrayDataset, DataLoader, InvalidInputError, Trainer, type Callback, type Cursor, type FitEvent,
+  type FitOptions,
 } from "../src/index.ts";
 import { decodeSafetensors, encodeSafetensors } from "../src/safetensors.ts";
 import { BundleFormatError } from "../src/errors.ts";
@@ -83,6 +84,77 @@ test("a run that is resumed takes its batch size again", async () => {
   assert.deepEqual(await again.exportCheckpoint(), await whole.exportCheckpoint());
 });
 
+/** A trainer whose training moves to a GPU after the first epoch, and what searches find there. */
+async function moving(onGpu: number): Promise<Trainer> {
+  const trainer = await load();
+  const { device } = trainer;
+  const backend = (): "wasm" | "webgpu" => (trainer.step > 6 ? "webgpu" : "wasm");
+  Object.defineProperty(trainer, "device", { get: () => ({ ...device, backend: backend() }) });
+  trainer.bestBatchSize = () => {
+    const batchSize = backend() === "webgpu" ? onGpu : 8;
+    return Promise.resolve({ batchSize, backend: backend(), stepMs: { [batchSize]: 1 } });
+  };
+  return trainer;
+}
+
+test("training that has moved to the GPU has its batch size from the next epoch on", async () => {
+  const trainer = await moving(20);
+  const loader = open();
+  const found = await events(trainer, loader, { epochs: 4 });
+  const chosen = found.flatMap((event) => event.kind === "batchSize" || event.kind === "epoch"
+    ? [[event.kind, event.epoch, event.step]] : []);
+  assert.deepEqual(chosen, [
+    ["batchSize", 0, 0], ["batchSize", 1, 7], ["epoch", 0, 7], ["epoch", 1, 10],
+    ["epoch", 2, 13], ["epoch", 3, 16],
+  ]);
+  assert.equal(loader.batchSize, 20);
+  // The same batches, by hand.
+  const other = await load();
+  await events(other, open(8));
+  await events(other, open(20), { epochs: 4, from: { epoch: 1, batch: 0 } });
+  assert.deepEqual(await tensorsOf(trainer), await tensorsOf(other));
+});
+
+test("a run takes the same batches again wherever it broke off around a new size", async () => {
+  const run = await moving(20);
+  const files: Uint8Array[] = [];
+  const keep: Callback = {
+    on: async () => { files.push(await run.exportCheckpoint()); return undefined; },
+  };
+  await events(run, open(), { epochs: 4, callbacks: [keep] });
+  const whole = await tensorsOf(run);
+  const places: Cursor[] = [];
+  for (const file of files) {
+    const again = await moving(20);
+    await again.loadCheckpoint(file);
+    places.push(again.cursor);
+    await events(again, open(), { epochs: 4, from: again.cursor });
+    assert.deepEqual(await tensorsOf(again), whole);
+  }
+  assert.ok(places.some(({ epoch, batch }) => epoch === 0 && batch > 0));
+  assert.ok(places.some(({ epoch, batch }) => epoch === 1 && batch === 0));
+  assert.ok(places.some(({ epoch, batch }) => epoch === 2 && batch > 0));
+});
+
+test("a size found for the GPU stays wherever a run goes on, and so does a given one", async () => {
+  const run = await moving(20);
+  let file: Uint8Array | undefined;
+  for await (const event of run.fit(open(), { epochs: 3 })) {
+    if (event.kind === "epoch" && event.epoch === 1) file = await run.exportCheckpoint();
+  }
+  for (const again of [await load(), await moving(25)]) {
+    await again.loadCheckpoint(file ?? new Uint8Array());
+    const loader = open();
+    const found = await events(again, loader, { epochs: 4, from: again.cursor });
+    assert.ok(found.every(({ kind }) => kind !== "batchSize"));
+    assert.equal(loader.batchSize, 20);
+  }
+  const own = open();
+  own.choose(5);
+  await events(await moving(20), own, { epochs: 3 });
+  assert.equal(own.batchSize, 5);
+});
+
 test("before it is chosen nothing can be known of the batches", async () => {
   const trainer = await load();
   const loader = open();
@@ -96,8 +168,10 @@ test("a batch size in a record that is none is refused", async () => {
   const trainer = await load();
   await events(trainer, open());
   const { tensors, metadata } = decodeSafetensors(await trainer.exportCheckpoint(), "a checkpoint");
-  for (const batchSize of [0, 1.5, "8"]) {
-    const run = { ...JSON.parse(metadata["run"] ?? "") as object, batchSize };
+  for (const bad of [
+    { batchSize: 0 }, { batchSize: 1.5 }, { batchSize: "8" }, { batchSizeFor: "gpu" },
+  ]) {
+    const run = { ...JSON.parse(metadata["run"] ?? "") as object, ...bad };
     const file = encodeSafetensors(tensors, { ...metadata, run: JSON.stringify(run) });
     await rejects(trainer.loadCheckpoint(file), BundleFormatError, /record of the run is damaged/);
   }

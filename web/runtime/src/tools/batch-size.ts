@@ -5,12 +5,15 @@
  * samples, repeated to fill a batch.  The state is put back: nothing of it is left to see.
  */
 
+import { LARGEST_TRIED } from "../auto-batch-size.ts";
+import type { Backend } from "../device.ts";
 import { elements } from "../dims.ts";
+import { OutOfMemoryError } from "../errors.ts";
 import type { Executor } from "../executor.ts";
 import { checkBatch, requireWhole, type Argument, type InputArray } from "../inputs.ts";
 import { largestBatchFor } from "../memory.ts";
 
-const ROUNDS = 3; // of timing; the least counts
+const ROUNDS = 3; // of timing; the median counts, as a busy machine's clock may stand still
 const ENOUGH_MS = 5; // of a round: a page's clock may have ticks of 0.1 ms
 const MOST_STEPS = 256;
 const NEARLY = 1.05; // as fast as the fastest, for a larger batch
@@ -26,13 +29,16 @@ export interface BatchSizeOptions {
 /** What was measured. */
 export interface BatchSize {
   readonly batchSize: number;
+  /** The device that it was measured on. */
+  readonly backend: Backend;
   /** Milliseconds of a training step by batch size. */
   readonly stepMs: Readonly<Record<number, number>>;
 }
 
 /** Tries powers of two, and the largest that fits. */
 export async function findBatchSize(
-  executor: Executor, given: readonly Argument[], { limit = 1024, stepMs = 1000 }: BatchSizeOptions,
+  executor: Executor, given: readonly Argument[],
+  { limit = LARGEST_TRIED, stepMs = 1000 }: BatchSizeOptions,
 ): Promise<BatchSize> {
   requireWhole(limit, "limit", 1);
   checkBatch(given);
@@ -44,7 +50,12 @@ export async function findBatchSize(
   let best = Infinity; // milliseconds of a sample
   try {
     for (const batch of sizesUpTo(most)) {
-      const ms = await timeSteps(executor, repeated(given, batch));
+      const ms = await timeSteps(executor, repeated(given, batch)).catch((error: unknown) => {
+        // The device gives less than the budget allows: what was measured is all there is.
+        if (error instanceof OutOfMemoryError && batch > 1) return undefined;
+        throw error;
+      });
+      if (ms === undefined) break;
       measured[batch] = ms;
       best = Math.min(best, ms / batch);
       if (ms > stepMs || ms / batch > SLOWER * best) break;
@@ -54,7 +65,8 @@ export async function findBatchSize(
   }
   const good = Object.entries(measured).map(([size, ms]) => ({ size: Number(size), ms }))
     .filter(({ size, ms }) => ms / size <= NEARLY * best && (ms <= stepMs || size === 1));
-  return { batchSize: Math.max(1, ...good.map(({ size }) => size)), stepMs: measured };
+  const batchSize = Math.max(1, ...good.map(({ size }) => size));
+  return { batchSize, backend: device.info.backend, stepMs: measured };
 }
 
 function sizesUpTo(most: number): number[] {
@@ -67,15 +79,14 @@ function sizesUpTo(most: number): number[] {
 async function timeSteps(executor: Executor, given: readonly Argument[]): Promise<number> {
   await takeSteps(executor, given, 1); // warms up
   let steps = 1;
-  let least = await takeSteps(executor, given, steps);
-  while (least * steps < ENOUGH_MS && steps < MOST_STEPS) {
+  let ms = await takeSteps(executor, given, steps);
+  while (ms * steps < ENOUGH_MS && steps < MOST_STEPS) {
     steps *= 2;
-    least = await takeSteps(executor, given, steps);
+    ms = await takeSteps(executor, given, steps);
   }
-  for (let round = 1; round < ROUNDS; round++) {
-    least = Math.min(least, await takeSteps(executor, given, steps));
-  }
-  return least;
+  const rounds = [ms];
+  while (rounds.length < ROUNDS) rounds.push(await takeSteps(executor, given, steps));
+  return rounds.sort((a, b) => a - b)[ROUNDS >> 1] ?? NaN;
 }
 
 /** Takes steps as `fit` does, without waiting for each; gives the milliseconds of one. */

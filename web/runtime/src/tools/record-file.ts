@@ -1,5 +1,6 @@
 /** The record of a run inside its checkpoint (spec/manifest.md, "Checkpoint"). */
 
+import type { Backend } from "../device.ts";
 import { bytesOf } from "../elements.ts";
 import { BundleFormatError } from "../errors.ts";
 import type { RunRecord, Validation } from "../run-record.ts";
@@ -65,19 +66,24 @@ function parse(text: string): Stored | undefined {
   const { epoch, epochStep, lossStep, validations, bundle } = value as Record<string, unknown>;
   const { owesValidation = false, rateScale = 1 } = value as Record<string, unknown>;
   const { epochBatch = 0, stepBatches = 1 } = value as Record<string, unknown>;
-  const { runStep = 0, batchSize, bestStep } = value as Record<string, unknown>;
+  const { runStep = 0, batchSize, batchSizeFor, bestStep } = value as Record<string, unknown>;
   const whole = (n: unknown): n is number => Number.isInteger(n) && Number(n) >= 0;
   if (!whole(epoch) || !whole(epochStep) || !whole(lossStep)) return undefined;
   if (!whole(epochBatch) || !whole(stepBatches) || stepBatches === 0) return undefined;
   if (!whole(runStep) || !(bestStep === undefined || whole(bestStep))) return undefined;
   if (!(batchSize === undefined || whole(batchSize) && batchSize > 0)) return undefined;
   if (!Array.isArray(validations) || !validations.every(isValidation)) return undefined;
+  if (!isBackend(batchSizeFor)) return undefined;
   if (bundle !== undefined && typeof bundle !== "string") return undefined;
   if (typeof owesValidation !== "boolean" || typeof rateScale !== "number") return undefined;
   return {
-    runStep, batchSize, epoch, epochStep, epochBatch, stepBatches, lossStep,
+    runStep, batchSize, batchSizeFor, epoch, epochStep, epochBatch, stepBatches, lossStep,
     validations: validations.map(withNaN), owesValidation, rateScale, bestStep, bundle,
   };
+}
+
+function isBackend(value: unknown): value is Backend | undefined {
+  return value === undefined || value === "wasm" || value === "webgpu";
 }
 
 function isValidation(value: unknown): value is Validation {
