@@ -4,7 +4,7 @@
  * Entries are written by name and read by name; where each lies is the manifest's business.
  */
 
-import { fromDevice, TENSOR_DTYPES, toDevice } from "./elements.ts";
+import { areFinite, fromDevice, TENSOR_DTYPES, toDevice } from "./elements.ts";
 import { BundleFormatError } from "./errors.ts";
 import { isWeight, stateElements, type Manifest, type State } from "./manifest.ts";
 import type { Tensor, TensorFile } from "./safetensors.ts";
@@ -80,7 +80,7 @@ export function spanOf(entries: readonly State[]): Span {
 /** The trained parameters and their optimizer state that hold a value which is not finite. */
 export function nonFiniteEntries(manifest: Manifest, image: Uint8Array): State[] {
   return manifest.state.filter((entry) => isTrained(entry)
-    && !valuesOf(image, entry).every(Number.isFinite));
+    && !areFinite(valuesOf(image, entry)));
 }
 
 /** Whether training changes the entry, and it has float values. */

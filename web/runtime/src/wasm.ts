@@ -98,6 +98,7 @@ function programFunctions(
 }
 
 class WasmDevice implements Device {
+  info: DeviceInfo;
   private bytes: Uint8Array;
   private readonly choice = new ThreadChoice();
 
@@ -111,16 +112,8 @@ class WasmDevice implements Device {
     private readonly team: ThreadTeam | undefined,
   ) {
     this.bytes = new Uint8Array(memory.buffer);
+    this.info = this.describe();
     this.writeTable();
-  }
-
-  get info(): DeviceInfo {
-    const kind = { backend: "wasm", threads: this.layout.threads } as const;
-    const { batch } = this.plan;
-    return {
-      ...kind, adapter: this.variant.features.join(", "), batchSize: batch,
-      bytes: neededBytes(this.manifest, batch, kind),
-    };
   }
 
   resize(batch: number): Promise<void> {
@@ -129,7 +122,8 @@ class WasmDevice implements Device {
     const isEnough = missing <= 0 || this.grow(missing);
     if (isEnough) this.plan = plan;
     // What the browser does give is taken, so that what is suggested fits.
-    else for (let less = missing >> 1; less > 0 && !this.grow(less);) less >>= 1;
+    for (let less = missing >> 1; !isEnough && less > 0 && !this.grow(less);) less >>= 1;
+    this.info = this.describe();
     this.bytes = new Uint8Array(this.memory.buffer); // growing detaches the old view
     this.writeTable();
     if (isEnough) return Promise.resolve();
@@ -172,6 +166,16 @@ class WasmDevice implements Device {
 
   dispose(): void {
     this.team?.dispose();
+  }
+
+  /** Asked for in every call, and so worked out once for each plan. */
+  private describe(): DeviceInfo {
+    const kind = { backend: "wasm", threads: this.layout.threads } as const;
+    const { batch } = this.plan;
+    return {
+      ...kind, adapter: this.variant.features.join(", "), batchSize: batch,
+      bytes: neededBytes(this.manifest, batch, kind),
+    };
   }
 
   /** Makes the memory larger by so many pages, if the browser gives them. */

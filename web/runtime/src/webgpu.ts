@@ -86,6 +86,7 @@ export async function requestAdapter(allowSoftware: boolean): Promise<GPUAdapter
 }
 
 class WebGpuDevice implements Device {
+  info: DeviceInfo;
   private readonly readback: Readback;
   private readonly uniform: GPUBuffer;
   private readonly uniformBindings: GPUBindGroup;
@@ -103,6 +104,7 @@ class WebGpuDevice implements Device {
     private readonly kernels: Kernels,
     private arena: Arena,
   ) {
+    this.info = this.describe();
     this.readback = new Readback(gpu);
     this.uniform = gpu.createBuffer({
       label: "batch size", size: UNIFORM_BYTES,
@@ -120,15 +122,6 @@ class WebGpuDevice implements Device {
     });
   }
 
-  get info(): DeviceInfo {
-    const scratch = this.kernels.kernels.flatMap(({ finish }) =>
-      (finish ? [finish.scratch_bytes] : []));
-    const kind = { ...this.memory, scratch };
-    const { batch } = this.arena.plan;
-    const bytes = neededBytes(this.manifest, batch, kind);
-    return { ...kind, ...this.names, batchSize: batch, bytes };
-  }
-
   async resize(batch: number): Promise<void> {
     this.requireAlive();
     const old = this.arena;
@@ -144,6 +137,7 @@ class WebGpuDevice implements Device {
     this.gpu.queue.submit([encoder.finish()]);
     for (const buffer of old.buffers) buffer.destroy();
     this.arena = arena;
+    this.info = this.describe();
   }
 
   writeState(offset: number, bytes: Uint8Array): void {
@@ -187,6 +181,16 @@ class WebGpuDevice implements Device {
     this.disposed = true;
     for (const buffer of this.arena.buffers) buffer.destroy();
     this.gpu.destroy();
+  }
+
+  /** Asked for in every call, and so worked out once for each plan. */
+  private describe(): DeviceInfo {
+    const scratch = this.kernels.kernels.flatMap(({ finish }) =>
+      (finish ? [finish.scratch_bytes] : []));
+    const kind = { ...this.memory, scratch };
+    const { batch } = this.arena.plan;
+    const bytes = neededBytes(this.manifest, batch, kind);
+    return { ...kind, ...this.names, batchSize: batch, bytes };
   }
 
   private async take(bytes: number): Promise<GPUBuffer> {
