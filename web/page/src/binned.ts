@@ -57,7 +57,7 @@ export class BinnedCurve {
     const found: Columns = { x: [], mean: [], least: [], largest: [] };
     this.bins.forEach(({ count, sum, least, largest }, i) => {
       if (count === 0) return;
-      found.x.push((i + 0.5) * this.steps - 0.5);
+      found.x.push(this.place(i));
       found.mean.push(sum / count);
       found.least.push(least);
       found.largest.push(largest);
@@ -65,11 +65,22 @@ export class BinnedCurve {
     return found;
   }
 
-  /** First and last mean, and the number of steps seen: what a caption says. */
+  /** Where its first and its last value are drawn. */
+  extent(): [number, number] | undefined {
+    const first = this.bins.findIndex(({ count }) => count > 0);
+    return first < 0 ? undefined : [this.place(first), this.place(this.bins.length - 1)];
+  }
+
+  /** First and last mean: what a caption says. */
   ends(): { first: number; last: number } | undefined {
     const filled = this.bins.filter(({ count }) => count > 0);
     const [first, last] = [filled[0], filled.at(-1)];
     return first && last ? { first: first.sum / first.count, last: last.sum / last.count } : undefined;
+  }
+
+  /** The middle of a bin's steps. */
+  private place(bin: number): number {
+    return (bin + 0.5) * this.steps - 0.5;
   }
 
   private coarsen(): void {
@@ -88,12 +99,34 @@ function merge(a: Bin, b: Bin): Bin {
 }
 
 /** An exponential average with its start corrected, as Adam's moments are. */
-export function smoothed(values: readonly (number | null)[], weight = 0.9): (number | null)[] {
-  let [average, correction] = [0, 0];
+export class RunningMean {
+  private average = 0;
+  private correction = 0;
+
+  constructor(private readonly weight = 0.9) {}
+
+  /** The mean so far. */
+  get value(): number | undefined {
+    return this.correction > 0 ? this.average / this.correction : undefined;
+  }
+
+  push(value: number): void {
+    if (!Number.isFinite(value)) return;
+    this.average = this.weight * this.average + (1 - this.weight) * value;
+    this.correction = this.weight * this.correction + (1 - this.weight);
+  }
+
+  clear(): void {
+    this.average = this.correction = 0;
+  }
+}
+
+/** The running means of values; null where a value is missing. */
+export function smoothed(values: readonly (number | null)[]): (number | null)[] {
+  const mean = new RunningMean();
   return values.map((value) => {
     if (value === null) return null;
-    average = weight * average + (1 - weight) * value;
-    correction = weight * correction + (1 - weight);
-    return average / correction;
+    mean.push(value);
+    return mean.value ?? null;
   });
 }

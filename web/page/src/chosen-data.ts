@@ -72,8 +72,8 @@ async function table(
   });
   const values = shape.reduce((product, extent) => product * extent, 1);
   if (width !== values) {
-    throw new Error(`${file.path} has ${String(width)} columns beside the last, `
-      + `the model takes ${String(values)}`);
+    throw new Error(`${file.path} has ${String(width)} ${width === 1 ? "column" : "columns"} `
+      + `beside the last, the model takes ${String(values)} numbers`);
   }
   return divided(hearth, file.path, dataset, undefined);
 }

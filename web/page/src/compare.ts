@@ -2,11 +2,13 @@
 
 import type { Batch, Dataset, Trainer } from "../../runtime/src/index.ts";
 import type { Hearth } from "./hearth.ts";
-import type { Settings } from "./settings.ts";
+import { threadsText } from "./numbers.ts";
+import { MEMORY_BYTES } from "./trainer-options.ts";
 
 /** One backend so far; `problem` says why it takes no part. */
 export interface Measured {
   backend: "wasm" | "webgpu";
+  /** The GPU, or the threads of the CPU. */
   adapter: string;
   steps: number;
   /** The median. */
@@ -20,10 +22,9 @@ const ROUND_STEPS = 4;
 
 /** Reports after every round; ends when both have had their time, or at the signal. */
 export async function compareBackends(
-  hearth: Hearth, base: URL, dataset: Dataset, settings: Settings, signal: AbortSignal,
-  report: (measured: readonly Measured[]) => void,
+  hearth: Hearth, base: URL, dataset: Dataset, { batchSize, seed }: { batchSize: number; seed: number },
+  signal: AbortSignal, report: (measured: readonly Measured[]) => void,
 ): Promise<void> {
-  const { batchSize, seed } = settings;
   const loader = new hearth.DataLoader(dataset, { batchSize, shuffle: true, seed });
   const racers: Racer[] = [];
   try {
@@ -59,12 +60,15 @@ class Racer {
     hearth: Hearth, base: URL, backend: Measured["backend"],
     loader: InstanceType<Hearth["DataLoader"]>,
   ): Promise<Racer> {
-    const trainer = await hearth.Trainer.load(base, { backend, seed: 0 });
+    const trainer = await hearth.Trainer.load(base, {
+      backend, seed: 0, memoryBytes: MEMORY_BYTES,
+    });
     const { device, warnings } = trainer;
-    const measured: Measured = { backend, adapter: device.adapter, steps: 0 };
+    const adapter = backend === "webgpu" ? device.adapter : threadsText(device.threads);
+    const measured: Measured = { backend, adapter, steps: 0 };
     if (device.backend === backend) return new Racer(measured, trainer, loader);
     await trainer.dispose();
-    const problem = warnings[0] ?? "this browser has none";
+    const problem = warnings[0]?.split("\n")[0] ?? "this browser has none";
     return new Racer({ ...measured, adapter: "", problem }, undefined, loader);
   }
 

@@ -19,3 +19,12 @@ export function bytes(count: number): string {
 export function milliseconds(ms: number): string {
   return `${plain(ms)} ms`;
 }
+
+/** A share of any size, in per cent with two significant digits. */
+export function share(value: number): string {
+  return `${String(Number((100 * value).toPrecision(2)))} %`;
+}
+
+export function threadsText(threads: number): string {
+  return threads > 1 ? `${String(threads)} threads` : "one thread";
+}

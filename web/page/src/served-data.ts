@@ -7,7 +7,7 @@
  * the program takes float targets.
  */
 
-import type { Dataset } from "../../runtime/src/index.ts";
+import type { Dataset, Manifest } from "../../runtime/src/index.ts";
 import type { Hearth } from "./hearth.ts";
 
 /** What a model learns from, and what it is judged by. */
@@ -34,8 +34,9 @@ interface ServedIndex {
 
 /** Fetches the data set under a URL; `report` hears the share that has arrived. */
 export async function fetchServedData(
-  { ArrayDataset }: Hearth, base: URL, floatTargets: boolean, report: (share: number) => void,
+  { ArrayDataset }: Hearth, base: URL, { programs }: Manifest, report: (share: number) => void,
 ): Promise<Splits> {
+  const target = programs["train"]?.inputs.find(({ role }) => role === "target");
   const index = await (await fetchOk(new URL("index.json", base))).json() as ServedIndex;
   const { name, mean = 0, std = 1, dtype = "float32" } = index;
   const inputs = (bytes: ArrayBuffer): Float32Array => (dtype === "uint8"
@@ -46,7 +47,7 @@ export async function fetchServedData(
     return new ArrayDataset({
       samples: count,
       x: inputs(await fetchBytes(new URL(x, base), progress)),
-      y: floatTargets ? new Float32Array(targets) : new Int32Array(targets),
+      y: target?.dtype === "float32" ? new Float32Array(targets) : new Int32Array(targets),
     });
   };
   const test = await split(index.test, () => undefined);

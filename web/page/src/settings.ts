@@ -1,22 +1,13 @@
 /** What a person chooses for a run, kept in this browser so that a reload goes on with it. */
 
-import type { Schedule } from "../../runtime/src/index.ts";
-import type { Hearth } from "./hearth.ts";
-
-/** How the learning rate changes over a run. */
-export const SHAPES = {
-  constant: "constant",
-  cosine: "cosine to 0",
-  warmup: "warm-up, then cosine",
-  onecycle: "one cycle",
-  step: "a tenth after each third",
-} as const;
-
-export type Shape = keyof typeof SHAPES;
+import type { BatchSize } from "../../runtime/src/index.ts";
+import { SHAPES, type Shape } from "./schedule.ts";
 
 export interface Settings {
   epochs: number;
   batchSize: number;
+  /** Whether a run finds its batch size itself, and leaves `batchSize` aside. */
+  findBatchSize: boolean;
   /** The base of the schedule. */
   learningRate: number;
   shape: Shape;
@@ -25,59 +16,55 @@ export interface Settings {
 }
 
 /** A run that a reload goes on with. */
-export interface Plan extends Settings {
+export interface Plan {
+  settings: Settings;
   /** Whether it was training when it was kept. */
   running: boolean;
   /** Whether it did not come to its end. */
   unfinished: boolean;
+  /** The batch size that it found. */
+  found: BatchSize | undefined;
 }
 
 export const LIMITS = { epochs: [1, 10_000], batchSize: [1, 4096] } as const;
 
-/** The schedule of a run of `steps`; `base` is asked before each of them, so that it is live. */
-export function scheduleOf(
-  { schedules }: Hearth, shape: Shape, steps: number, base: () => number,
-): Schedule {
-  const factor = factorOf(schedules, shape, Math.max(1, steps));
-  return (step) => base() * factor(Math.min(step, steps), 1);
-}
+export const DEFAULTS: Settings = {
+  epochs: 5, batchSize: 64, findBatchSize: false, learningRate: 0.001, shape: "constant", seed: 1,
+};
 
-function factorOf(schedules: Hearth["schedules"], shape: Shape, steps: number) {
-  const warmUp = Math.max(1, Math.round(steps / 10));
-  switch (shape) {
-    case "constant":
-      return schedules.constant({ factor: 1, total_iters: 0 });
-    case "cosine":
-      return schedules.cosineAnnealing({ T_max: steps });
-    case "warmup":
-      return schedules.sequential([
-        schedules.linear({ start_factor: 0.05, total_iters: warmUp }),
-        schedules.cosineAnnealing({ T_max: Math.max(1, steps - warmUp) }),
-      ], [warmUp]);
-    case "onecycle":
-      return schedules.oneCycle({ max_lr: 1, total_steps: steps + 1 });
-    case "step": {
-      const third = Math.max(1, Math.ceil(steps / 3));
-      return schedules.step({ step_size: third });
-    }
-  }
-}
-
-/** The plan kept under a name; undefined if there is none, or storage is closed to the page. */
+/**
+ * The plan kept under a name; undefined if there is none, or storage is closed to the page.
+ *
+ * Another version of the page may have kept it: what is missing or of another kind has its default.
+ */
 export function readPlan(name: string): Plan | undefined {
   try {
     const text = localStorage.getItem(name);
-    return text === null ? undefined : JSON.parse(text) as Plan;
+    return text === null ? undefined : planOf(JSON.parse(text));
   } catch {
     return undefined;
   }
 }
 
+function planOf(kept: Partial<Record<keyof Settings | "running" | "unfinished" | "found", unknown>>): Plan {
+  const settings = Object.fromEntries(Object.entries(DEFAULTS).map(([name, usual]) => {
+    const value = kept[name as keyof Settings];
+    return [name, typeof value === typeof usual ? value : usual];
+  })) as unknown as Settings;
+  if (!(settings.shape in SHAPES)) settings.shape = DEFAULTS.shape;
+  const found = kept.found as Partial<BatchSize> | undefined;
+  return {
+    settings, running: kept.running === true, unfinished: kept.unfinished === true,
+    found: typeof found?.batchSize === "number" && found.stepMs ? found as BatchSize : undefined,
+  };
+}
+
 /** Keeps a plan, or forgets it; without storage a reload starts anew, and nothing else is lost. */
 export function keepPlan(name: string, plan: Plan | undefined): void {
   try {
-    if (plan) localStorage.setItem(name, JSON.stringify(plan));
-    else localStorage.removeItem(name);
+    if (!plan) return localStorage.removeItem(name);
+    const { settings, ...rest } = plan;
+    localStorage.setItem(name, JSON.stringify({ ...settings, ...rest }));
   } catch {
     // A private window may refuse.
   }

@@ -3,12 +3,16 @@
  */
 
 import type {
-  DataLoader, DeviceInfo, Fit, FitEvent, Trainer, TrainerOptions,
+  BatchSize, DataLoader, DeviceInfo, Fit, FitEvent, Trainer, TrainerOptions,
 } from "../../runtime/src/index.ts";
+import { explained } from "./explained.ts";
+import { exported, imported, type FileKind } from "./files.ts";
 import { importHearth, type Hearth } from "./hearth.ts";
-import { RunView, type Note } from "./run-view.svelte.ts";
+import { RunView } from "./run-view.svelte.ts";
+import { RunSteps, scheduleOf } from "./schedule.ts";
 import { fetchServedData, type Splits } from "./served-data.ts";
-import { keepPlan, readPlan, scheduleOf, type Settings } from "./settings.ts";
+import { DEFAULTS, keepPlan, readPlan, type Settings } from "./settings.ts";
+import { MEMORY_BYTES, trainerOptions } from "./trainer-options.ts";
 
 export type Phase = "loading" | "ready" | "training" | "paused" | "evaluating" | "failed";
 
@@ -18,7 +22,10 @@ const EVALUATION_BATCH = 256;
 export class Workbench {
   phase = $state<Phase>("loading");
   error = $state<string>();
-  progress = $state(0);
+  /** Of the download or of the run; undefined while a run looks for its batch size. */
+  progress = $state<number | undefined>(0);
+  /** The epoch that trains, from 0. */
+  epoch = $state(0);
   device = $state.raw<DeviceInfo>();
   data = $state.raw<Splits>();
   readonly shown = new RunView();
@@ -26,9 +33,9 @@ export class Workbench {
   savedStep = $state<number>();
   /** Where a reload went on. */
   resumedStep = $state<number>();
-  settings = $state<Settings>({
-    epochs: 5, batchSize: 64, learningRate: 0.001, shape: "constant", seed: 1,
-  });
+  settings = $state<Settings>({ ...DEFAULTS });
+  /** The batch size that the run found, and what it measured. */
+  found = $state.raw<BatchSize>();
   /** Whether a run was stopped or cut off before its end: it can go on where it is. */
   unfinished = $state(false);
   trainer = $state.raw<Trainer>();
@@ -49,8 +56,13 @@ export class Workbench {
     return `page ${this.model || this.base.pathname}`;
   }
 
-  get isBusy(): boolean {
-    return this.phase === "training" || this.phase === "paused" || this.phase === "evaluating";
+  /** Samples of a training step. */
+  get batchSize(): number {
+    return (this.settings.findBatchSize ? this.found?.batchSize : undefined) ?? this.settings.batchSize;
+  }
+
+  get isRunning(): boolean {
+    return this.phase === "training" || this.phase === "paused";
   }
 
   /** Loads model and data; goes on with a run that a reload cut off. */
@@ -59,9 +71,10 @@ export class Workbench {
       this.hearth = await importHearth(this.base);
       this.trainer = await this.hearth.Trainer.load(this.base, this.options());
       this.device = this.trainer.device;
+      this.shown.of(this.trainer.manifest);
       this.settings.learningRate = [this.trainer.learningRate].flat()[0] ?? 0.001;
       this.served = this.data = await fetchServedData(
-        this.hearth, new URL("../data/", this.base), this.hasFloatTargets(),
+        this.hearth, new URL("../data/", this.base), this.trainer.manifest,
         (share) => { this.progress = share; });
       this.progress = 0;
       await this.goOn();
@@ -75,28 +88,32 @@ export class Workbench {
   async train(): Promise<void> {
     const { trainer, hearth, data } = this.begin("training");
     const from = this.unfinished ? trainer.cursor : undefined;
+    const before = trainer.step;
     this.unfinished = true;
-    const { epochs, batchSize, seed, shape } = this.settings;
+    const { epochs, seed, shape, findBatchSize } = this.settings;
+    const batchSize = findBatchSize ? "auto" : this.settings.batchSize;
+    if (!from) this.found = undefined;
+    if (findBatchSize && !this.found) this.progress = undefined;
     this.abort = new AbortController();
     try {
       const loader = new hearth.DataLoader(data.train, { batchSize, shuffle: true, seed });
-      const first = from ? from.epoch * loader.length + from.batch : 0;
-      const begun = trainer.step - first;
-      const shaped = scheduleOf(hearth, shape, epochs * loader.length, this.rate);
+      const steps = new RunSteps(loader, epochs, trainer.step, from);
       this.run = trainer.fit(loader, {
         epochs, signal: this.abort.signal, validate: this.tests(hearth, data),
-        schedule: (step, epoch) => shaped(step - begun, epoch),
-        ...(from ? { from } : {}),
+        schedule: scheduleOf(hearth, shape, steps, this.rate), ...(from ? { from } : {}),
       });
       this.keep(true);
-      for await (const event of this.run) await this.hear(event, loader, begun);
+      for await (const event of this.run) await this.hear(event, loader, steps);
       this.unfinished = false;
-      this.keep(false);
       await this.save();
     } catch (error) {
+      // What failed before its first step can be begun anew, with other settings.
+      if (!from && trainer.step === before) this.unfinished = false;
       if (!this.abort.signal.aborted) this.fail(error);
     } finally {
       this.run = undefined;
+      this.progress ??= 0;
+      this.keep(false);
       this.phase = "ready";
     }
   }
@@ -126,8 +143,7 @@ export class Workbench {
   async evaluate(): Promise<void> {
     const { trainer, hearth, data } = this.begin("evaluating");
     try {
-      const { loss, metrics } = await trainer.evaluate(this.tests(hearth, data));
-      this.shown.evaluated(trainer.step, loss, metrics["accuracy"]);
+      this.shown.evaluated(trainer.step, await trainer.evaluate(this.tests(hearth, data)));
     } catch (error) {
       this.fail(error);
     } finally {
@@ -138,19 +154,19 @@ export class Workbench {
   /** Takes effect with the next step, also in the middle of a run. */
   setLearningRate(rate: number): void {
     if (!(Number.isFinite(rate) && rate >= 0)) {
-      this.error = `the learning rate is ${String(rate)}, expected 0 or more`;
+      this.error = `The learning rate is ${String(rate)}: it has to be a number, 0 or more.`;
       return;
     }
     this.error = undefined;
     this.settings.learningRate = rate;
-    if (this.isBusy) this.keep(this.phase === "training");
+    if (this.isRunning) this.keep(this.phase === "training");
   }
 
   /** Trains on other data from now on. */
   use(data: Splits): void {
     this.data = data;
     this.error = undefined;
-    this.note(`training on ${data.name}`, "good");
+    this.note(`training on ${data.name}`);
   }
 
   useServed(): void {
@@ -166,8 +182,8 @@ export class Workbench {
     this.trainer = await hearth.Trainer.load(this.base, this.options());
     this.device = this.trainer.device;
     this.unfinished = false;
-    this.progress = 0;
-    this.savedStep = this.resumedStep = undefined;
+    this.progress = this.epoch = 0;
+    this.savedStep = this.resumedStep = this.found = undefined;
     this.shown.clear();
   }
 
@@ -183,32 +199,26 @@ export class Workbench {
   }
 
   /** Weights or a whole run, as a file for PyTorch. */
-  async file(kind: "safetensors" | "json" | "checkpoint"): Promise<{ name: string; bytes: Uint8Array }> {
-    const { trainer } = this.parts();
-    const bytes = kind === "checkpoint" ? await trainer.exportCheckpoint()
-      : await trainer.exportWeights(kind);
-    const model = this.model.toLowerCase().replace(/[^a-z0-9]+/g, "-") || "model";
-    const suffix = kind === "checkpoint" ? "checkpoint.safetensors" : kind;
-    return { name: `${model}.${suffix}`, bytes };
+  file(kind: FileKind): Promise<{ name: string; bytes: Uint8Array }> {
+    return exported(this.parts().trainer, kind);
   }
 
   /** Weights, or a run that goes on, from a file. */
   async load(file: Blob): Promise<void> {
+    this.note(await imported(this.parts().trainer, file));
+  }
+
+  /** As many samples as the memory allows that training may take, at most so many. */
+  fitting(most: number): number {
     const { trainer } = this.parts();
-    const bytes = await file.arrayBuffer();
-    try {
-      await trainer.loadCheckpoint(bytes);
-      this.note(`continued a checkpoint at step ${trainer.step.toLocaleString("en")}`, "good");
-    } catch (reason) {
-      if (!String(reason).includes("not a Hearth checkpoint")) throw reason;
-      await trainer.loadWeights(bytes);
-      this.note("loaded weights", "good");
-    }
+    let count = most;
+    while (count > 1 && trainer.bytesFor(count) > MEMORY_BYTES) count = Math.floor(count / 2);
+    return count;
   }
 
   /** Shows an error; the page goes on. */
   fail(error: unknown): void {
-    this.error = error instanceof Error ? error.message : String(error);
+    this.error = explained(error);
   }
 
   private readonly rate = (): number => this.settings.learningRate;
@@ -226,58 +236,44 @@ export class Workbench {
     this.resumedStep = this.savedStep = resumed.step;
     this.shown.history(resumed.history);
     if (!plan) return;
-    const { running, unfinished, ...settings } = plan;
-    this.settings = settings;
-    this.unfinished = unfinished;
-    if (running) void this.train();
+    this.settings = plan.settings;
+    this.unfinished = plan.unfinished;
+    this.found = plan.found;
+    if (plan.running) void this.train();
   }
 
-  private async hear(event: FitEvent, loader: DataLoader, begun: number): Promise<void> {
+  private async hear(event: FitEvent, loader: DataLoader, steps: RunSteps): Promise<void> {
+    this.shown.hear(event, loader.batchSize);
+    this.epoch = event.epoch;
     switch (event.kind) {
-      case "steps":
-        this.progress = (this.parts().trainer.step - begun) / (this.settings.epochs * loader.length);
-        this.shown.steps(event.steps, loader.batchSize);
-        break;
       case "batchSize":
-        this.note(`batches of ${String(event.batchSize)} train fastest here`, "good", event.step);
+        this.found = { batchSize: event.batchSize, stepMs: event.stepMs };
+        this.keep(this.phase === "training");
         break;
-      case "validation":
-        this.shown.evaluated(event.step, event.loss, event.metrics["accuracy"]);
+      case "steps":
+        this.progress = steps.before(this.parts().trainer.step) / steps.total;
         break;
       case "epoch":
-        this.shown.steps([], loader.batchSize, true);
         await this.save();
         break;
-      case "spike":
-        this.note(`the loss jumped to ${event.loss.toPrecision(3)}`, "bad", event.step);
-        break;
-      case "recovery": {
-        const { layer = "", finding = "" } = event.diagnosis ?? {};
-        const where = layer ? ` (${layer}: ${finding})` : "";
-        this.shown.loss.truncate(event.restored);
-        this.note(`${event.reason}${where}. Back to step ${String(event.restored)}, learning rate `
-          + event.learningRate.toPrecision(2), "bad", event.step);
-        break;
-      }
       case "device":
         this.device = event.device;
-        this.note(`${event.reason}; going on with ${event.device.backend}`, "bad", event.step);
         break;
     }
     if (performance.now() - this.saved > SAVE_EVERY_MS) await this.save();
-    this.shown.redraw();
   }
 
-  private note(text: string, tone: Note["tone"], step = this.trainer?.step ?? 0): void {
-    this.shown.note({ step, text, tone });
+  private note(text: string): void {
+    this.shown.note(text, "good", this.trainer?.step ?? 0);
   }
 
   private keep(running: boolean): void {
-    keepPlan(this.name, { ...this.settings, running, unfinished: this.unfinished });
+    const { settings, unfinished, found } = this;
+    keepPlan(this.name, { settings, running, unfinished, found });
   }
 
   private tests({ DataLoader }: Hearth, { test }: Splits): DataLoader {
-    return new DataLoader(test, { batchSize: EVALUATION_BATCH });
+    return new DataLoader(test, { batchSize: this.fitting(EVALUATION_BATCH) });
   }
 
   private begin(phase: Phase) {
@@ -294,21 +290,10 @@ export class Workbench {
     return { trainer, hearth, data };
   }
 
-  private hasFloatTargets(): boolean {
-    const inputs = this.trainer?.manifest.programs["train"]?.inputs ?? [];
-    return inputs.find(({ role }) => role === "target")?.dtype === "float32";
-  }
-
   private options(): TrainerOptions {
-    const query = new URLSearchParams(this.query);
-    const numbers = ["threads", "seed"].flatMap((name) => {
-      const value = query.get(name);
-      return value === null ? [] : [[name, Number(value)] as const];
-    });
-    const backend = (query.get("backend") ?? "auto") as NonNullable<TrainerOptions["backend"]>;
     return {
-      backend, ...Object.fromEntries(numbers), onDevice: (device) => { this.device = device; },
-      onWarning: (message) => { this.note(message, "bad"); },
+      ...trainerOptions(this.query), onDevice: (device) => { this.device = device; },
+      onWarning: (message) => { this.shown.note(message, "bad", this.trainer?.step ?? 0); },
     };
   }
 }
