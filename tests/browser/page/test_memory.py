@@ -1,4 +1,4 @@
-"""The page trains a model whose activations are large within its budget, and says what is too much."""
+"""The page trains a model of large activations within its budget, and says what is too much."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-/** How the learning rate changes over a run, and where in the run a step is. */
+/** How the learning rate changes over a run, and how far the run is. */
 
-import type { Cursor, DataLoader, Schedule } from "../../runtime/src/index.ts";
+import type { DataLoader, Schedule, Trainer } from "../../runtime/src/index.ts";
 import type { Hearth } from "./hearth.ts";
 
 export const SHAPES = {
@@ -13,33 +13,32 @@ export const SHAPES = {
 
 export type Shape = keyof typeof SHAPES;
 
-/** The steps of a run.  How many there are is known with its batch size: not before it begins. */
-export class RunSteps {
-  /** The trainer is after `step` steps, and goes on `from` a place in the data. */
-  constructor(
-    private readonly loader: DataLoader, private readonly epochs: number,
-    private readonly step: number, private readonly from: Cursor | undefined,
-  ) {}
-
-  get total(): number {
-    return this.epochs * this.loader.length;
-  }
-
-  /** How many steps of this run there are before a step of the trainer. */
-  before(step: number): number {
-    const { epoch, batch } = this.from ?? { epoch: 0, batch: 0 };
-    return step - this.step + epoch * this.loader.length + batch;
-  }
+/** How far a run is, in batches of the size of now: a run may find another one between epochs. */
+export interface Progress {
+  done: number;
+  total: number;
 }
 
-/** The schedule of a run; `base` is asked before each step, so that it is live. */
+/** The progress of a run before its next batch. */
+export function progressOf({ cursor }: Trainer, { length }: DataLoader, epochs: number): Progress {
+  return { done: cursor.epoch * length + cursor.batch, total: epochs * length };
+}
+
+/**
+ * The schedule of a run.  `base` is asked before each step, so that it is live; how many steps there
+ * are is asked then, too, because it is known with the batch size: not before the run begins.
+ */
 export function scheduleOf(
-  { schedules }: Hearth, shape: Shape, run: RunSteps, base: () => number,
+  { schedules }: Hearth, shape: Shape, trainer: Trainer, loader: DataLoader, epochs: number,
+  base: () => number,
 ): Schedule {
-  let factor: ReturnType<typeof factorOf> | undefined;
-  return (step) => {
-    factor ??= factorOf(schedules, shape, Math.max(1, run.total));
-    return base() * factor(Math.min(run.before(step), run.total), 1);
+  let known = { total: NaN, factor: (_: number, __: number): number => 1 };
+  return (step, epoch) => {
+    const begun = trainer.step - trainer.cursor.batch; // steps before this epoch
+    const done = epoch * loader.length + step - begun;
+    const { total } = progressOf(trainer, loader, epochs);
+    if (known.total !== total) known = { total, factor: factorOf(schedules, shape, Math.max(1, total)) };
+    return base() * known.factor(Math.min(done, total), 1);
   };
 }
 

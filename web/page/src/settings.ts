@@ -15,6 +15,9 @@ export interface Settings {
   seed: number;
 }
 
+/** What a run measured before its first step, and took. */
+export type FoundBatchSize = Pick<BatchSize, "batchSize" | "stepMs">;
+
 /** A run that a reload goes on with. */
 export interface Plan {
   settings: Settings;
@@ -23,7 +26,7 @@ export interface Plan {
   /** Whether it did not come to its end. */
   unfinished: boolean;
   /** The batch size that it found. */
-  found: BatchSize | undefined;
+  found: FoundBatchSize | undefined;
 }
 
 export const LIMITS = { epochs: [1, 10_000], batchSize: [1, 4096] } as const;
@@ -52,10 +55,10 @@ function planOf(kept: Partial<Record<keyof Settings | "running" | "unfinished" |
     return [name, typeof value === typeof usual ? value : usual];
   })) as unknown as Settings;
   if (!(settings.shape in SHAPES)) settings.shape = DEFAULTS.shape;
-  const found = kept.found as Partial<BatchSize> | undefined;
+  const found = kept.found as Partial<FoundBatchSize> | undefined;
   return {
     settings, running: kept.running === true, unfinished: kept.unfinished === true,
-    found: typeof found?.batchSize === "number" && found.stepMs ? found as BatchSize : undefined,
+    found: typeof found?.batchSize === "number" && found.stepMs ? found as FoundBatchSize : undefined,
   };
 }
 

@@ -3,15 +3,15 @@
  */
 
 import type {
-  BatchSize, DataLoader, DeviceInfo, Fit, FitEvent, Trainer, TrainerOptions,
+  DataLoader, DeviceInfo, Fit, FitEvent, Trainer, TrainerOptions,
 } from "../../runtime/src/index.ts";
 import { explained } from "./explained.ts";
 import { exported, imported, type FileKind } from "./files.ts";
 import { importHearth, type Hearth } from "./hearth.ts";
 import { RunView } from "./run-view.svelte.ts";
-import { RunSteps, scheduleOf } from "./schedule.ts";
+import { progressOf, scheduleOf } from "./schedule.ts";
 import { fetchServedData, type Splits } from "./served-data.ts";
-import { DEFAULTS, keepPlan, readPlan, type Settings } from "./settings.ts";
+import { DEFAULTS, keepPlan, readPlan, type FoundBatchSize, type Settings } from "./settings.ts";
 import { MEMORY_BYTES, trainerOptions } from "./trainer-options.ts";
 
 export type Phase = "loading" | "ready" | "training" | "paused" | "evaluating" | "failed";
@@ -35,7 +35,7 @@ export class Workbench {
   resumedStep = $state<number>();
   settings = $state<Settings>({ ...DEFAULTS });
   /** The batch size that the run found, and what it measured. */
-  found = $state.raw<BatchSize>();
+  found = $state.raw<FoundBatchSize>();
   /** Whether a run was stopped or cut off before its end: it can go on where it is. */
   unfinished = $state(false);
   trainer = $state.raw<Trainer>();
@@ -97,13 +97,12 @@ export class Workbench {
     this.abort = new AbortController();
     try {
       const loader = new hearth.DataLoader(data.train, { batchSize, shuffle: true, seed });
-      const steps = new RunSteps(loader, epochs, trainer.step, from);
       this.run = trainer.fit(loader, {
         epochs, signal: this.abort.signal, validate: this.tests(hearth, data),
-        schedule: scheduleOf(hearth, shape, steps, this.rate), ...(from ? { from } : {}),
+        schedule: scheduleOf(hearth, shape, trainer, loader, epochs, this.rate), ...(from ? { from } : {}),
       });
       this.keep(true);
-      for await (const event of this.run) await this.hear(event, loader, steps);
+      for await (const event of this.run) await this.hear(event, loader);
       this.unfinished = false;
       await this.save();
     } catch (error) {
@@ -242,7 +241,7 @@ export class Workbench {
     if (plan.running) void this.train();
   }
 
-  private async hear(event: FitEvent, loader: DataLoader, steps: RunSteps): Promise<void> {
+  private async hear(event: FitEvent, loader: DataLoader): Promise<void> {
     this.shown.hear(event, loader.batchSize);
     this.epoch = event.epoch;
     switch (event.kind) {
@@ -250,9 +249,11 @@ export class Workbench {
         this.found = { batchSize: event.batchSize, stepMs: event.stepMs };
         this.keep(this.phase === "training");
         break;
-      case "steps":
-        this.progress = steps.before(this.parts().trainer.step) / steps.total;
+      case "steps": {
+        const { done, total } = progressOf(this.parts().trainer, loader, this.settings.epochs);
+        this.progress = done / total;
         break;
+      }
       case "epoch":
         await this.save();
         break;
