@@ -23,11 +23,15 @@ export { checkedRates } from "./learning-rate.ts";
 export { isWeight } from "./manifest.ts";
 export { largestBatchFor } from "./memory.ts";
 export { parseOptimizer } from "./parse-manifest.ts";
-export { decodeSafetensors, encodeSafetensors, looksLikeSafetensors } from "./safetensors.ts";
+export {
+  concatenate, decodeSafetensors, encodeSafetensors, looksLikeSafetensors,
+} from "./safetensors.ts";
+export { sha256 } from "./sha256.ts";
 export {
   isTrained, nonFiniteEntries, readEntry, requireTensor, valuesOf, writeEntries, writeSeed,
 } from "./state.ts";
 export { openIn } from "./store.ts";
+export { plainTensors } from "./stored-weights.ts";
 
 /** Hands over what is above; where both are one file there is nothing to do. */
 export const bind: (shared: object) => void = () => undefined;

@@ -283,6 +283,17 @@ export class Trainer {
     return this.call("exportWeights", { format });
   }
 
+  /**
+   * What training has changed since a file of weights or a checkpoint, as `hearth.save_delta`
+   * writes it, for `hearth.apply_delta`; BundleFormatError names what is not of this model.
+   */
+  async exportDelta(since: Uint8Array | ArrayBuffer): Promise<Uint8Array> {
+    const before = copyBytes(since);
+    const after = await this.exportWeights();
+    const { encodeDelta } = await loadTools();
+    return encodeDelta(before, after);
+  }
+
   /** Replaces all weights; `names` maps keys of the file to keys of the model. */
   async loadWeights(bytes: Uint8Array | ArrayBuffer | string, names?: NameMap): Promise<void> {
     return this.call("loadWeights", { bytes: copyBytes(bytes), names });

@@ -3,6 +3,7 @@
 export { bind } from "../shared.ts";
 export { findBatchSize } from "./batch-size.ts";
 export { readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
+export { encodeDelta } from "./delta.ts";
 export { inspectionOf } from "./inspection-of.ts";
 export { sweepLearningRates } from "./learning-rate-finder.ts";
 export { openBestStore } from "./open-store.ts";
