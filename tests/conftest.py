@@ -18,6 +18,23 @@ DEVICES = ("wasm", "webgpu", "chromium")
 
 # Vulkan loaders and Chromium want a private folder for sockets; a bare machine has none.
 os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+# Before any import of torch: a second thread of PyTorch waits actively, and where two processes of
+# pytest share two cores, small steps take ten times as long with it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Minutes each: what two processes share file by file must begin with these to end together.
+LONGEST = (
+    "architectures/test_architectures.py",
+    "database/test_webgpu.py",
+    "database/test_forward.py",
+    "training/test_200_steps_on_mnist.py",
+    "database/test_modules.py",
+    "driver/test_training_agrees_with_pytorch.py",
+    "database/test_backward.py",
+    "browser/test_wgsl_in_chromium.py",
+    "driver/test_memory_bytes.py",
+    "generated/test_networks.py",
+)
 
 # No test asserts a time, so neither does hypothesis; in CI the same commit gives the same cases.
 settings.register_profile(
@@ -44,6 +61,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for name in config.getoption("--without"):
             if item.get_closest_marker(name):
                 item.add_marker(pytest.mark.skip(reason=f"{name} is waived by --without={name}"))
+    ranks = {Path(__file__).parent / file: rank for rank, file in enumerate(LONGEST)}
+    assert all(file.is_file() for file in ranks), "LONGEST names a file that is not there"
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.hookimpl(wrapper=True)

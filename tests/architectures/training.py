@@ -1,13 +1,13 @@
 """One architecture compiled once and trained on every backend, next to PyTorch.
 
-Twenty steps from the model's own initial weights, with batch sizes that it was not compiled with.
-PyTorch computes them once, in float64 and in float32, for all backends.
+Steps from the model's own initial weights, with batch sizes that it was not compiled with.
+PyTorch computes them once, in float64 and in float32, for all backends that take as many.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from tests.architectures.classification import BATCH, Example
 
 RUNNERS = ("wasm", "webgpu", "chromium:wasm", "chromium:webgpu")
 STEPS = 20
+EVERYWHERE = dict.fromkeys(RUNNERS, STEPS)
 BATCHES = (2, 5)  # in turn
 assert BATCH not in BATCHES
 NOISE = 0.1  # of its largest element: a tensor that float32 does not determine
@@ -71,19 +72,22 @@ def compiled(example: Example) -> tuple[Compiled, float]:
     return bundle, time.process_time() - start
 
 
-def train(example: Example, runners: Sequence[str] = RUNNERS, steps: int = STEPS) -> Training:
-    """Compile, and train on each runner."""
+def train(example: Example, steps: Mapping[str, int] = EVERYWHERE) -> Training:
+    """Compile, and take so many steps on each runner."""
     bundle, compile_s = compiled(example)
     step, *_ = example
     with saved(bundle) as folder:
-        files = read_bundle(folder)
-        rng = np.random.default_rng(0)
-        batches = [
-            random_batch(files.manifest.programs["train"].inputs, BATCHES[i % len(BATCHES)], rng)
-            for i in range(steps)
-        ]
-        case = Case(step, files.weights(), batches, number=0)
-        return Training(bundle, compile_s, {name: run(folder, name, case) for name in runners})
+        cases = {count: case(step, folder, count) for count in set(steps.values())}
+        runs = {name: run(folder, name, cases[count]) for name, count in steps.items()}
+    return Training(bundle, compile_s, runs)
+
+
+def case(step: hearth.TrainStep, folder: Path, steps: int) -> Case:
+    """The same batches for every number of steps, as far as they go."""
+    files, rng = read_bundle(folder), np.random.default_rng(0)
+    inputs = files.manifest.programs["train"].inputs
+    batches = [random_batch(inputs, BATCHES[i % len(BATCHES)], rng) for i in range(steps)]
+    return Case(step, files.weights(), batches, number=0)
 
 
 def run(folder: Path, name: str, case: Case) -> Trained:

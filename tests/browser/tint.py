@@ -1,0 +1,49 @@
+"""What Chromium's compiler says of WGSL modules, without running them: that takes seconds each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from playwright.sync_api import Page, sync_playwright
+
+from tests.browser.pages import chromium
+from tests.browser.site_server import Reply, Site
+
+_SAYS = """
+async (modules) => {
+  const adapter = await navigator.gpu.requestAdapter();
+  const requiredFeatures = ["subgroups"].filter((name) => adapter.features.has(name));
+  const device = await adapter.requestDevice({ requiredFeatures });
+  device.pushErrorScope("validation");
+  const made = Object.entries(modules).map(([label, code]) =>
+    [label, device.createShaderModule({ label, code })]);
+  const said = [];
+  for (const [label, module] of made) {
+    const { messages } = await module.getCompilationInfo();
+    said.push(...messages.map(({ message }) => `${label}: ${message}`));
+  }
+  await device.popErrorScope();
+  device.destroy();
+  return said;
+}
+"""
+
+
+@contextmanager
+def gpu_page() -> Iterator[Page]:
+    """An empty page in a Chromium that has WebGPU."""
+    served = Site({"/index.html": Reply(b"<!doctype html><title>kernels</title>")}, isolated=False)
+    try:
+        with sync_playwright() as playwright, chromium(playwright) as browser:
+            page = browser.new_page()
+            page.goto(served.url + "index.html")
+            yield page
+    finally:
+        served.close()
+
+
+def messages(page: Page, modules: Mapping[str, str]) -> list[str]:
+    """Errors and warnings, each with the name of its module."""
+    said: list[str] = page.evaluate(_SAYS, dict(modules))
+    return said
