@@ -7,6 +7,7 @@
 "use strict";
 
 const NEXT = 0, FUNCTION = 1, CALLS = 2;
+const END = -1;  // in place of a function: a terminated worker may spin on for two seconds
 const WARM_UP_MS = 300;  // the browser's compiler has a core to itself while nothing is called
 const load = async url => new Uint8Array(await (await fetch(url)).arrayBuffer());
 
@@ -44,7 +45,8 @@ async function lead(request) {
         if (time > seconds * 1000) { best[index] = Math.min(best[index], time / calls); break; }
       }
     });
-  helpers.forEach(helper => helper.terminate());
+  control[FUNCTION] = END;
+  Atomics.add(control, NEXT, 1);
   return Object.fromEntries(functions.map((name, i) => [`${name}`, best[i]]));
 }
 
@@ -69,6 +71,7 @@ function help({module, memory, control, functions, batch, thread, threads}) {
   postMessage("ready");
   for (let seen = 0; ; seen++) {
     while (Atomics.load(control, NEXT) === seen);
+    if (control[FUNCTION] === END) return close();
     const run = exports[functions[control[FUNCTION]]];
     for (let i = control[CALLS]; i > 0; i--) run(batch, thread, threads);
   }
