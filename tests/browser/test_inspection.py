@@ -255,3 +255,46 @@ def test_a_gpu_compiles_what_looks_inside_when_it_is_first_asked_for(
     assert explain == used["saliency"] - at_load - inspect
     assert (train, again, predict) == (set(), set(), set())
     assert all(len(labels) == len(set(labels)) for labels in found["all"])
+
+
+HELD = """
+const x = Float32Array.from(given.x), y = Int32Array.from(given.y);
+const trainer = await Trainer.load("/net/", {
+  backend: "webgpu", worker: false, gpuKernels: "general",
+});
+// From now on no pipeline is ready before it is let go.
+const compile = GPUDevice.prototype.createComputePipelineAsync;
+let release, asked = 0;
+const held = new Promise((resolve) => { release = resolve; });
+GPUDevice.prototype.createComputePipelineAsync = async function (descriptor) {
+  asked++;
+  await held;
+  return compile.call(this, descriptor);
+};
+let seen;
+const losses = [];
+const looking = trainer.inspect(x, y).then((found) => { seen = found; });
+for await (const event of trainer.fit([{ x, y }], { epochs: 5 })) {
+  if (event.kind === "steps") losses.push(...event.steps.map(({ loss }) => loss));
+}
+const early = seen !== undefined;
+release();
+await looking;
+const { loss } = await trainer.trainBatch(x, y);
+const { backend } = trainer.device;
+await trainer.dispose();
+return { backend, asked, early, losses, looked: seen.loss, next: loss };
+"""
+
+
+def test_training_goes_on_while_what_looks_inside_compiles(browser: Browser, bundle: Path) -> None:
+    with site(isolated=False) as served:
+        served.add_folder("/net/", bundle)
+        page = open_page(browser, served)
+        x, y = batch(3)
+        found = attempt(page, HELD, {"x": x.flatten().tolist(), "y": y.tolist()})
+        page.close()
+    assert found["backend"] == "webgpu"
+    assert (len(found["losses"]), found["early"], found["asked"] > 0) == (5, False, True)
+    # It looks at the step after those that were taken meanwhile.
+    assert found["looked"] == pytest.approx(found["next"], rel=1e-5)

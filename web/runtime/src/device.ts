@@ -48,6 +48,11 @@ export interface Device {
   readState(span: Span): Promise<Bytes>;
   /** The same for who does not want to wait: `result` is the state after the calls made before. */
   copyState(span: Span): Promise<{ result: Promise<Bytes> }>;
+  /**
+   * Compiles what a program lacks, while others run; undefined where that is nothing.  `start` does
+   * it, too: who asks before does not keep the calls after its own waiting.
+   */
+  prepare?(program: string): Promise<void> | undefined;
   /** Starts a program on a checked batch that the plan holds. */
   start(
     program: string, batch: number, feeds: readonly Feed[], wanted: readonly number[],

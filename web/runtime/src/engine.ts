@@ -162,10 +162,17 @@ export class Engine {
     return byName(results);
   }
 
-  /** Runs any program on inputs by name; gives its outputs by name, all or those of `names`. */
+  /**
+   * Runs any program on inputs by name; gives its outputs by name, all or those of `names`.
+   *
+   * One that training does not take, such as `inspect`, may have kernels to compile at first; then
+   * its turn comes after the calls that are made meanwhile.
+   */
   async run(
     program: string, inputs: Readonly<Record<string, InputArray>>, names?: readonly string[],
   ): Promise<RunResult> {
+    const compiling = this.session.executor.device.prepare?.(program);
+    if (compiling) await compiling.catch(() => undefined); // its start hears of it
     const { results, step } = await this.start(program, names && { names },
       () => namedArguments(this.session.executor.program(program), inputs));
     return { outputs: byName(results), step };

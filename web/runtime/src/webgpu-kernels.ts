@@ -31,8 +31,11 @@ export interface Kernels {
   /** By number of bindings. */
   layouts: ReadonlyMap<number, GPUBindGroupLayout>;
   uniformLayout: GPUBindGroupLayout;
-  /** Compiles what a program still lacks; BackendError shows the line that was refused. */
-  prepare(program: string): Promise<void>;
+  /**
+   * Compiles what a program still lacks, undefined where that is nothing; BackendError shows the
+   * line that was refused.
+   */
+  prepare(program: string): Promise<void> | undefined;
 }
 
 /** Programs that are compiled at load; a bundle that does not train is as a whole. */
@@ -52,13 +55,17 @@ export async function compileKernels(
     const storage = layouts.get(sizes[i] ?? 0) ?? storageLayout(device, 0);
     return makePhases(device, kernel, sources, [storage, sizeLayout]);
   });
-  const prepare = async (program: string): Promise<void> => {
+  const ready = new Set<string>();
+  const prepare = (program: string): Promise<void> | undefined => {
+    if (ready.has(program)) return undefined;
     const used = new Set((manifest.programs[program]?.steps ?? []).map(({ kernel }) => kernel));
-    await compileAll([...used].flatMap((kernel) => phases[kernel] ?? []));
+    const compiling = compileAll([...used].flatMap((kernel) => phases[kernel] ?? []));
+    return compiling.then(() => { ready.add(program); });
   };
   const programs = Object.keys(manifest.programs);
   const trains = manifest.optimizer !== undefined;
-  await Promise.all(programs.filter((name) => !trains || AT_LOAD.has(name)).map(prepare));
+  const atLoad = programs.filter((name) => !trains || AT_LOAD.has(name));
+  await Promise.all(atLoad.map(async (name) => prepare(name)));
   return { kernels, phases, layouts, uniformLayout: sizeLayout, prepare };
 }
 

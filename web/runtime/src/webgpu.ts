@@ -91,8 +91,6 @@ class WebGpuDevice implements Device {
   private readonly uniform: GPUBuffer;
   private readonly uniformBindings: GPUBindGroup;
   private readonly batchWord = new Uint32Array(UNIFORM_BYTES / 4);
-  /** Programs that are compiled. */
-  private readonly ready = new Set<string>();
   private fault: HearthError | undefined;
   private disposed = false;
 
@@ -159,11 +157,15 @@ class WebGpuDevice implements Device {
     return { result: results.then(joinRanges) };
   }
 
+  prepare(program: string): Promise<void> | undefined {
+    return this.kernels.prepare(program);
+  }
+
   async start(
     program: string, batch: number, feeds: readonly Feed[], wanted: readonly number[],
   ): Promise<Started> {
-    if (!this.ready.has(program)) await this.kernels.prepare(program);
-    this.ready.add(program);
+    const compiling = this.prepare(program);
+    if (compiling) await compiling;
     const sources = wanted.map((buffer) => ({
       ...this.place(program, buffer), bytes: bufferBytes(this.manifest, buffer, batch),
     }));

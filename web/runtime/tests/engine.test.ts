@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Engine } from "../src/engine.ts";
 import { BundleFormatError, NumericalInstabilityError } from "../src/errors.ts";
 import {
   BackendError, InvalidInputError, OutOfMemoryError, Trainer, type TrainerOptions,
 } from "../src/index.ts";
 import { decodeSafetensors, encodeSafetensors } from "../src/safetensors.ts";
+import type { Session } from "../src/session.ts";
 import {
   changedSource, encode, fixtureFile, fixtureSource, manifestJson, raises, rejects,
 } from "./fixture.ts";
@@ -273,4 +275,54 @@ test("an adapter request that fails is a missing WebGPU, not a failed load", asy
     if (before) Object.defineProperty(globalThis, "navigator", before);
     else Reflect.deleteProperty(globalThis, "navigator");
   }
+});
+
+/** An engine whose device takes its time to compile the program "evaluate", as WebGPU does. */
+async function compiling(refusal?: Error) {
+  const options = { backend: "wasm", threads: 1 } as const;
+  const engine = await Engine.load(fixtureSource(), options, () => undefined);
+  const { session: { executor: { device } } } = engine as unknown as { session: Session };
+  let end = (): void => undefined;
+  const compiled = new Promise<void>((resolve, reject) => {
+    end = refusal ? () => { reject(refusal); } : resolve;
+  });
+  compiled.catch(() => undefined);
+  let ready = false;
+  const prepare = (program: string): Promise<void> | undefined =>
+    program === "evaluate" && !ready ? compiled.then(() => { ready = true; }) : undefined;
+  const start = device.start.bind(device);
+  Object.assign(device, {
+    prepare,
+    start: async (...call: Parameters<typeof start>) => {
+      await prepare(call[0]);
+      return start(...call);
+    },
+  });
+  return { engine, end: () => { end(); } };
+}
+
+test("training goes on while a program compiles, whose turn comes then", async () => {
+  const { engine, end } = await compiling();
+  const seen = engine.run("evaluate", { x, y });
+  const steps = Promise.all([1, 2, 3].map(() => engine.train(x, y)));
+  const waited = new Promise((resolve) => { setTimeout(resolve, 2000, "the steps wait").unref(); });
+  const taken = await Promise.race([steps, waited]);
+  assert.ok(Array.isArray(taken), String(taken));
+  end();
+  const { outputs, step } = await seen;
+  assert.equal(step, 3);
+  const { loss } = await engine.evaluate(x, y);
+  assert.equal(outputs["loss"]?.[0], loss); // of the weights after the steps
+  // From now on it takes its place at once.
+  const [again, after] = [engine.run("evaluate", { x, y }), engine.train(x, y)];
+  assert.equal((await again).step, 3);
+  assert.equal((await after).step, 4);
+});
+
+test("a program that does not compile says so itself", async () => {
+  const { engine, end } = await compiling(new BackendError("the kernel k does not compile"));
+  const seen = engine.run("evaluate", { x, y });
+  assert.equal((await engine.train(x, y)).step, 1);
+  end();
+  await rejects(seen, BackendError, /the kernel k does not compile/);
 });

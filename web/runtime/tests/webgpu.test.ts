@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { adapterName, isSoftware } from "../src/features.ts";
 import { BackendError, InternalError, OutOfMemoryError } from "../src/errors.ts";
 import { createArena, largestPage, workgroupCounts } from "../src/webgpu-arena.ts";
-import { splitKernels, type Kernels } from "../src/webgpu-kernels.ts";
+import { compileKernels, splitKernels, type Kernels } from "../src/webgpu-kernels.ts";
 import { fixtureFile, fixtureManifest, rejects } from "./fixture.ts";
 
 const PAGE = 2 ** 27;
@@ -12,6 +12,37 @@ test("a file of kernels falls into one module per kernel", () => {
   const sources = splitKernels(new TextDecoder().decode(fixtureFile("kernels.wgsl")));
   assert.deepEqual([...sources.keys()], fixtureManifest().kernels.map(({ name }) => name));
   for (const code of sources.values()) assert.equal(code.match(/fn main\(/g)?.length, 1);
+});
+
+test("what training takes is compiled at load, another program when it is asked for", async () => {
+  Object.assign(globalThis, { GPUShaderStage: { COMPUTE: 4 } });
+  const { programs: { evaluate, gradients }, ...rest } = fixtureManifest();
+  assert.ok(evaluate && gradients);
+  const made = new Map<string, () => void>();
+  const gpu = {
+    createBindGroupLayout: () => ({}), createPipelineLayout: () => ({}),
+    createShaderModule: () => ({}),
+    createComputePipelineAsync: ({ label = "" }: GPUComputePipelineDescriptor) =>
+      new Promise((resolve) => { made.set(label, () => { resolve({}); }); }),
+  } as unknown as GPUDevice;
+  const sources = splitKernels(new TextDecoder().decode(fixtureFile("kernels.wgsl")));
+  const manifest = { ...rest, programs: { evaluate, inspect: gradients } };
+  const opening = compileKernels(gpu, manifest, { name: "", sources, kernels: rest.kernels });
+  await Promise.resolve();
+  const atLoad = new Set(made.keys());
+  for (const finish of made.values()) finish();
+  const kernels = await opening;
+  assert.equal(kernels.prepare("evaluate"), undefined);
+  let ready = false;
+  const compiling = kernels.prepare("inspect")?.then(() => { ready = true; });
+  assert.ok(compiling);
+  const late = [...made].filter(([label]) => !atLoad.has(label));
+  assert.deepEqual([atLoad.size, late.length], [3, 1]); // the others are the same kernels
+  await new Promise((resolve) => { setTimeout(resolve); });
+  assert.ok(!ready);
+  for (const [, finish] of late) finish();
+  await compiling;
+  assert.equal(kernels.prepare("inspect"), undefined);
 });
 
 test("workgroups fill one dimension, and a second one where it overflows", () => {
