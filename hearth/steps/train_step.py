@@ -47,7 +47,8 @@ class TrainStep:
     by a new `torch.amp.GradScaler`, or by the `scaler` that is given.
 
     `training_metrics` computes the metrics without dimensions of every training batch, too, from
-    the outputs that its loss is made of (dropout, batch statistics and augmentation included), and
+    the outputs that its loss is made of (dropout, batch statistics and augmentation included; none
+    may then have the name of another number of a step: "norm", "penalty" with a penalty), and
     `gradient_norm` the norm of all gradients together, as clipping by norm does anyway.  Without
     them a step does not compute what nobody asked for.
 
@@ -80,6 +81,7 @@ class TrainStep:
 
     def __post_init__(self) -> None:
         _check_kinds(self)
+        _check_metric_names(self)
         parameters = dict(self.model.named_parameters())
         object.__setattr__(self, "parameters", parameters)
         object.__setattr__(self, "schedule", _schedule(self))
@@ -206,6 +208,22 @@ def _check_kinds(step: TrainStep) -> None:
         if limit is not None and not (isinstance(limit, (int, float)) and 0 < limit < math.inf):
             raise InvalidInputError(
                 f"{name} is {limit!r}", remedy="pass a positive number, or None for no clipping"
+            )
+
+
+def _check_metric_names(step: TrainStep) -> None:
+    """A step tells each of its numbers under a name of its own; so does an evaluation."""
+    taken = {"loss": "the loss is"}
+    if step.training_metrics:
+        taken["norm"] = "the norm of the gradients is"  # also where it is not asked for
+        if step.penalty is not None:
+            taken["penalty"] = "the penalty is"
+    for name in step.metrics or {}:
+        if name in taken:
+            raise InvalidInputError(
+                f"a metric cannot be called {name!r}",
+                why=f"{taken[name]} told under that name",
+                remedy=f"give it another key in metrics, such as {f'my_{name}'!r}",
             )
 
 

@@ -119,3 +119,34 @@ def test_what_nobody_asked_for_is_not_computed() -> None:
 def test_anything_but_yes_or_no_is_refused(name: str) -> None:
     with pytest.raises(InvalidInputError, match=name):
         step_of(model(), **{name: "accuracy"})
+
+
+def zero(*_: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(())
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("loss", {}),
+        ("loss", {"training_metrics": True}),
+        ("norm", {"training_metrics": True}),
+        ("norm", {"training_metrics": True, "gradient_norm": True}),
+        ("penalty", {"training_metrics": True, "penalty": zero}),
+    ],
+)
+def test_a_metric_with_the_name_of_another_number_is_refused(
+    name: str, options: dict[str, Any]
+) -> None:
+    measures = {"accuracy": metrics.accuracy, name: zero}
+    with pytest.raises(InvalidInputError, match=f"cannot be called '{name}'") as raised:
+        step_of(model(), metrics=measures, **options)
+    assert f"another key in metrics, such as 'my_{name}'" in str(raised.value)
+
+
+def test_a_name_that_a_step_does_not_tell_is_free(tmp_path: Path) -> None:
+    step_of(model(), metrics={"norm": zero, "penalty": zero}, gradient_norm=True, penalty=zero)
+    step = step_of(model(), metrics={"penalty": zero}, training_metrics=True)
+    x, y = batch(4)
+    runner = opened(step, tmp_path)
+    assert runner.train_batch((x.numpy(),), (y.numpy(),)).metrics == {"penalty": 0.0}
