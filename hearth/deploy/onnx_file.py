@@ -185,11 +185,12 @@ def _quantize_dynamically(data: bytes) -> bytes:
 
 def _check(model: nn.Module, data: bytes, examples: tuple[torch.Tensor, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
+    run = open_onnx(data)
     for rows in _BATCHES:
         inputs = tuple(_random(x, rows, generator) for x in examples)
         with torch.no_grad():
             wanted = model(*inputs)
-        ours = run_onnx(data, [x.numpy() for x in inputs])
+        ours = run([x.numpy() for x in inputs])
         theirs = [x.numpy() for x in pytree.tree_leaves(wanted)]
         for index, (a, b) in enumerate(zip(ours, theirs, strict=True)):
             largest = float(np.abs(b).max(initial=0.0))

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import hearth
+from hearth import exporting
 from hearth.deploy import onnx_file
 from hearth.deploy.onnx_file import PRECISIONS, run_onnx
 from hearth.exporting import export_trained
@@ -81,8 +82,9 @@ def test_int8_weights_in_onnx_are_those_of_the_weight_file(model: Model, tmp_pat
 def test_a_file_that_computes_something_else_is_refused(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wrong = lambda data, inputs: [a + 1 for a in run_onnx(data, inputs)]  # noqa: E731
-    monkeypatch.setattr(onnx_file, "run_onnx", wrong)
+    right = onnx_file.open_onnx
+    wrong = lambda data: lambda inputs: [a + 1 for a in right(data)(inputs)]  # noqa: E731
+    monkeypatch.setattr(onnx_file, "open_onnx", wrong)
     with pytest.raises(hearth.BackendError, match="output 0 of the ONNX file is off by"):
         hearth.export_onnx(nn.Linear(3, 2), torch.zeros(2, 3), tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
@@ -98,8 +100,8 @@ def test_missing_packages_and_unknown_precisions_say_what_to_do(
         hearth.export_onnx(nn.Linear(3, 2), torch.zeros(2, 3), tmp_path / "m")
 
 
-@pytest.mark.slow
-def test_the_report_tells_accuracy_before_and_after(tmp_path: Path) -> None:
+def save_digits(folder: Path) -> nn.Module:
+    """The bundle `dist` of a model of digits, which is returned, and other weights of it."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     optimizer = torch.optim.AdamW(model.parameters())
@@ -107,10 +109,47 @@ def test_the_report_tells_accuracy_before_and_after(tmp_path: Path) -> None:
     bundle = hearth.compile(
         step, torch.zeros(2, 1, 28, 28), torch.zeros(2, dtype=torch.long), backends=["wasm"]
     )
-    bundle.save(tmp_path / "dist", runtime=False)
-    untrained = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    bundle.save(folder / "dist", runtime=False)
     trained = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    hearth.save_weights(trained.state_dict(), tmp_path / "w.safetensors")
+    hearth.save_weights(trained.state_dict(), folder / "w.safetensors")
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "wanted"), [("float32", 2), ("int8-dynamic", 1)])
+def test_a_session_is_opened_for_a_file_not_for_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, wanted: int
+) -> None:
+    import onnxruntime
+
+    opened, runs = [], []
+
+    class Session(onnxruntime.InferenceSession):  # type: ignore[misc]
+        def __init__(self, model: str | bytes, *args: object, **options: object) -> None:
+            opened.append(type(model))
+            super().__init__(model, *args, **options)
+
+        def run(self, *args: object) -> object:
+            runs.append(args)
+            return super().run(*args)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(exporting, "EVALUATION_BATCH", 100)
+    save_digits(tmp_path)
+    output = tmp_path / "model.onnx"
+    report = export_trained(
+        tmp_path / "dist", tmp_path / "w.safetensors", output, precision=precision
+    )
+    # What is about to be written is checked on two batches, what was written judged on four.
+    assert report.samples == 359
+    assert opened == [bytes, str][-wanted:]
+    assert len(runs) == {2: 2, 1: 0}[wanted] + 4
+
+
+@pytest.mark.slow
+def test_the_report_tells_accuracy_before_and_after(tmp_path: Path) -> None:
+    model = save_digits(tmp_path)
+    untrained = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     reports = {
         output: export_trained(
             tmp_path / "dist", tmp_path / "w.safetensors", tmp_path / output, precision="int8"
