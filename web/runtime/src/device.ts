@@ -46,8 +46,11 @@ export interface Device {
   /** Writes into the state region, ordered after the programs started before. */
   writeState(offset: number, bytes: Uint8Array): void;
   readState(span: Span): Promise<Bytes>;
-  /** The same for who does not want to wait: `result` is the state after the calls made before. */
-  copyState(span: Span): Promise<{ result: Promise<Bytes> }>;
+  /**
+   * The same for who does not want to wait: `result` is the state after the calls made before, in
+   * `spare` where the device can use it.  Fresh memory takes longer to get than to fill.
+   */
+  copyState(span: Span, spare?: Bytes): Promise<{ result: Promise<Bytes> }>;
   /**
    * Compiles what a program lacks, while others run; undefined where that is nothing.  `start` does
    * it, too: who asks before does not keep the calls after its own waiting.

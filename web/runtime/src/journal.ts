@@ -56,6 +56,8 @@ export class Journal {
   /** Whether steps may be taken back: then a picture with values that are not finite is none. */
   isGuarded = false;
   private segments: Segment[] = [];
+  /** The memory of a picture that is not needed any more. */
+  private spare: Bytes | undefined;
 
   constructor(private readonly manifest: Manifest) {}
 
@@ -67,6 +69,13 @@ export class Journal {
     if (!last) return true;
     if (step - last.step < Math.min(FEWEST_STEPS, everySteps)) return false;
     return step % everySteps === 0 || last.bytes > MOST_BYTES;
+  }
+
+  /** Memory for the next picture, if there is some to use again. */
+  takeSpare(): Bytes | undefined {
+    const { spare } = this;
+    this.spare = undefined;
+    return spare;
   }
 
   /** Begins with a new picture; its values may still be on their way. */
@@ -100,7 +109,7 @@ export class Journal {
   confirm(step: number): void {
     const wait = this.isGuarded ? Math.ceil((this.everySteps ?? 0) / 2) : 0;
     for (let next = this.segments[1]; next?.image && step >= next.step + wait;) {
-      this.segments.shift();
+      this.spare = this.segments.shift()?.image;
       next = this.segments[1];
     }
   }

@@ -169,7 +169,7 @@ export class Session {
   private async takePicture(): Promise<void> {
     if (!this.journal.isDue(this.completed)) return;
     const { result } = await this.withRescue((executor) =>
-      executor.device.copyState(this.wholeState));
+      executor.device.copyState(this.wholeState, this.journal.takeSpare()));
     this.journal.begin(this.completed, result);
   }
 

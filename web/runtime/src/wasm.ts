@@ -139,8 +139,9 @@ class WasmDevice implements Device {
     return Promise.resolve(this.copy(offset, bytes));
   }
 
-  copyState(span: Span): Promise<{ result: Promise<Bytes> }> {
-    return Promise.resolve({ result: this.readState(span) });
+  copyState({ offset, bytes }: Span, spare?: Bytes): Promise<{ result: Promise<Bytes> }> {
+    const into = spare?.length === bytes ? spare : undefined;
+    return Promise.resolve({ result: Promise.resolve(this.copy(offset, bytes, into)) });
   }
 
   start(
@@ -192,8 +193,8 @@ class WasmDevice implements Device {
     return offsetOf(this.plan, this.manifest, program, buffer);
   }
 
-  private copy(offset: number, bytes: number): Bytes {
-    const result = new Uint8Array(bytes); // a view of shared memory must not leave this class
+  /** A view of shared memory must not leave this class. */
+  private copy(offset: number, bytes: number, result: Bytes = new Uint8Array(bytes)): Bytes {
     const begin = this.layout.arena + offset;
     result.set(this.bytes.subarray(begin, begin + bytes));
     return result;
