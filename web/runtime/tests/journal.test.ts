@@ -1,0 +1,39 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Journal } from "../src/journal.ts";
+import type { Manifest } from "../src/manifest.ts";
+
+const STATELESS = { state: [] } as unknown as Manifest;
+
+/** A journal of a guarded run with a picture after every ten steps; the images in order. */
+async function guardedRun(pictures: number) {
+  const journal = new Journal(STATELESS);
+  journal.everySteps = 10;
+  journal.isGuarded = true;
+  const images = Array.from({ length: pictures }, () => new Uint8Array(4));
+  for (const [i, image] of images.entries()) {
+    journal.begin(10 * i, Promise.resolve(image));
+    await Promise.resolve(); // the picture arrives
+  }
+  return { journal, images };
+}
+
+test("a picture that is given up lends its memory to the next one, once", async () => {
+  const { journal, images } = await guardedRun(2);
+  assert.equal(journal.takeSpare(), undefined);
+  journal.confirm(10); // not yet: the run may still have to go back to the first picture
+  assert.equal(journal.takeSpare(), undefined);
+  journal.confirm(15);
+  assert.equal(journal.takeSpare(), images[0]);
+  assert.equal(journal.takeSpare(), undefined);
+});
+
+test("the memory of a picture that a run can go back to is never lent", async () => {
+  const { journal, images } = await guardedRun(4);
+  journal.confirm(25); // the pictures after 20 and 30 steps are still needed
+  const spare = journal.takeSpare();
+  const kept = [journal.oldest(), journal.newest()].map((found) => found?.picture.image);
+  assert.deepEqual(kept.map((image) => images.indexOf(image as never)), [2, 3]);
+  assert.equal(images.indexOf(spare as never), 1);
+});
