@@ -46,4 +46,6 @@ def test_the_inside_of_a_model_is_shown(browser: Browser, served: Site, tmp_path
     assert names[:4] == ["0.weight", "0.bias", "2.weight", "2.bias"]
     picture = page.get_by_role("img", name="gradient of 0.weight").first
     assert picture.locator("rect").count() > 8
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.close()
