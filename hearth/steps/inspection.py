@@ -27,7 +27,7 @@ from hearth.functions.statistics import (
 )
 from hearth.steps.augment import augment
 from hearth.steps.mixed import autocast
-from hearth.steps.optimizer import UpdatedGroup
+from hearth.steps.optimizer import Updated, UpdatedGroup
 from hearth.steps.programs import (
     Examples,
     Named,
@@ -131,36 +131,18 @@ def _capture_description() -> AtenGraph:
     return capture(body, [vector], place="inspection")
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """Parameters of a group that lie in one vector: where, and what becomes of them."""
-
-    offsets: Sequence[int]
-    sizes: Sequence[int]
-    kinds: dict[str, torch.Tensor]
+def _changes(t: Named, tensor: Updated) -> dict[str, torch.Tensor]:
+    """What is told of a vector of a flat group, or of a parameter, as it lies."""
+    old, gradient, new = (t[f"{key}/{tensor.name}"] for key in _CHANGE)
+    return {"parameters": old, "gradients": gradient, "updates": new - old}
 
 
-def _pieces(step: TrainStep, group: UpdatedGroup, t: Named) -> list[_Piece]:
-    """The vectors of a flat group; the tensors of any other as one, with zeros between them."""
-    parts = [[t[f"{key}/{tensor.name}"] for tensor in group.tensors] for key in _CHANGE]
-    lies = [(tensor.members, tensor.layout) for tensor in group.tensors]
-    if not group.is_flat:
-        lengths = [tensor.layout.length for tensor in group.tensors]
-        parts = [[_padded(tensors, lengths)] for tensors in parts]
-        lies = [(group.parameters, group.layout)]
-    return [
-        _Piece(
-            layout.offsets,
-            [step.parameters[name].numel() for name in members],
-            {"parameters": old, "gradients": gradient, "updates": new - old},
-        )
-        for (members, layout), old, gradient, new in zip(lies, *parts, strict=True)
-    ]
-
-
-def _padded(tensors: Sequence[torch.Tensor], lengths: Sequence[int]) -> torch.Tensor:
-    flat = zip((tensor.flatten() for tensor in tensors), lengths, strict=True)
-    return torch.cat([pad(part, (0, length - part.numel())) for part, length in flat])
+def _described(step: TrainStep, tensor: Updated, x: torch.Tensor) -> Description:
+    """A row for each parameter in it."""
+    sizes = [step.parameters[name].numel() for name in tensor.members]
+    missing = tensor.layout.length - x.numel()  # to whole rows, which a vector has
+    flat = pad(x.flatten(), (0, missing)) if missing else x.flatten()
+    return describe_parts(flat, tensor.layout.offsets, sizes)
 
 
 def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -173,13 +155,12 @@ def _capture_update(step: TrainStep, k: int, group: UpdatedGroup, values: bool) 
         return None
 
     def body(t: Named, tracing: Tracing) -> list[TracedOutput]:  # noqa: ARG001
-        pieces = _pieces(step, group, t)
+        changes = [(tensor, _changes(t, tensor)) for tensor in group.tensors]
         found = {}
-        for kind in pieces[0].kinds:
-            rows = [describe_parts(p.kinds[kind], p.offsets, p.sizes) for p in pieces]
+        for kind in changes[0][1]:
+            rows = [_described(step, tensor, change[kind]) for tensor, change in changes]
             found[kind] = Description(*(_joined(column) for column in zip(*rows, strict=True)))
         ratios = update_ratios(found["updates"].statistics, found["parameters"].statistics)
-        updates = [p.kinds["updates"] for p in pieces]
         return [
             *(
                 TracedOutput(f"{what}/{kind}/{k}", "output", part)
@@ -187,7 +168,10 @@ def _capture_update(step: TrainStep, k: int, group: UpdatedGroup, values: bool) 
                 for what, part in description._asdict().items()
             ),
             TracedOutput(f"ratios/{k}", "output", ratios),
-            *([TracedOutput(f"values/updates/{k}", "output", _joined(updates))] if values else []),
+            *(
+                TracedOutput(f"values/updates/{tensor.name}", "output", change["updates"])
+                for tensor, change in (changes if values else ())
+            ),
         ]
 
     inputs = [

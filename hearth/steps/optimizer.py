@@ -74,16 +74,6 @@ class UpdatedGroup:
     tensors: tuple[Updated, ...]
     is_flat: bool
 
-    @property
-    def layout(self) -> FlatLayout:
-        """Of all parameters, if the tensors lay one after another."""
-        offsets: list[int] = []
-        end = 0
-        for tensor in self.tensors:
-            offsets += (end + offset for offset in tensor.layout.offsets)
-            end += tensor.layout.length
-        return FlatLayout(tuple(offsets), end)
-
 
 @dataclass(frozen=True)
 class OptimizerProgram:

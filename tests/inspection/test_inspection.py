@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import hearth
 from hearth.bundle.wgsl import split_modules
 from hearth.driver.compiled import Compiled
+from hearth.driver.runners import open_runner
 from hearth.errors import InvalidInputError
 from hearth.runtime.inspection import first_nonfinite, useless_units, value_names
 from tests.inspection.net import (
@@ -76,6 +78,13 @@ def test_parameters_gradients_and_updates_are_those_of_the_step(
 ) -> None:
     x, y = batch()
     runner.train_batch((x.numpy(),), (y.numpy(),))  # so that there is momentum
+    assert_tells_of_the_step(step, runner, x, y)
+
+
+def assert_tells_of_the_step(
+    step: hearth.TrainStep, runner: Any, x: torch.Tensor, y: torch.Tensor
+) -> None:
+    """An inspection and then the step that it was of."""
     state = {name: torch.tensor(a).double() for name, a in runner.export_weights().items()}
     gradients = runner.gradients((x.numpy(),), (y.numpy(),)).gradients
     found = runner.inspect((x.numpy(),), (y.numpy(),))
@@ -173,3 +182,33 @@ def test_a_bundle_without_the_program_says_so(tmp_path: Path, step: hearth.Train
         x, y = batch()
         with pytest.raises(InvalidInputError, match="inspect=True"):
             opened.inspect((x.numpy(),), (y.numpy(),))
+
+
+@pytest.mark.wasm
+def test_parameters_that_are_updated_each_by_itself_are_told_of_without_being_joined(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(2)
+    # Of no whole rows of 64.
+    layers = nn.Linear(5, 7, bias=False), nn.Tanh(), nn.Linear(7, 3, bias=False)
+    model = nn.Sequential(*layers)
+    optimizer = torch.optim.Muon(model.parameters(), lr=0.1)
+    step = hearth.TrainStep(model, nn.CrossEntropyLoss(), optimizer)
+    random = torch.Generator().manual_seed(3)
+    x = torch.randn(6, 5, generator=random)
+    y = torch.randint(0, 3, (6,), generator=random)
+    compiled = hearth.compile(step, x, y, backends=["wasm"], inspect=True)
+    shapes = {o.name: compiled.manifest.buffers[o.buffer].shape
+              for o in compiled.manifest.program("inspect").outputs}  # fmt: skip
+    for name, parameter in model.named_parameters():
+        assert str(shapes.pop(f"values/updates/{name}")) == str(tuple(parameter.shape))
+    assert not any(name.startswith("values/updates/") for name in shapes)
+    compiled.save(tmp_path / "dist", runtime=False)
+    runner = open_runner(tmp_path / "dist", "wasm")
+    assert_tells_of_the_step(step, runner, x, y)
+    before = runner.export_weights()
+    updates = runner.run("inspect", (x.numpy(),), (y.numpy(),))
+    runner.train_batch((x.numpy(),), (y.numpy(),))
+    for name, weight in runner.export_weights().items():
+        moved = updates[f"values/updates/{name}"]
+        np.testing.assert_allclose(moved, weight - before[name], rtol=1e-5, atol=1e-7)
