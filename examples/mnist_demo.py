@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
 
 import mnist
@@ -31,6 +32,8 @@ def main() -> int:
     folder = ROOT / "build" / "demo" / options.model
     step, inputs, targets = getattr(mnist, options.model)()
     print(f"compiling {options.model} into {folder.relative_to(ROOT)}")
+    if options.open:  # the page shows the accuracy of every batch, and the inside of the model
+        step = replace(step, training_metrics=True)
     hearth.compile(step, inputs, targets, inspect=options.open).save(folder)
     if options.open:
         return serve(folder, options.data)
