@@ -79,8 +79,9 @@ class Flat:
 
     def members(self) -> list[tuple[int, str, slice]]:
         found = []
-        for k, group in enumerate(self.program.groups):
-            for name, offset in zip(group.parameters, group.layout.offsets, strict=True):
+        vectors = [(k, v) for k, g in enumerate(self.program.groups) for v in g.tensors]
+        for k, vector in vectors:
+            for name, offset in zip(vector.members, vector.layout.offsets, strict=True):
                 size = self.step.parameters[name].numel()
                 found.append((k, name, slice(offset, offset + size)))
         return found
