@@ -148,7 +148,9 @@ cores that were shared with other work, which makes CPU time longer, too.
 
 ## Trained on every backend, next to PyTorch
 
-Twenty steps each, with batches of 2 and 5 in turn, compiled with 3 (`tests/architectures`).  Small
+Twenty steps each, with batches of 2 and 5 in turn, compiled with 3.  Every run of
+`tests/architectures` takes as many on WebAssembly, but four on WebGPU, and trains only ten of the
+models on that of Chromium, which must accept the WGSL of all.  Small
 versions with every kind of layer of the original.  A cell is the largest deviation of any loss or
 final weight from PyTorch float64, relative to the largest element of its tensor; in brackets, how
 many times PyTorch float32's own; tensors that are zero but for rounding are compared in the tests

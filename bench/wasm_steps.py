@@ -6,8 +6,8 @@ python -m bench.wasm_steps --threads 2 --kernels NAME ... what keeps two threads
 
 NAME is a workload of workloads.py or larger.py.  Times are the best of interleaved rounds, because
 the machine may be busy.  How much two threads gain is printed beside what they gain in a large
-product: 1.9 there means that the machine has two cores to give; less does not prove that it has
-not.  A kernel's bound is its time at the machine's peak of 58 GFLOP/s, or of 12 GB/s of memory.
+product: 1.9 there means that the machine had two cores to give; about 1, that something else took
+one.  A kernel's bound is its time at the machine's peak of 58 GFLOP/s, or of 12 GB/s of memory.
 """
 
 from __future__ import annotations

@@ -66,11 +66,14 @@ class Writer:
     lines: list[str] = field(default_factory=list)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def pick(self, *, floats: bool = True, least_rank: int = 0) -> str:
+    def pick(self, *, floats: bool = True, least_rank: int = 0, has_fixed: bool = False) -> str:
+        """A value; with `has_fixed`, one with an axis that does not depend on the batch."""
         fitting = [
             name
             for name, (value, *_) in self.values.items()
-            if value.is_floating_point() == floats and value.dim() >= least_rank
+            if value.is_floating_point() == floats
+            and value.dim() >= least_rank
+            and (not has_fixed or any(self.extents(name)))
         ]
         return self.draw(st.sampled_from(fitting or list(self.values)))
 

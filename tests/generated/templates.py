@@ -47,9 +47,11 @@ def mixed(w: Writer) -> str:
 
 
 def reduction(w: Writer) -> str:
-    x, name = w.pick(least_rank=1), w.choose(REDUCTIONS)
-    keep = w.draw(st.booleans())
-    axis = w.axis(x, fixed=name in ("prod", "std"))
+    name, keep = w.choose(REDUCTIONS), w.draw(st.booleans())
+    # The gradient of a product takes all elements but one, which a batch of one does not have.
+    is_fixed = name in ("prod", "std")
+    x = w.pick(least_rank=1, has_fixed=is_fixed)
+    axis = w.axis(x, fixed=is_fixed)
     return f"{x}.{name}(dim={axis}, keepdim={keep})"
 
 

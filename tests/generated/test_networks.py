@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
+import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.generated.agreement import check
-from tests.generated.networks import Network, Shape, Template, networks
-from tests.generated.templates import EVERYWHERE, IMAGES, SEQUENCES
+from tests.generated.networks import BATCH_SIZES, Network, Shape, Template, Writer, networks
+from tests.generated.templates import EVERYWHERE, IMAGES, SEQUENCES, reduction
 
 SHARE = 1 if os.environ.get("HEARTH_ALL_SAMPLES") else 10
 
@@ -52,3 +54,14 @@ def test_random_networks_have_pytorchs_gradients(name: str) -> None:
         check(network)
 
     agrees()
+
+
+@given(st.data())
+def test_no_network_multiplies_over_the_batch(data: st.DataObject) -> None:
+    """Hearth refuses its gradient, for a batch of one."""
+    square = tuple(torch.ones(batch, batch) for batch in BATCH_SIZES)
+    rows = tuple(torch.ones(batch, 5) for batch in BATCH_SIZES)
+    writer = Writer(data.draw, {"square": square, "rows": rows})
+    written = reduction(writer)
+    assert not written.startswith("square.prod")
+    assert "rows.prod" not in written or "dim=1" in written or "dim=-1" in written
