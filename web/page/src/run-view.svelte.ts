@@ -41,6 +41,8 @@ export class RunView {
   figures = $state.raw<Figures>();
   /** What the test set said last. */
   score = $state.raw<Score>();
+  /** The mean of the shown metric over the training batches of the last whole epoch. */
+  epochMetric = $state.raw<number>();
   notes = $state.raw<readonly Note[]>([]);
   /** The metric of the bundle that is shown. */
   metric = $state.raw<ShownMetric>();
@@ -73,6 +75,7 @@ export class RunView {
         break;
       case "epoch":
         this.steps([], batchSize, true);
+        this.epochMetric = event.metrics[this.metric?.name ?? ""];
         break;
       case "spike":
         this.note(`the loss jumped to ${event.loss.toPrecision(3)}`, "bad", event.step);
@@ -120,7 +123,7 @@ export class RunView {
   clear(): void {
     for (const curve of this.curves) curve.clear();
     this.recent.clear();
-    this.figures = this.score = this.last = undefined;
+    this.figures = this.score = this.last = this.epochMetric = undefined;
     this.notes = [];
     this.redraw();
   }
