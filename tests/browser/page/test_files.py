@@ -88,6 +88,28 @@ def test_a_checkpoint_goes_out_and_comes_back(page: Page, tmp_path: Path) -> Non
     page.wait_for_selector("[role=alert]")
 
 
+def test_a_run_on_ones_own_data_waits_for_them_after_a_reload(page: Page, tmp_path: Path) -> None:
+    x, y = points(np.random.default_rng(1), 200)
+    file = tmp_path / "mine.csv"
+    rows = [",".join(map(str, [*row, label])) for row, label in zip(x, y, strict=True)]
+    file.write_text("a,b,c,d,kind\n" + "\n".join(rows))
+    page.set_input_files("[name=files]", file)
+    page.wait_for_function("hearthPage.data.name === 'mine.csv'")
+    train(page, 5000, 16)
+    wait_for(page, "training", "hearthPage.savedStep > 10")
+    page.reload()
+    page.wait_for_selector("[role=alert]")
+    assert "trained on mine.csv" in page.inner_text("[role=alert]")
+    assert page.evaluate("hearthPage.phase") == "ready"  # not on the page's own data
+    resumed = page.evaluate("hearthPage.trainer.step")
+    page.set_input_files("[name=files]", file)
+    page.wait_for_function("hearthPage.data.name === 'mine.csv'")
+    press(page, "Continue")
+    wait_for(page, "training", f"hearthPage.trainer.step > {resumed} + 5")
+    press(page, "Stop")
+    wait_for(page, "ready")
+
+
 def test_a_table_of_ones_own_trains(page: Page, tmp_path: Path) -> None:
     x, y = points(np.random.default_rng(1), 200)
     rows = [

@@ -25,6 +25,8 @@ export interface Plan {
   running: boolean;
   /** Whether it did not come to its end. */
   unfinished: boolean;
+  /** The name of the data that it trained on: a reload forgets a person's own files. */
+  data: string | undefined;
   /** The batch size that it found. */
   found: FoundBatchSize | undefined;
 }
@@ -49,7 +51,7 @@ export function readPlan(name: string): Plan | undefined {
   }
 }
 
-function planOf(kept: Partial<Record<keyof Settings | "running" | "unfinished" | "found", unknown>>): Plan {
+function planOf(kept: Partial<Record<keyof Settings | "running" | "unfinished" | "data" | "found", unknown>>): Plan {
   const settings = Object.fromEntries(Object.entries(DEFAULTS).map(([name, usual]) => {
     const value = kept[name as keyof Settings];
     return [name, typeof value === typeof usual ? value : usual];
@@ -58,6 +60,7 @@ function planOf(kept: Partial<Record<keyof Settings | "running" | "unfinished" |
   const found = kept.found as Partial<FoundBatchSize> | undefined;
   return {
     settings, running: kept.running === true, unfinished: kept.unfinished === true,
+    data: typeof kept.data === "string" ? kept.data : undefined,
     found: typeof found?.batchSize === "number" && found.stepMs ? found as FoundBatchSize : undefined,
   };
 }

@@ -1,10 +1,6 @@
-/**
- * The page without its looks: one trainer, its data, a run that can pause.
- */
+/** The page without its looks: one trainer, its data, a run that can pause. */
 
-import type {
-  DataLoader, DeviceInfo, Fit, FitEvent, Trainer, TrainerOptions,
-} from "../../runtime/src/index.ts";
+import type { DataLoader, DeviceInfo, Fit, FitEvent, Trainer, TrainerOptions } from "../../runtime/src/index.ts";
 import { explained } from "./explained.ts";
 import { exported, imported, type FileKind } from "./files.ts";
 import { importHearth, type Hearth } from "./hearth.ts";
@@ -223,7 +219,7 @@ export class Workbench {
   private readonly rate = (): number => this.settings.learningRate;
 
   private async goOn(): Promise<void> {
-    const { trainer, hearth } = this.parts();
+    const { trainer, hearth, data } = this.parts();
     const plan = readPlan(this.name);
     const saved = await hearth.Trainer.checkpoints();
     this.phase = "ready";
@@ -238,7 +234,11 @@ export class Workbench {
     this.settings = plan.settings;
     this.unfinished = plan.unfinished;
     this.found = plan.found;
-    if (plan.running) void this.train();
+    if (this.unfinished && plan.data !== undefined && plan.data !== data.name) {
+      this.error = `This run trained on ${plan.data}, which a reload forgets. Choose it again, then press Continue.`;
+    } else if (plan.running) {
+      void this.train();
+    }
   }
 
   private async hear(event: FitEvent, loader: DataLoader): Promise<void> {
@@ -270,7 +270,7 @@ export class Workbench {
 
   private keep(running: boolean): void {
     const { settings, unfinished, found } = this;
-    keepPlan(this.name, { settings, running, unfinished, found });
+    keepPlan(this.name, { settings, running, unfinished, found, data: this.data?.name });
   }
 
   private tests({ DataLoader }: Hearth, { test }: Splits): DataLoader {
