@@ -36,7 +36,7 @@ def apply_delta(
 ) -> dict[str, Array]:
     """`base + scale · delta`, each tensor in the dtype of `base`.
 
-    With `scale` 1 the result is the weights that the file was made from, up to one rounding.
+    With `scale` 1 these are the weights that the file was made from, up to two roundings.
     Raises `BundleFormatError` for another file, and for other base weights.
     """
     file = decode_safetensors(data, source)
