@@ -134,7 +134,18 @@ class Writer:
                 return None
             results.append(result)
         one_rank = len({result.dim() for result in results}) == 1
-        return tuple(results) if one_rank and results[0].numel() else None
+        is_kept = one_rank and _is_counted([result.numel() for result in results])
+        return tuple(results) if is_kept else None
+
+
+def _is_counted(counts: Sequence[int]) -> bool:
+    """Whether means of so many elements are compiled: c + d B or c B^k, but not B (B + 2)."""
+    first, second, third = BATCH_SIZES
+    is_affine = (counts[1] - counts[0]) * (third - first) == (counts[2] - counts[0]) * (
+        second - first
+    )
+    powers = ([counts[0] * batch**k for batch in BATCH_SIZES] for k in range(5))
+    return counts[0] > 0 and (is_affine or list(counts) in powers)
 
 
 Template = Callable[[Writer], str]
