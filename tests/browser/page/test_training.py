@@ -67,6 +67,7 @@ def test_a_page_without_its_bundle_says_so(browser: Browser, served: Site) -> No
     page = open_ready(browser, served)
     assert page.evaluate("hearthPage.phase") == "failed"
     assert "HTTP 404" in page.inner_text("[role=alert]")
+    assert page.locator(".chip").count() == 0  # it looks for no device any more
     assert page.get_by_role("button", name="Train", exact=True).is_disabled()
     page.close()
 
