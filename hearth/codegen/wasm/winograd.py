@@ -42,6 +42,7 @@ from hearth.ir.dtype import ELEMENT_BYTES
 from hearth.ir.index import Index
 from hearth.ir.kernel import ConvTemplate, Kernel
 
+FEW_CHANNELS = 32  # with fewer, shares of the channels of a tile would lie in one cache line
 STATIONARY_BYTES = 4 << 20  # of what stays over all blocks: filters, or sums of their gradients
 
 
@@ -246,8 +247,13 @@ class Weights(WinogradEmitter):
     def _transform(self, block: Blocks, channels: Block) -> None:
         s = self.s
         image_bytes = s.in_channels * s.image[0] * s.image[1] * ELEMENT_BYTES
-        sources = self.share(i32(s.in_channels), LANES)
-        self.transform(self.data, sources, self.b, image_bytes, block, self.x, self.v)
+        sources, own, v = (i32(0), i32(s.in_channels)), block, self.v
+        if s.in_channels < FEW_CHANNELS:
+            own, before = self.share_of_tiles(block)
+            v = self.f.local(v + before * (self.pitch * ELEMENT_BYTES))
+        else:
+            sources = self.share(i32(s.in_channels), LANES)
+        self.transform(self.data, sources, self.b, image_bytes, own, self.x, v)
         result_bytes = s.result[0] * s.result[1] * ELEMENT_BYTES
         first = self.a + channels[0] * result_bytes
         self.transform(

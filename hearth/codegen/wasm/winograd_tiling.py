@@ -106,6 +106,16 @@ class WinogradEmitter(ConvEmitter):
         ):
             yield some, tiles
 
+    def share_of_tiles(self, block: Blocks) -> tuple[Blocks, Operand]:
+        """This thread's share of a block, and how many tiles come before it."""
+        f, (image, rows), columns = self.f, block, self.tiling.counts[1]
+        if self.tiling.images == 1:
+            first, count = self.share(rows[1])
+            return (image, (rows[0] + first, count)), f.local(first * columns)
+        first, count = self.share(image[1])
+        before = op("i32.mul", first, rows[1]) * columns
+        return ((image[0] + first, count), rows), f.local(before)
+
     @contextmanager
     def tiles_of_image(self, planes: Operand, rows: Operand, pitch: int,
                        step: Pair) -> Iterator[Local]:  # fmt: skip
