@@ -216,6 +216,7 @@ class Golden:
     batch: int
     seed: int
     tolerance: float | None = None  # relative to a tensor's largest element; None is 1e-3
+    tolerances: dict[str, float] | None = None  # those of single tensors
 
 
 @dataclass(frozen=True, slots=True)

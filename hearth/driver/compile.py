@@ -145,7 +145,8 @@ def _bundle_of_step(
     """With what belongs to a training step alone: optimizer, learning rates, a recorded step."""
     manifest, files = code.manifest, {**code.generated.files, **_state_files(layout)}
     trained = [o.name for o in graphs["gradients"].outputs if o.role == "gradient"]
-    golden = golden_step(step, manifest.programs["train"].inputs, trained)
+    inputs, accuracy = manifest.programs["train"].inputs, manifest.accuracy or "strict"
+    golden = golden_step(step, inputs, trained, accuracy)
     if golden:
         files[golden[0].file] = golden[1]
     if step.schedule:

@@ -30,10 +30,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hearth.bundle.manifest import Accuracy, Manifest
+from hearth.bundle.manifest import Manifest
 from hearth.bundle.read import read_bundle
 from hearth.driver.cases import Case, Key, Results, named, random_case, trained
 from hearth.driver.compiled import Compiled, step_of
+from hearth.driver.golden import SLACK
 from hearth.driver.report import Deviation, VerifyReport
 from hearth.driver.runners import open_runner
 from hearth.errors import InvalidInputError, NumericalInstabilityError
@@ -51,7 +52,6 @@ PROMISES: Final = {
     "optimizer": math.inf,
 }
 FLOAT32_FACTOR: Final = 4.0
-SLACK: Final[dict[Accuracy, float]] = {"fast": 1e-5, "strict": 1e-6}
 KINK_DRAWS: Final = 16
 
 

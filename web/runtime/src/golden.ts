@@ -20,6 +20,8 @@ const SLACK = { fast: 1e-5, strict: 1e-6 }; // by the accuracy of the bundle
 /** How far a value may be off: relative to the largest of its tensor, and on top. */
 interface Tolerance {
   relative: number;
+  /** Of single tensors, by name. */
+  own: Readonly<Record<string, number>>;
   slack: number;
 }
 
@@ -27,7 +29,8 @@ interface Tolerance {
 export async function replayGolden(executor: Executor, golden: TensorFile): Promise<void> {
   const { programs, accuracy, golden: recording } = executor.manifest;
   const tolerance = {
-    relative: recording?.tolerance ?? RELATIVE_TOLERANCE, slack: SLACK[accuracy ?? "strict"],
+    relative: recording?.tolerance ?? RELATIVE_TOLERANCE, own: recording?.tolerances ?? {},
+    slack: SLACK[accuracy ?? "strict"],
   };
   for (const name of ["gradients", "train"]) {
     const program = programs[name];
@@ -84,7 +87,7 @@ async function compareParameters(
 
 /** Compares a tensor with the recorded samples: element i·⌈n/4096⌉ for i = 0, 1, … */
 function compare(
-  name: string, ours: Values, golden: TensorFile, { relative, slack }: Tolerance,
+  name: string, ours: Values, golden: TensorFile, { relative, own, slack }: Tolerance,
 ): void {
   const tensor = golden.tensors.get(name);
   if (!tensor) return;
@@ -95,7 +98,7 @@ function compare(
 ${String(ours.length)} elements`);
   }
   const largest = wanted.reduce((max, v) => Math.max(max, Math.abs(v)), 0);
-  const tolerance = relative * largest + slack;
+  const tolerance = (own[name] ?? relative) * largest + slack;
   const bad = wanted.findIndex((v, i) => !(Math.abs((ours[i * stride] ?? NaN) - v) <= tolerance));
   if (bad < 0) return;
   const [found, expected] = [ours[bad * stride], wanted[bad]].map(String);

@@ -167,6 +167,7 @@ export interface Golden {
   batch: number;
   seed: number;
   tolerance?: number;
+  tolerances?: Readonly<Record<string, number>>;
 }
 
 /** The constants of a `torch.amp.GradScaler`; where it stands is state of role `scaler`. */

@@ -205,7 +205,10 @@ const manifest: Reader<Manifest> = object(
   },
   {
     optimizer, schedule: object({ file: text, interval: oneOf(INTERVALS) }), wasm, wgsl,
-    golden: object({ file: text, batch: positive, seed: count }, { tolerance: finite }),
+    golden: object(
+      { file: text, batch: positive, seed: count },
+      { tolerance: finite, tolerances: record(finite) },
+    ),
     accuracy: oneOf(ACCURACIES), precision: oneOf(HALVES),
     loss_scaling: object({
       growth_factor: finite, backoff_factor: finite, growth_interval: positive,
