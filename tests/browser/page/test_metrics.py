@@ -56,6 +56,10 @@ def test_training_accuracy_is_live_beside_that_of_the_test_set(
     label = page.get_by_role("img", name="Accuracy: training from").get_attribute("aria-label")
     assert ", test from" in (label or "")
     assert len(batches) == 200
+    page.reload()
+    wait_for(page, "ready", "hearthPage.trainer.step === 200")
+    assert page.evaluate("hearthPage.shown.trainingMetric.columns().mean") == batches
+    assert figure(page, "score").endswith(" %")
     page.close()
 
 

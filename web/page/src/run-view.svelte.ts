@@ -105,8 +105,10 @@ export class RunView {
   }
 
   /** The curves of before a reload. */
-  history({ losses, lossStep, validations }: Trainer["history"]): void {
-    losses.forEach((loss, i) => { this.loss.push(lossStep - losses.length + 1 + i, loss); });
+  history({ losses, lossStep, metrics, validations }: Trainer["history"]): void {
+    const first = lossStep - losses.length + 1;
+    const told = metrics[this.metric?.name ?? ""] ?? [];
+    losses.forEach((loss, i) => { this.stepped(first + i, loss, told[i]); });
     for (const validation of validations) this.evaluated(validation.step, validation);
     this.redraw();
   }
@@ -143,11 +145,7 @@ export class RunView {
   /** Figures follow a few times a second, or now. */
   private steps(reports: readonly StepReport[], batchSize: number, now = false): void {
     for (const { step, loss, metrics } of reports) {
-      this.loss.push(step, loss);
-      const metric = metrics[this.metric?.name ?? ""];
-      if (metric === undefined) continue;
-      this.trainingMetric.push(step, metric);
-      this.recent.push(metric);
+      this.stepped(step, loss, metrics[this.metric?.name ?? ""]);
     }
     this.last = reports.at(-1) ?? this.last;
     const time = performance.now();
@@ -158,5 +156,12 @@ export class RunView {
       step, loss, stepMs: ms, samplesPerSecond: 1000 * batchSize / ms, learningRate, gradientNorm,
       metric: this.recent.value,
     };
+  }
+
+  private stepped(step: number, loss: number, metric = NaN): void {
+    this.loss.push(step, loss);
+    if (Number.isNaN(metric)) return;
+    this.trainingMetric.push(step, metric);
+    this.recent.push(metric);
   }
 }

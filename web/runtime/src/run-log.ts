@@ -1,7 +1,7 @@
 /** What the page knows of its run while it goes on: steps, the place in the data, the history. */
 
 import {
-  newRecord, noteLosses, type Cursor, type RunRecord, type Validation,
+  dropSteps, newRecord, noteSteps, type Cursor, type RunRecord, type Validation,
 } from "./run-record.ts";
 import type { SliceResult } from "./slice.ts";
 
@@ -69,7 +69,7 @@ export class RunLog {
   note({ steps, failure }: SliceResult): void {
     this.advance(steps.at(-1)?.step);
     this.advance(failure?.step);
-    noteLosses(this.record, steps);
+    noteSteps(this.record, steps);
   }
 
   /** Steps after `restored` were taken back, and some of them again. */
@@ -77,9 +77,8 @@ export class RunLog {
     const { record } = this;
     record.validations = record.validations.filter((validation) => validation.step <= step);
     if (record.best && record.best.step > step) record.best = undefined;
-    record.losses.length -= Math.min(record.losses.length, Math.max(0, record.lossStep - restored));
-    record.lossStep = Math.min(record.lossStep, restored);
-    noteLosses(record, steps);
+    dropSteps(record, Math.max(0, record.lossStep - restored));
+    noteSteps(record, steps);
     this.completed = step;
     while (record.epochStep > step && this.begun.length > 1) {
       this.begun.pop();

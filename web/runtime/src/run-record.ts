@@ -6,7 +6,7 @@
  */
 
 import type { Backend } from "./device.ts";
-import type { Scalars } from "./engine.ts";
+import type { Scalars, TrainResult } from "./engine.ts";
 import type { Bytes } from "./safetensors.ts";
 
 /** The next batch of a run. */
@@ -49,6 +49,8 @@ export interface RunRecord {
   /** The losses of `fit`, one after another; the last is of step `lossStep`. */
   losses: number[];
   lossStep: number;
+  /** What the same steps tell besides, a list for each name; NaN where a step did not. */
+  metrics: Record<string, number[]>;
   validations: Validation[];
   /** Kept by `earlyStopping`. */
   best: BestWeights | undefined;
@@ -62,17 +64,27 @@ export function newRecord(step: number): RunRecord {
   return {
     runStep: step, batchSize: undefined, batchSizeFor: undefined, epoch: 0, epochStep: step,
     epochBatch: 0, stepBatches: 1, losses: [], lossStep: step,
-    validations: [], best: undefined, owesValidation: false, rateScale: 1,
+    metrics: {}, validations: [], best: undefined, owesValidation: false, rateScale: 1,
   };
 }
 
-/** Appends losses; of a run that also trained outside `fit` the last unbroken stretch is kept. */
-export function noteLosses(
-  record: RunRecord, steps: readonly { step: number; loss: number }[],
-): void {
-  for (const { step, loss } of steps) {
-    if (step !== record.lossStep + 1) record.losses = [];
+/** Appends steps; of a run that also trained outside `fit` the last unbroken stretch is kept. */
+export function noteSteps(record: RunRecord, steps: readonly TrainResult[]): void {
+  for (const { step, loss, metrics } of steps) {
+    if (step !== record.lossStep + 1) Object.assign(record, { losses: [], metrics: {} });
+    for (const name of Object.keys(metrics)) {
+      record.metrics[name] ??= record.losses.map(() => NaN);
+    }
+    for (const [name, values] of Object.entries(record.metrics)) values.push(metrics[name] ?? NaN);
     record.losses.push(loss);
     record.lossStep = step;
   }
+}
+
+/** Forgets the last steps. */
+export function dropSteps(record: RunRecord, count: number): void {
+  for (const values of [record.losses, ...Object.values(record.metrics)]) {
+    values.length = Math.max(0, values.length - count);
+  }
+  record.lossStep -= count;
 }

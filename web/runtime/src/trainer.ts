@@ -134,8 +134,8 @@ export class Trainer {
     return this.log.cursor;
   }
 
-  /** The losses and validations of `fit`, also of before a resume. */
-  get history(): Pick<RunRecord, "losses" | "lossStep" | "validations"> {
+  /** The losses, metrics and validations of `fit`, also of before a resume. */
+  get history(): Pick<RunRecord, "losses" | "lossStep" | "metrics" | "validations"> {
     return this.log.record;
   }
 

@@ -99,6 +99,23 @@ test("a loss that was no number is still none after a resume", async () => {
   assert.deepEqual(other.history.validations, trainer.history.validations);
 });
 
+test("what steps told beside their losses is still known after a resume", async () => {
+  const [trainer, other] = [await load(), await load()];
+  await train(trainer, { epochs: 1 });
+  const { record } = trainer.log;
+  record.metrics = {
+    accuracy: record.losses.map((_, i) => i / 16),
+    norm: record.losses.map((_, i) => (i < 4 ? NaN : 0.5)),
+  };
+  const checkpoint = await trainer.exportCheckpoint();
+  await other.loadCheckpoint(checkpoint);
+  assert.deepEqual(other.history, trainer.history);
+  const { tensors, metadata } = decodeSafetensors(checkpoint, "the checkpoint");
+  const others = new Map([...tensors].filter(([name]) => name !== "hearth/metrics"));
+  const damaged = encodeSafetensors(others, metadata);
+  await assert.rejects(other.loadCheckpoint(damaged), /record of the run is damaged/);
+});
+
 test("the newest checkpoints are kept, and the best beside them", async () => {
   const [trainer, store] = [await load(), memory()];
   const callbacks = [saving("run", { keep: 3, best: "loss", store })];

@@ -9,13 +9,15 @@ import {
 } from "../safetensors.ts";
 
 const LOSSES = "hearth/losses";
+const METRICS = "hearth/metrics";
 const BEST = "hearth/best";
 const METADATA = "run";
 const SOURCE = "the checkpoint";
 
-/** What stands in the metadata; the losses and the best weights are tensors. */
-type Stored = Omit<RunRecord, "losses" | "best"> & {
-  bundle: string | undefined; bestStep: number | undefined;
+/** What stands in the metadata, of metrics their names; the numbers of steps and the best weights
+ * are tensors. */
+type Stored = Omit<RunRecord, "losses" | "metrics" | "best"> & {
+  metrics: readonly string[]; bundle: string | undefined; bestStep: number | undefined;
 };
 
 /** A checkpoint with the record of its run up to its step; `bundle` is the URL of the model. */
@@ -23,15 +25,21 @@ export function addRecord(
   checkpoint: Bytes, record: RunRecord, step: number, bundle: string | undefined,
 ): Bytes {
   const { tensors, metadata } = decodeSafetensors(checkpoint, SOURCE);
-  const { losses, lossStep, validations, best: newest, ...rest } = record;
+  const { losses, lossStep, metrics, validations, best: newest, ...rest } = record;
   const best = newest && newest.step <= step ? newest : undefined;
-  const values = Float32Array.from(losses.slice(0, losses.length - Math.max(0, lossStep - step)));
+  const count = Math.max(0, losses.length - Math.max(0, lossStep - step));
   const run: Stored = {
-    ...rest, lossStep: Math.min(lossStep, step), bundle, bestStep: best?.step,
+    ...rest, lossStep: Math.min(lossStep, step), metrics: Object.keys(metrics), bundle,
+    bestStep: best?.step,
     validations: validations.filter((validation) => validation.step <= step),
   };
-  const tensor: Tensor = { dtype: "F32", shape: [values.length], data: bytesOf(values) };
-  const added = new Map([...tensors, [LOSSES, tensor]]);
+  const numbers = (lists: readonly number[][], shape: number[]): Tensor => {
+    const values = Float32Array.from(lists.flatMap((list) => list.slice(0, count)));
+    return { dtype: "F32", shape, data: bytesOf(values) };
+  };
+  const added = new Map([...tensors, [LOSSES, numbers([losses], [count])]]);
+  const lists = Object.values(metrics);
+  if (lists.length > 0) added.set(METRICS, numbers(lists, [lists.length, count]));
   if (best) added.set(BEST, { dtype: "U8", shape: [best.weights.length], data: best.weights });
   return encodeSafetensors(added, { ...metadata, [METADATA]: JSON.stringify(run) });
 }
@@ -44,15 +52,22 @@ export function readRecord(
   const text = metadata[METADATA];
   if (text === undefined) return undefined;
   const stored = parse(text);
-  const tensor = tensors.get(LOSSES);
-  if (!stored || tensor?.dtype !== "F32") {
+  const losses = numbersOf(tensors.get(LOSSES));
+  const names = stored?.metrics ?? [];
+  const told = names.length > 0 ? numbersOf(tensors.get(METRICS)) : [];
+  if (!stored || !losses || told?.length !== names.length * losses.length) {
     throw new BundleFormatError(`${SOURCE}: its record of the run is damaged`);
   }
-  const { bundle, bestStep, ...rest } = stored;
-  const losses = [...new Float32Array(tensor.data.slice().buffer)];
+  const { bundle, bestStep, metrics: _, ...rest } = stored;
+  const metrics = Object.fromEntries(names.map((name, i) =>
+    [name, told.slice(i * losses.length, (i + 1) * losses.length)]));
   const weights = tensors.get(BEST)?.data.slice();
   const best = weights && bestStep !== undefined ? { step: bestStep, weights } : undefined;
-  return { record: { ...rest, losses, best }, bundle };
+  return { record: { ...rest, losses, metrics, best }, bundle };
+}
+
+function numbersOf(tensor: Tensor | undefined): number[] | undefined {
+  return tensor?.dtype === "F32" ? [...new Float32Array(tensor.data.slice().buffer)] : undefined;
 }
 
 function parse(text: string): Stored | undefined {
@@ -64,6 +79,7 @@ function parse(text: string): Stored | undefined {
   }
   if (typeof value !== "object" || value === null) return undefined;
   const { epoch, epochStep, lossStep, validations, bundle } = value as Record<string, unknown>;
+  const { metrics = [] } = value as Record<string, unknown>;
   const { owesValidation = false, rateScale = 1 } = value as Record<string, unknown>;
   const { epochBatch = 0, stepBatches = 1 } = value as Record<string, unknown>;
   const { runStep = 0, batchSize, batchSizeFor, bestStep } = value as Record<string, unknown>;
@@ -73,12 +89,13 @@ function parse(text: string): Stored | undefined {
   if (!whole(runStep) || !(bestStep === undefined || whole(bestStep))) return undefined;
   if (!(batchSize === undefined || whole(batchSize) && batchSize > 0)) return undefined;
   if (!Array.isArray(validations) || !validations.every(isValidation)) return undefined;
+  if (!Array.isArray(metrics) || !metrics.every((name) => typeof name === "string")) return undefined;
   if (!isBackend(batchSizeFor)) return undefined;
   if (bundle !== undefined && typeof bundle !== "string") return undefined;
   if (typeof owesValidation !== "boolean" || typeof rateScale !== "number") return undefined;
   return {
     runStep, batchSize, batchSizeFor, epoch, epochStep, epochBatch, stepBatches, lossStep,
-    validations: validations.map(withNaN), owesValidation, rateScale, bestStep, bundle,
+    metrics, validations: validations.map(withNaN), owesValidation, rateScale, bestStep, bundle,
   };
 }
 
