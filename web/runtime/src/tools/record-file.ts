@@ -58,7 +58,7 @@ export function readRecord(
   if (!stored || !losses || told?.length !== names.length * losses.length) {
     throw new BundleFormatError(`${SOURCE}: its record of the run is damaged`);
   }
-  const { bundle, bestStep, metrics: _, ...rest } = stored;
+  const { bundle, bestStep, ...rest } = stored;
   const metrics = Object.fromEntries(names.map((name, i) =>
     [name, told.slice(i * losses.length, (i + 1) * losses.length)]));
   const weights = tensors.get(BEST)?.data.slice();
@@ -89,7 +89,7 @@ function parse(text: string): Stored | undefined {
   if (!whole(runStep) || !(bestStep === undefined || whole(bestStep))) return undefined;
   if (!(batchSize === undefined || whole(batchSize) && batchSize > 0)) return undefined;
   if (!Array.isArray(validations) || !validations.every(isValidation)) return undefined;
-  if (!Array.isArray(metrics) || !metrics.every((name) => typeof name === "string")) return undefined;
+  if (!Array.isArray(metrics) || !metrics.every((m) => typeof m === "string")) return undefined;
   if (!isBackend(batchSizeFor)) return undefined;
   if (bundle !== undefined && typeof bundle !== "string") return undefined;
   if (typeof owesValidation !== "boolean" || typeof rateScale !== "number") return undefined;
