@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, sync_playwright
 
 from hearth.bundle.wgsl import split_modules
 from hearth.driver.compiled import Compiled
 from tests.architectures.models import ARCHITECTURES
 from tests.architectures.training import STEPS, seeded, train
+from tests.browser.pages import chromium
 from tests.browser.tint import gpu_page, messages
 
 pytestmark = [pytest.mark.slow, pytest.mark.wasm, pytest.mark.webgpu, pytest.mark.chromium]
@@ -40,7 +41,11 @@ WITH_EVERY_LAYER = (
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    with gpu_page() as opened:
+    with (
+        sync_playwright() as playwright,
+        chromium(playwright) as browser,
+        gpu_page(browser) as opened,
+    ):
         yield opened
 
 

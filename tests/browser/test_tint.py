@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.browser.tint import gpu_page, messages
 
@@ -18,9 +19,9 @@ MODULE = """
 """
 
 
-def test_a_barrier_that_not_all_invocations_reach_is_refused() -> None:
+def test_a_barrier_that_not_all_invocations_reach_is_refused(browser: Browser) -> None:
     modules = {name: MODULE.replace("LIMIT", name) for name in ("4u", "lane", "x[0]", "undefined")}
-    with gpu_page() as page:
+    with gpu_page(browser) as page:
         said = "\n".join(messages(page, modules))
     assert "4u: " not in said
     assert "lane: 'workgroupBarrier' must only be called from uniform control flow" in said

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.browser.pages import chromium
 from tests.browser.site_server import Reply, Site
 
 _SAYS = """
@@ -31,14 +30,14 @@ async (modules) => {
 
 
 @contextmanager
-def gpu_page() -> Iterator[Page]:
-    """An empty page in a Chromium that has WebGPU."""
+def gpu_page(browser: Browser) -> Iterator[Page]:
+    """An empty page in which WebGPU is."""
     served = Site({"/index.html": Reply(b"<!doctype html><title>kernels</title>")}, isolated=False)
     try:
-        with sync_playwright() as playwright, chromium(playwright) as browser:
-            page = browser.new_page()
-            page.goto(served.url + "index.html")
-            yield page
+        page = browser.new_page()
+        page.goto(served.url + "index.html")
+        yield page
+        page.close()
     finally:
         served.close()
 

@@ -65,7 +65,9 @@ def trained(runner: Any) -> dict[str, Any]:
         runner.accumulate_batch(*batch)
     norm = runner.apply_gradients()
     seen = runner.run("inspect", *given[0])
-    return {**norm, "losses": losses, **seen, **runner.export_state()}
+    vectors = [seen.pop(name) for name in sorted(seen) if name.startswith("values/updates/")]
+    updates = np.concatenate([[], *vectors])
+    return {**norm, "losses": losses, **seen, "updates": updates, **runner.export_state()}
 
 
 @pytest.mark.wasm
