@@ -41,7 +41,8 @@ and writes this page from it.
   embeddings; `bench/pages/tfjs-kernels.ts` adds the two, or it could train none of these but the
   MLP. It takes half as many threads as the browser says there are processors, so that for two it
   is told of four.
-- **jax-js** runs the whole step under one `jit`. **ort** is ONNX Runtime Web 1.19.2, the last
+- **jax-js** runs the whole step under one `jit`, on WebAssembly with a thread for each processor:
+  compare it with the rows of two threads. **ort** is ONNX Runtime Web 1.19.2, the last
   version that trains; its graphs are made by its Python package. In the MNIST CNN its gradients
   before the average pooling differ from PyTorch's, those after it agree.
 - **torch** is native PyTorch on the CPU, eager and compiled by TorchInductor.
