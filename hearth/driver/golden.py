@@ -27,17 +27,14 @@ GOLDEN_BATCH: Final = 4
 GOLDEN_SEED: Final = 20
 MAX_ELEMENTS: Final = 4096
 
-
 # What readers take for the errors of a device's own kernels (spec/manifest.md, "Golden step").
 SLACK: Final[dict[Accuracy, float]] = {"fast": 1e-5, "strict": 1e-6}
 DRAWS: Final = 3  # of parameters that are moved by as much
 MARGIN: Final = 4.0  # a device may be off by so many times what float32 and they show
 LOOSEST: Final = 0.1  # relative to the largest element: more would prove nothing
-
-
 # How far a device may be off, relative to the largest element of a tensor.
 FLOAT32: Final = 1e-3
-# Halves round by 2**-11 and 2**-8 of their size; several roundings meet in one value.
+# The same: halves round by 2**-11 and 2**-8 of their size; several roundings meet in one value.
 HALVES: Final = {"float16": 0.02, "bfloat16": 0.1}
 
 
@@ -111,9 +108,9 @@ def needed_tolerance(
     """How far a right device may be off, relative to the largest element; None for beyond limits.
 
     `rounded` is what float32 makes of the value, also from parameters moved a little.  The bias of
-    a convolution before a BatchNorm has the gradient 0 and gets rounding errors.  In a deep network
-    some activation is always next to a kink, and the side it falls on changes the gradients of all
-    layers before it.
+    a convolution before a BatchNorm has the gradient 0 and gets rounding errors, which Adam divides
+    by their own size.  In a deep network some activation is always next to a kink, and the side it
+    falls on changes the gradients of all layers before it.
     """
     largest = float(np.abs(exact).max(initial=0.0))
     needed = MARGIN * float(np.abs(np.stack(rounded) - exact).max(initial=0.0))

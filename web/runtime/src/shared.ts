@@ -9,7 +9,7 @@ export { LARGEST_TRIED } from "./auto-batch-size.ts";
 export { batchesOf, isReadOnce } from "./data-loader.ts";
 export { useDatabase } from "./database.ts";
 export { elements } from "./dims.ts";
-export { bytesOf } from "./elements.ts";
+export { areFinite, bytesOf } from "./elements.ts";
 export {
   BackendError, BundleFormatError, InvalidInputError, NumericalInstabilityError, OutOfMemoryError,
   reasonOf, StorageError,

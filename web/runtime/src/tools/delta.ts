@@ -5,7 +5,7 @@
  * floats as float32, whole numbers as int64, and the SHA-256 of the weights before.
  */
 
-import { bytesOf } from "../elements.ts";
+import { areFinite, bytesOf } from "../elements.ts";
 import { BundleFormatError, NumericalInstabilityError } from "../errors.ts";
 import {
   concatenate, decodeSafetensors, encodeSafetensors, type Bytes, type Tensor,
@@ -66,7 +66,7 @@ function difference(name: string, before: Tensor, after: Tensor): Tensor {
   }
   const from = new Float32Array(old);
   const data = new Float32Array(own).map((value, i) => value - (from[i] ?? NaN));
-  if (data.every(Number.isFinite)) return { dtype, shape, data: bytesOf(data) };
+  if (areFinite(data)) return { dtype, shape, data: bytesOf(data) };
   throw new NumericalInstabilityError(`the difference of "${name}" is not finite`, {
     why: "weights before or after are not",
     remedy: "send weights of a step whose loss was finite",

@@ -14,8 +14,7 @@ const BEST = "hearth/best";
 const METADATA = "run";
 const SOURCE = "the checkpoint";
 
-/** What stands in the metadata, of metrics their names; the numbers of steps and the best weights
- * are tensors. */
+/** What stands in the metadata, of metrics their names; what steps tell is in tensors. */
 type Stored = Omit<RunRecord, "losses" | "metrics" | "best"> & {
   metrics: readonly string[]; bundle: string | undefined; bestStep: number | undefined;
 };
@@ -29,8 +28,8 @@ export function addRecord(
   const best = newest && newest.step <= step ? newest : undefined;
   const count = Math.max(0, losses.length - Math.max(0, lossStep - step));
   const run: Stored = {
-    ...rest, lossStep: Math.min(lossStep, step), metrics: Object.keys(metrics), bundle,
-    bestStep: best?.step,
+    ...rest, lossStep: Math.min(lossStep, step), metrics: Object.keys(metrics),
+    bundle, bestStep: best?.step,
     validations: validations.filter((validation) => validation.step <= step),
   };
   const numbers = (lists: readonly number[][], shape: number[]): Tensor => {
