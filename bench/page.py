@@ -181,7 +181,14 @@ def machines(runs: Iterable[Run]) -> Iterator[str]:
                 known.append(str(value))
     yield "\n## Machine and versions\n\nMemory is what the tab's process shares with no other, "
     yield "less that of an empty tab; on WebGPU it leaves out the process of the GPU.\n"
-    yield table([["", ""], ["---", "---"], *([n, "; ".join(v)] for n, v in facts.items())])
+    yield table([["", ""], ["---", "---"], *([n, known_values(n, v)] for n, v in facts.items())])
+
+
+def known_values(name: str, values: Sequence[str]) -> str:
+    """Dates as the first and the last: there are as many as runs."""
+    if name == "date" and len(values) > 1:
+        return f"{min(values)} to {max(values)}"
+    return "; ".join(values)
 
 
 def peers_of(runs: Iterable[Run]) -> list[str]:

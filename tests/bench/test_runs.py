@@ -101,6 +101,11 @@ def test_the_page_has_every_run_and_the_machine() -> None:
     assert "| processor | abacus |" in text
 
 
+def test_the_page_says_from_when_to_when_it_was_measured() -> None:
+    days = [{"machine": {"date": f"day {day}"}, "rows": RUN["rows"]} for day in (2, 3, 1)]
+    assert "| date | day 1 to day 3 |" in page.page({"mlp/32/cpu": days})
+
+
 def test_times_have_three_digits() -> None:
     shown = [page.milliseconds(ms) for ms in (0.01234, 0.1234, 1.234, 99.96, 1234.5)]
     assert shown == ["0.012", "0.123", "1.23", "100.0", "1,234"]

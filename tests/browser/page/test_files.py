@@ -16,6 +16,8 @@ from tests.browser.site_server import Site
 
 pytestmark = pytest.mark.chromium
 
+KEPT = "async () => (await (await import('/bundle/hearth-data.js')).listDatasets()).length"
+
 
 def test_training_lets_the_loss_fall_and_the_weights_can_be_taken_home(page: Page) -> None:
     train(page, 5)
@@ -88,13 +90,62 @@ def test_a_checkpoint_goes_out_and_comes_back(page: Page, tmp_path: Path) -> Non
     page.wait_for_selector("[role=alert]")
 
 
-def test_a_run_on_ones_own_data_waits_for_them_after_a_reload(page: Page, tmp_path: Path) -> None:
+def own_table(folder: Path) -> Path:
+    """A table of 200 rows for the page's model."""
     x, y = points(np.random.default_rng(1), 200)
-    file = tmp_path / "mine.csv"
-    rows = [",".join(map(str, [*row, label])) for row, label in zip(x, y, strict=True)]
+    rows = [
+        ",".join([*(f"{v:.4f}" for v in row), "abc"[label]])
+        for row, label in zip(x, y, strict=True)
+    ]
+    file = folder / "mine.csv"
     file.write_text("a,b,c,d,kind\n" + "\n".join(rows))
+    return file
+
+
+def bring(page: Page, file: Path) -> None:
+    """Chooses a file as data, and waits until a reload would find it again."""
     page.set_input_files("[name=files]", file)
-    page.wait_for_function("hearthPage.data.name === 'mine.csv'")
+    page.wait_for_function(f"hearthPage.data.name === '{file.name}'")
+    page.get_by_text("Keeping a copy").wait_for(state="detached")
+
+
+def test_a_reload_goes_on_with_ones_own_data_bit_for_bit(
+    browser: Browser, served: Site, page: Page, tmp_path: Path
+) -> None:
+    bring(page, own_table(tmp_path))
+    train(page, 200, 16)
+    wait_for(page, "ready", "hearthPage.trainer.step === 2000")
+    again = open_ready(browser, served)
+    try:
+        bring(again, own_table(tmp_path))
+        train(again, 200, 16)
+        wait_for(again, "training", "hearthPage.savedStep > 40")
+        again.reload()
+        again.wait_for_function("hearthPage.resumedStep > 40")
+        assert again.evaluate("hearthPage.data.name") == "mine.csv"
+        assert again.evaluate(KEPT) == 2
+        assert "160 samples" in again.inner_text("[data-data]")
+        wait_for(again, "ready", "hearthPage.trainer.step === 2000")
+        assert again.evaluate(WEIGHTS) == page.evaluate(WEIGHTS)
+        press(again, "Built-in data")
+        again.wait_for_function("hearthPage.data.name === 'points'")
+        again.wait_for_function(f"({KEPT})().then((count) => count === 0)")
+        again.reload()
+        again.wait_for_function("hearthPage.phase === 'ready'")
+        assert again.evaluate("hearthPage.data.name") == "points"
+    finally:
+        again.close()
+
+
+def test_a_run_waits_for_ones_own_data_where_they_cannot_be_kept(
+    page: Page, tmp_path: Path
+) -> None:
+    page.evaluate("""() => { const set = Storage.prototype.setItem;
+        Storage.prototype.setItem = function (key, value) {
+          if (key.endsWith(", data")) throw new DOMException("full", "QuotaExceededError");
+          set.call(this, key, value); }; }""")
+    bring(page, own_table(tmp_path))
+    assert "a reload will forget these data" in page.inner_text(".log")
     train(page, 5000, 16)
     wait_for(page, "training", "hearthPage.savedStep > 10")
     page.reload()
@@ -102,8 +153,7 @@ def test_a_run_on_ones_own_data_waits_for_them_after_a_reload(page: Page, tmp_pa
     assert "trained on mine.csv" in page.inner_text("[role=alert]")
     assert page.evaluate("hearthPage.phase") == "ready"  # not on the page's own data
     resumed = page.evaluate("hearthPage.trainer.step")
-    page.set_input_files("[name=files]", file)
-    page.wait_for_function("hearthPage.data.name === 'mine.csv'")
+    bring(page, own_table(tmp_path))
     press(page, "Continue")
     wait_for(page, "training", f"hearthPage.trainer.step > {resumed} + 5")
     press(page, "Stop")
@@ -111,18 +161,11 @@ def test_a_run_on_ones_own_data_waits_for_them_after_a_reload(page: Page, tmp_pa
 
 
 def test_a_table_of_ones_own_trains(page: Page, tmp_path: Path) -> None:
-    x, y = points(np.random.default_rng(1), 200)
-    rows = [
-        ",".join([*(f"{v:.4f}" for v in row), "abc"[label]])
-        for row, label in zip(x, y, strict=True)
-    ]
-    file = tmp_path / "mine.csv"
-    file.write_text("a,b,c,d,kind\n" + "\n".join(rows))
-    page.set_input_files("[name=files]", file)
-    page.wait_for_function("hearthPage.data.name === 'mine.csv'")
+    bring(page, own_table(tmp_path))
     assert "160 samples" in page.inner_text("[data-data]")
     train(page, 4, 16)
     wait_for(page, "ready", "hearthPage.trainer.step === 40")
+    file = tmp_path / "mine.csv"
     file.write_text("a,b\n1,2\n3,4\n")
     page.set_input_files("[name=files]", file)
     page.wait_for_selector("[role=alert]")

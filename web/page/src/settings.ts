@@ -25,7 +25,7 @@ export interface Plan {
   running: boolean;
   /** Whether it did not come to its end. */
   unfinished: boolean;
-  /** The name of the data that it trained on: a reload forgets a person's own files. */
+  /** The name of the data that it trained on. */
   data: string | undefined;
   /** The batch size that it found. */
   found: FoundBatchSize | undefined;

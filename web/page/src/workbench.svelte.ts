@@ -1,12 +1,14 @@
 /** The page without its looks: one trainer, its data, a run that can pause. */
 
 import type { DataLoader, DeviceInfo, Fit, FitEvent, Trainer, TrainerOptions } from "../../runtime/src/index.ts";
+import { DataChoice } from "./data-choice.svelte.ts";
 import { explained } from "./explained.ts";
 import { exported, imported, type FileKind } from "./files.ts";
 import { importHearth, type Hearth } from "./hearth.ts";
+import type { Owner } from "./kept-data.ts";
 import { RunView } from "./run-view.svelte.ts";
 import { progressOf, scheduleOf } from "./schedule.ts";
-import { fetchServedData, type Splits } from "./served-data.ts";
+import type { Splits } from "./served-data.ts";
 import { DEFAULTS, keepPlan, readPlan, type FoundBatchSize, type Settings } from "./settings.ts";
 import { MEMORY_BYTES, trainerOptions } from "./trainer-options.ts";
 
@@ -23,7 +25,6 @@ export class Workbench {
   /** The epoch that trains, from 0. */
   epoch = $state(0);
   device = $state.raw<DeviceInfo>();
-  data = $state.raw<Splits>();
   readonly shown = new RunView();
   /** The step at which a checkpoint was saved last. */
   savedStep = $state<number>();
@@ -38,10 +39,16 @@ export class Workbench {
   hearth: Hearth | undefined;
   private run: Fit | undefined;
   private abort = new AbortController();
-  private served: Splits | undefined;
+  private readonly choice: DataChoice;
   private saved = 0;
 
-  constructor(readonly base: URL, private readonly query: string) {}
+  constructor(readonly base: URL, private readonly query: string) {
+    this.choice = new DataChoice(base, (text, tone) => { this.note(text, tone); });
+  }
+
+  get data(): Splits | undefined {
+    return this.choice.current;
+  }
 
   get model(): string {
     return this.trainer?.manifest.model ?? "";
@@ -69,9 +76,7 @@ export class Workbench {
       this.device = this.trainer.device;
       this.shown.of(this.trainer.manifest);
       this.settings.learningRate = [this.trainer.learningRate].flat()[0] ?? 0.001;
-      this.served = this.data = await fetchServedData(
-        this.hearth, new URL("../data/", this.base), this.trainer.manifest,
-        (share) => { this.progress = share; });
+      await this.choice.open(this.hearth, this.owner(), (share) => { this.progress = share; });
       this.progress = 0;
       await this.goOn();
     } catch (error) {
@@ -157,15 +162,16 @@ export class Workbench {
     if (this.isRunning) this.keep(this.phase === "training");
   }
 
-  /** Trains on other data from now on. */
-  use(data: Splits): void {
-    this.data = data;
+  /** Trains on a person's own data from now on. */
+  async useOwn(data: Splits): Promise<void> {
     this.error = undefined;
-    this.note(`training on ${data.name}`);
+    await this.choice.takeOwn(data, this.owner());
   }
 
-  useServed(): void {
-    if (this.served) this.use(this.served);
+  /** Trains on the data beside the page again. */
+  async useServed(): Promise<void> {
+    this.error = undefined;
+    await this.choice.takeServed(this.owner());
   }
 
   /** Forgets the run and what is saved of it: the weights are those of the bundle again. */
@@ -200,7 +206,7 @@ export class Workbench {
 
   /** Weights, or a run that goes on, from a file. */
   async load(file: Blob): Promise<void> {
-    this.note(await imported(this.parts().trainer, file));
+    this.note(await imported(this.parts().trainer, file), "good");
   }
 
   /** As many samples as the memory allows that training may take, at most so many. */
@@ -235,7 +241,7 @@ export class Workbench {
     this.unfinished = plan.unfinished;
     this.found = plan.found;
     if (this.unfinished && plan.data !== undefined && plan.data !== data.name) {
-      this.error = `This run trained on ${plan.data}, which a reload forgets. Choose it again, then press Continue.`;
+      this.error = `This run trained on ${plan.data}. Choose it again, then press Continue.`;
     } else if (plan.running) {
       void this.train();
     }
@@ -264,8 +270,13 @@ export class Workbench {
     if (performance.now() - this.saved > SAVE_EVERY_MS) await this.save();
   }
 
-  private note(text: string): void {
-    this.shown.note(text, "good", this.trainer?.step ?? 0);
+  private owner(): Owner {
+    if (!this.trainer) throw new Error("the model is not loaded yet");
+    return { page: this.name, manifest: this.trainer.manifest };
+  }
+
+  private note(text: string, tone: "good" | "bad"): void {
+    this.shown.note(text, tone, this.trainer?.step ?? 0);
   }
 
   private keep(running: boolean): void {
@@ -294,7 +305,7 @@ export class Workbench {
   private options(): TrainerOptions {
     return {
       ...trainerOptions(this.query), onDevice: (device) => { this.device = device; },
-      onWarning: (message) => { this.shown.note(message, "bad", this.trainer?.step ?? 0); },
+      onWarning: (message) => { this.note(message, "bad"); },
     };
   }
 }
