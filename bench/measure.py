@@ -22,7 +22,7 @@ DEVIATION: Final = 1e-3
 # Adam magnifies the rounding of a deep model: there PyTorch's own float32 is the measure.
 NATIVE: Final = "torch eager 1T"
 TIMES_NATIVE: Final = 2.0
-# The workload whose predictions are timed, too.
+# The workload that predicts while it trains, too.
 PREDICTING: Final = "lenet5"
 
 
@@ -47,10 +47,9 @@ def measure(case: Case, peers: Sequence[Peer], *, rounds: int, seconds: float,
         allow_rounding(rows)
         times = time_all(sessions, rounds, seconds, time.monotonic() + limit_s)
         for name, session in sessions.items():
-            rows[name] |= summary(times[name])
+            rows[name] |= summary(times[name]) | session.facts() | latency(session)
             if case.workload.name == PREDICTING:
-                rows[name] |= predictions(session)
-            rows[name] |= session.facts()
+                rows[name] |= live_predictions(session)
         return rows, rig.browser.version
 
 
@@ -73,20 +72,25 @@ def time_all(sessions: dict[str, Session], rounds: int, seconds: float,
     return times
 
 
-def predictions(session: Session) -> Row:
-    """Of one sample: the median latency alone, and the rate while training goes on."""
-    row: Row = {}
+def latency(session: Session) -> Row:
+    """The median time of a prediction for one sample; last, since it takes memory of its own."""
     session.predictions_ms(0.3)  # until it is compiled well
-    alone, live = session.predictions_ms(0.5), session.live(1.0)
-    if alone:
-        row["predict_ms"] = statistics.median(alone)
-    if live["times"]:
-        row["live"] = {
+    found = session.predictions_ms(0.5)
+    return {"predict_ms": statistics.median(found)} if found else {}
+
+
+def live_predictions(session: Session) -> Row:
+    """How many predictions for one sample a second while training goes on."""
+    live = session.live(1.0)
+    if not live["times"]:
+        return {}
+    return {
+        "live": {
             "predictions_per_s": 1e3 * len(live["times"]) / sum(live["times"]),
             "longest_ms": max(live["times"]),
             "steps": live["steps"],
         }
-    return row
+    }
 
 
 def check(losses: Sequence[float], expected: Sequence[float]) -> Row:

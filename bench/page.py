@@ -45,6 +45,8 @@ and writes this page from it.
   compare it with the rows of two threads. **ort** is ONNX Runtime Web 1.19.2, the last
   version that trains; its graphs are made by its Python package. In the MNIST CNN its gradients
   before the average pooling differ from PyTorch's, those after it agree.
+- **prediction** is the time for one sample, its result read back; hearth answers from its worker,
+  **inline** on the page's thread, ort in a session of its own, with the weights of the start.
 - **torch** is native PyTorch on the CPU, eager and compiled by TorchInductor.
 - Dropout is off everywhere: random masks would make losses incomparable. The optimizer is Adam
   (AdamW without weight decay), the only one that all have.
@@ -133,8 +135,8 @@ def cost_lines(sized: Sized, ours: str) -> Iterator[list[str]]:
     """What a page loads, and how long it waits for the first loss; of the batch nearest to 32."""
     size, runs = min(sized, key=lambda item: abs(item[0] - 32))
     yield [f"batch {size}", f"÷ {ours}", "samples/s", "first step", "code, gzip", "memory",
-           "deviation"]  # fmt: skip
-    yield ["---", *["--:"] * 6]
+           "prediction", "deviation"]  # fmt: skip
+    yield ["---", *["--:"] * 7]
     for peer, row in newest_rows(runs).items():
         relative = ratio(newest(runs, peer), peer, ours)
         if comparable(row) is not None:
@@ -142,8 +144,13 @@ def cost_lines(sized: Sized, ours: str) -> Iterator[list[str]]:
                 peer, "–" if relative is None else f"{relative:.2f}×",
                 f"{size / row['ms'] * 1e3:,.0f}", shown(row.get("first_step_ms"), 1, "ms"),
                 shown(row.get("code_bytes"), 1024, "KiB"),
-                shown(row.get("memory_bytes"), 2**20, "MiB"), f"{row['deviation']:.0e}",
+                shown(row.get("memory_bytes"), 2**20, "MiB"), prediction_cell(row),
+                f"{row['deviation']:.0e}",
             ]  # fmt: skip
+
+
+def prediction_cell(row: dict[str, Any]) -> str:
+    return f"{milliseconds(row['predict_ms'])} ms" if "predict_ms" in row else "–"
 
 
 def newest_rows(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
@@ -153,22 +160,21 @@ def newest_rows(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
 
 
 def predictions(runs: Runs) -> Iterator[str]:
-    """Latency of one prediction, and predictions while training goes on."""
+    """Predictions while training goes on."""
     for key, of_case in runs.items():
-        rows = {p: row for p, row in newest_rows(of_case).items() if "predict_ms" in row}
+        rows = {p: row for p, row in newest_rows(of_case).items() if "live" in row}
         if rows and key.endswith("/32/cpu"):
-            yield "\n## Predictions\n\nLeNet-5, one sample: alone, and while it trains, batch 32.\n"
+            yield "\n## Predictions while training\n\n"
+            yield "LeNet-5, one sample, while it trains at batch 32.\n"
             yield table(prediction_lines(rows))
 
 
 def prediction_lines(rows: dict[str, dict[str, Any]]) -> Iterator[list[str]]:
-    yield ["", "alone", "while training", "longest wait"]
-    yield ["---", *["--:"] * 3]
+    yield ["", "a second", "longest wait"]
+    yield ["---", "--:", "--:"]
     for peer, row in rows.items():
-        live = row.get("live")
-        rate = f"{live['predictions_per_s']:,.0f}/s" if live else "–"
-        longest = f"{live['longest_ms']:.1f} ms" if live else "–"
-        yield [peer, f"{row['predict_ms']:.3f} ms", rate, longest]
+        live = row["live"]
+        yield [peer, f"{live['predictions_per_s']:,.0f}", f"{live['longest_ms']:.1f} ms"]
 
 
 def machines(runs: Iterable[Run]) -> Iterator[str]:

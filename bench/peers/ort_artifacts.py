@@ -1,4 +1,4 @@
-"""Writes the four files that ONNX Runtime's training session takes: run by `ort.py`, on its own.
+"""Writes what ONNX Runtime's sessions take, for training and for predictions: run by `ort.py`.
 
     python -m bench.peers.ort_artifacts WORKLOAD FOLDER
 
@@ -31,17 +31,23 @@ class Logits(nn.Module):
         return logits.flatten(0, -2)
 
 
+def export(model: nn.Module, example: torch.Tensor, file: Path, *, training: bool) -> None:
+    mode = torch.onnx.TrainingMode.TRAINING if training else torch.onnx.TrainingMode.EVAL
+    torch.onnx.export(
+        model, (example,), file, dynamo=False, opset_version=15, training=mode,
+        do_constant_folding=not training, input_names=["input"], output_names=["output"],
+        dynamic_axes={"input": {0: "batch"}, "output": {0: "rows"}},
+    )  # fmt: skip
+
+
 def main() -> None:
     workload, folder = WORKLOADS[sys.argv[1]], Path(sys.argv[2])
     warnings.simplefilter("ignore")
     model = Logits(workload.seeded_model())
     file = folder / "forward.onnx"
-    torch.onnx.export(
-        model, (workload.batch(2)[0],), file, dynamo=False, opset_version=15,
-        training=torch.onnx.TrainingMode.TRAINING, do_constant_folding=False,
-        input_names=["input"], output_names=["output"],
-        dynamic_axes={"input": {0: "batch"}, "output": {0: "rows"}},
-    )  # fmt: skip
+    example = workload.batch(2)[0]
+    export(model, example, file, training=True)
+    export(model, example, folder / "inference.onnx", training=False)
     trained = [name for name, _ in model.named_parameters()]
     exported = onnx.load(file)
     known = {tensor.name for tensor in exported.graph.initializer}

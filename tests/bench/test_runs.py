@@ -26,7 +26,13 @@ def row(ms: float, *, agrees: bool = True) -> Row:
 RUN: kept.Run = {
     "machine": {"processor": "abacus", "cores": 2},
     "rows": {
-        "hearth wasm": row(2.0) | {"first_step_ms": 30.0, "code_bytes": 2048, "predict_ms": 0.5},
+        "hearth wasm": row(2.0)
+        | {
+            "first_step_ms": 30.0,
+            "code_bytes": 2048,
+            "predict_ms": 0.5,
+            "live": {"predictions_per_s": 120.0, "longest_ms": 9.5},
+        },
         "tfjs wasm": row(8.0),
         "jax-js wasm": row(1.0, agrees=False),
         "ort wasm": {"error": "RuntimeError: it does not start"},
@@ -97,7 +103,8 @@ def test_the_page_has_every_run_and_the_machine() -> None:
     assert "| hearth wasm | 2.00 (0.50×) | 2.00 (0.50×) |" in text
     assert "| jax-js wasm | 1.00, other losses | 1.00, other losses |" in text
     assert "Batch 1, 32: ort wasm: RuntimeError: it does not start" in text
-    assert "| hearth wasm | 0.500 ms | – | – |" in text
+    assert "| 2 KiB | – | 0.500 ms | 1e-07 |" in text
+    assert "| hearth wasm | 120 | 9.5 ms |" in text
     assert "| processor | abacus |" in text
 
 
