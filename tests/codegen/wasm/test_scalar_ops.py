@@ -23,7 +23,7 @@ BOOLS = [False, True, True, False]
 VALUES = {FLOAT32: FLOATS, INT32: INTS, UINT32: UINTS, BOOL: BOOLS}
 
 # Largest error in units in the last place of the float32 result; the default is one rounding.
-ULPS = {"exp": 1.1, "log": 1.0, "tanh": 2.5, "erf": 2.5, "sin": 2.0, "cos": 2.0, "sigmoid": 3.0,
+ULPS = {"exp": 1.1, "log": 1.0, "tanh": 2.5, "erf": 1.6, "sin": 2.0, "cos": 2.0, "sigmoid": 3.0,
         "expm1": 4.0, "log1p": 4.0, "gelu": 8.0, "rsqrt": 1.5}  # fmt: skip
 INTEGER = ("bit_and", "bit_or", "bit_xor", "shift_left", "shift_right")
 
@@ -149,8 +149,9 @@ def test_an_op_agrees_with_its_row_on_special_values(name: str, dtypes: tuple[st
 @pytest.mark.parametrize("relaxed", [False, True])
 @pytest.mark.parametrize(("name", "low", "high"), [
     ("exp", -104.0, 89.0), ("log", 0.0, 3e38), ("log", 0.4, 2.5), ("tanh", -12.0, 12.0),
-    ("tanh", -0.7, 0.7), ("erf", -5.0, 5.0), ("sin", -20.0, 20.0), ("cos", -20.0, 20.0),
-    ("sin", -1e6, 1e6), ("sigmoid", -90.0, 90.0), ("expm1", -2.0, 2.0), ("log1p", -0.9, 3.0),
+    ("tanh", -0.7, 0.7), ("erf", -5.0, 5.0), ("erf", 1.06, 1.08), ("erf", -1e-3, 1e-3),
+    ("sin", -20.0, 20.0), ("cos", -20.0, 20.0), ("sin", -1e6, 1e6),
+    ("sigmoid", -90.0, 90.0), ("expm1", -2.0, 2.0), ("log1p", -0.9, 3.0),
 ])  # fmt: skip
 def test_functions_stay_within_their_bound(name: str, low: float, high: float,
                                            relaxed: bool) -> None:  # fmt: skip
