@@ -124,6 +124,7 @@ class PageSession:
 
     def facts(self) -> dict[str, Any]:
         found: dict[str, Any] = self._page.evaluate("bench.facts()")
+        self._page.context.new_cdp_session(self._page).send("HeapProfiler.collectGarbage")
         memory, empty = private_bytes(self._process), self._empty_bytes
         if memory is not None and empty is not None:
             found["memory_bytes"] = memory - empty

@@ -106,6 +106,11 @@ gradients, optimizer state), slots for the values of a step, scratch memory of W
 for each thread, and staging buffers of WebGPU. Programs never run at the same time, so slots are
 those of the program that needs most: with `inspect=True` or `explain=` that may be one of theirs.
 
+Beside that, outside of the budget, `fit` keeps what it can go back to: parameters, buffers and
+optimizer state of the last good step, two of them for half of the time, and up to 16 MiB of batches
+(web/runtime/README.md, `recovery`). ResNet-18 with AdamW takes 128 MiB for one. With
+`recovery: false` there is none on WebAssembly; on WebGPU there is one, for a device that is lost.
+
 In the browser `bytesFor`, `trainer.device.bytes` and the budget count float16 numbers of mixed
 precision in the bytes that they take on that device: two on a GPU with `shader-f16`, else four. In
 Python the device is not known: `memory_bytes(batch)` and `memory_bytes=` count four, which holds

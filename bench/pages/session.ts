@@ -130,6 +130,11 @@ export function firstSample({ values, shape }: Tensor): Tensor {
   return { values: values.slice(0, values.length / rows), shape: [1, ...rest] };
 }
 
+/** Apart from the file, so that its weights need not stay in memory. */
+function copied({ values, shape }: Tensor): Tensor {
+  return { values: values.slice(), shape };
+}
+
 async function readData(): Promise<Data> {
   const [table, block] = await Promise.all([
     fetch("/data.json").then((response) => response.json() as Promise<Table>),
@@ -147,7 +152,7 @@ async function readData(): Promise<Data> {
     const x = tensors.get(`x/${String(i)}`);
     const y = tensors.get(`y/${String(i)}`);
     if (!x || !y) break;
-    batches.push({ x, y });
+    batches.push({ x: copied(x), y: copied(y) });
   }
   return { weights, trained: table.trained, batches };
 }

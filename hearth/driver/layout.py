@@ -3,7 +3,7 @@
 The parameters of an optimizer group form one block, and so do their gradients and each of their
 optimizer states, all with the same inner layout: the update is one kernel over flat vectors, while
 every parameter can still be bound on its own.  A group of more than 128 MiB forms several, so that
-every GPU can bind them.
+every GPU can bind them.  Gradients come last: what is saved of a run is all that lies before them.
 """
 
 from __future__ import annotations
@@ -80,6 +80,8 @@ def layout_of_step(
     layout.add_constants(constants)
     if step.scaling is not None:
         _add_scaler(layout, step.scaling)
+    for group in groups:
+        _add_workspaces(layout, step, group)
     _keep_progress(layout, step)
     return layout
 
@@ -99,16 +101,20 @@ def layout_of_functions(
 def _reserve_vector(layout: StateLayout, step: TrainStep, vector: Updated) -> None:
     """The blocks of a flat vector; tensors of their own find their place when they are added."""
     shared = [key for key, shape in vector.states.items() if shape == ()]
-    for key in ("parameter", "gradient", *(key for key in vector.states if key not in shared)):
-        block = layout.reserve(f"{key}/{vector.name}", vector.layout.length)
-        for name, offset in zip(vector.members, vector.layout.offsets, strict=True):
-            size = step.parameters[name].numel()
-            place = StatePlace(block.offset + offset * ELEMENT_BYTES, size * ELEMENT_BYTES)
-            layout.places[name if key == "parameter" else f"{key}/{name}"] = place
+    for key in ("parameter", *(key for key in vector.states if key not in shared)):
+        _reserve_block(layout, step, vector, key)
     for key in shared:
         place = layout.reserve(f"{key}/{vector.name}", 1)
         for name in vector.members:
             layout.places[f"{key}/{name}"] = place
+
+
+def _reserve_block(layout: StateLayout, step: TrainStep, vector: Updated, key: str) -> None:
+    block = layout.reserve(f"{key}/{vector.name}", vector.layout.length)
+    for name, offset in zip(vector.members, vector.layout.offsets, strict=True):
+        size = step.parameters[name].numel()
+        place = StatePlace(block.offset + offset * ELEMENT_BYTES, size * ELEMENT_BYTES)
+        layout.places[name if key == "parameter" else f"{key}/{name}"] = place
 
 
 def _add_entries(layout: StateLayout, entries: Iterable[StateEntry]) -> None:
@@ -131,9 +137,15 @@ def _add_optimizer(layout: StateLayout, step: TrainStep, group: UpdatedGroup) ->
             layout.add(
                 f"{key}/{name}", "optimizer", "float32", shape, key=key, parameter=name
             )  # fmt: skip
+
+
+def _add_workspaces(layout: StateLayout, step: TrainStep, group: UpdatedGroup) -> None:
+    """The gradients of flat vectors, and the sums of micro-batches."""
     for tensor in group.tensors:
         gradient = f"gradient/{tensor.name}"
         packed = [gradient] if group.is_flat else []
+        if group.is_flat:
+            _reserve_block(layout, step, tensor, "gradient")
         for name in [*packed, *([accumulated(gradient)] if step.accumulate else [])]:
             layout.add(name, "workspace", "float32", tensor.shape)
 

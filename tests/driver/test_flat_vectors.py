@@ -101,6 +101,12 @@ def test_no_vector_is_larger_than_it_may_be_but_for_a_single_parameter(
     assert weights[0] == weights[1]
 
 
+def test_gradients_lie_behind_all_that_is_saved(whole: Compiled, several: Compiled) -> None:
+    for state in (whole.manifest.state, several.manifest.state):
+        saved = max(entry.offset for entry in state if entry.role != "workspace")
+        assert all(entry.offset > saved for entry in state if entry.role == "workspace")
+
+
 @pytest.mark.webgpu
 def test_a_group_larger_than_a_binding_trains_in_pages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

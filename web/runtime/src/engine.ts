@@ -22,7 +22,7 @@ import { Session, type EngineEvent } from "./session.ts";
 import { Slices, type SliceRequest, type SliceResult } from "./slice.ts";
 import { scalars, StepJudge } from "./step-judge.ts";
 import { batchArguments, MEASURED, startStep } from "./step-launch.ts";
-import { completedSteps, spanOf } from "./state.ts";
+import { completedSteps, savedSpan, spanOf } from "./state.ts";
 import { loadTools, prepareTools } from "./tools.ts";
 import type { BatchSize, BatchSizeOptions } from "./tools/batch-size.ts";
 import type { Judge, Recovered, RecoverRequest } from "./tools/recovery.ts";
@@ -217,7 +217,7 @@ export class Engine {
   exportCheckpoint(): Promise<{ bytes: Bytes; step: number }> {
     return this.session.onDevice(async ({ device, learningRates }) => {
       const { writeCheckpoint } = await loadTools();
-      const image = await device.readState(this.session.wholeState);
+      const image = await device.readState(savedSpan(this.manifest));
       const progress = { step: this.step, learningRates: [...learningRates] };
       return { bytes: writeCheckpoint(this.manifest, image, progress), step: progress.step };
     });
@@ -227,7 +227,7 @@ export class Engine {
   loadCheckpoint(bytes: Uint8Array): Promise<Calls["loadCheckpoint"]["gives"]> {
     return this.session.onDevice(async (executor) => {
       const { readCheckpoint, readRecord } = await loadTools();
-      const image = await executor.device.readState(this.session.wholeState);
+      const image = await executor.device.readState(savedSpan(this.manifest));
       const progress = readCheckpoint(this.manifest, bytes, image);
       const record = readRecord(bytes)?.record;
       executor.device.writeState(0, image);

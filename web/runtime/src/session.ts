@@ -18,7 +18,7 @@ import {
   endsStep, EVERY_STEPS, Journal, type Picture, type RecordedCall,
 } from "./journal.ts";
 import type { Manifest } from "./manifest.ts";
-import type { Span } from "./state.ts";
+import { savedSpan, type Span } from "./state.ts";
 
 /** A run goes on after its device has failed. */
 export interface Rescue {
@@ -169,7 +169,7 @@ export class Session {
   private async takePicture(): Promise<void> {
     if (!this.journal.isDue(this.completed)) return;
     const { result } = await this.withRescue((executor) =>
-      executor.device.copyState(this.wholeState, this.journal.takeSpare()));
+      executor.device.copyState(savedSpan(this.manifest), this.journal.takeSpare()));
     this.journal.begin(this.completed, result);
   }
 

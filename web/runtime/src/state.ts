@@ -77,6 +77,12 @@ export function spanOf(entries: readonly State[]): Span {
   return entries.length > 0 ? { offset: begin, bytes: end - begin } : { offset: 0, bytes: 0 };
 }
 
+/** From the start of the state to where only workspaces follow: what a run is saved with. */
+export function savedSpan({ state }: Manifest): Span {
+  const { offset, bytes } = spanOf(state.filter(({ role }) => role !== "workspace"));
+  return { offset: 0, bytes: offset + bytes };
+}
+
 /** The trained parameters and their optimizer state that hold a value which is not finite. */
 export function nonFiniteEntries(manifest: Manifest, image: Uint8Array): State[] {
   return manifest.state.filter((entry) => isTrained(entry)

@@ -3,6 +3,7 @@ import { test } from "node:test";
 
 import { Journal } from "../src/journal.ts";
 import type { Manifest } from "../src/manifest.ts";
+import { savedSpan } from "../src/state.ts";
 
 const STATELESS = { state: [] } as unknown as Manifest;
 
@@ -36,4 +37,12 @@ test("the memory of a picture that a run can go back to is never lent", async ()
   const kept = [journal.oldest(), journal.newest()].map((found) => found?.picture.image);
   assert.deepEqual(kept.map((image) => images.indexOf(image as never)), [2, 3]);
   assert.equal(images.indexOf(spare as never), 1);
+});
+
+test("a picture ends before the workspaces behind the state", () => {
+  const entry = (role: string, offset: number) => ({ role, offset, shape: [3], dtype: "float32" });
+  const of = (...state: object[]): number => savedSpan({ state } as unknown as Manifest).bytes;
+  const [weight, step] = [entry("parameter", 0), entry("step", 512)];
+  assert.equal(of(weight, step, entry("workspace", 768)), 512 + 12);
+  assert.equal(of(entry("workspace", 256), weight, step), 512 + 12); // others may follow: whole
 });
