@@ -32,6 +32,7 @@ from hearth.steps.optimizer_update import (
     as_if_compiling,
     cannot_compile,
     is_elementwise,
+    rests_at_rate_zero,
     run_group,
     starts_from_zeros,
     state_shapes,
@@ -47,7 +48,7 @@ class Updated:
 
     `members` are the parameters in it, in this `layout`.  `states` maps each key of its optimizer
     state to a shape.  States start as zeros; `starts_from_zeros` says that the optimizer's own
-    first step is a step from there.
+    first step is a step from there.  `capturable` is the form of its update (`run_group`).
     """
 
     name: str
@@ -56,6 +57,7 @@ class Updated:
     shape: Shape
     states: Mapping[str, Shape]
     starts_from_zeros: bool
+    capturable: bool
 
     def input_names(self, is_flat: bool) -> tuple[str, str]:
         """Of the tensor and its gradient in the program."""
@@ -161,12 +163,13 @@ def _update(
     """The new values; those of before where a gradient is not finite."""
     state = {key: t[f"{key}/{tensor.name}"] for key in tensor.states}
     old, lr = t[parameter], t["learning_rate"][k]
-    new, new_state = run_group(optimizer, k, old, gradient, state, lr)
+    new, new_state = run_group(optimizer, k, old, gradient, state, lr, tensor.capturable)
     if not tensor.starts_from_zeros:
         at_start = t[STEP if finite is None else UPDATES] == 0
-        first, first_state = run_group(optimizer, k, old, gradient, {}, lr)
+        first, first_state = run_group(optimizer, k, old, gradient, {}, lr, tensor.capturable)
         new = torch.where(at_start, first, new)
         new_state = {s: torch.where(at_start, first_state[s], new_state[s]) for s in state}
+    new_state = {s: _without_subnormal(value) for s, value in new_state.items()}
     if finite is not None:
         new = torch.where(finite, new, old)
         new_state = {s: torch.where(finite, new_state[s], state[s]) for s in state}
@@ -174,6 +177,17 @@ def _update(
         TracedOutput(parameter, "parameter", new),
         *(TracedOutput(f"{s}/{tensor.name}", "optimizer", new_state[s]) for s in state),
     ]
+
+
+def _without_subnormal(state: torch.Tensor) -> torch.Tensor:
+    """Numbers below 2^-126 as zeros.
+
+    A moving average gets there where no gradient comes any more, as behind a ReLU that is always
+    off, and stays; a processor takes several times as long for such a number.
+    """
+    if state.dim() == 0:
+        return state
+    return torch.where(state.abs() < torch.finfo(torch.float32).tiny, 0.0, state)
 
 
 def _clipped(
@@ -227,4 +241,5 @@ def _updated(
     shape = (layout.length,) if is_flat else shapes[0]
     states = state_shapes(step.optimizer, index, shape)
     zeros = starts_from_zeros(step.optimizer, index, shape)
-    return Updated(name, members, layout, shape, states, zeros)
+    capturable = rests_at_rate_zero(step.optimizer, index, (4,) if is_flat else shape)
+    return Updated(name, members, layout, shape, states, zeros, capturable)

@@ -27,17 +27,21 @@ def run_group(
     gradient: torch.Tensor,
     state: State,
     learning_rate: torch.Tensor,
+    capturable: bool = True,
 ) -> tuple[torch.Tensor, State]:
     """One step of group `index` on one tensor: the new parameter and the new state.
 
-    An empty state is the optimizer's own first step.
+    An empty state is the optimizer's own first step.  `capturable` takes PyTorch's form for CUDA
+    graphs, the only one of some optimizers that decides nothing by the value of a tensor.
     """
     copy: Any = object.__new__(type(optimizer))
     copy.__dict__.update(optimizer.__dict__)
     q = parameter.detach().clone().requires_grad_()
     q.grad = gradient
     options = {**optimizer.param_groups[index], "params": [q], "lr": learning_rate}
-    overruled = {"foreach": False, "fused": False, "differentiable": False, "capturable": True}
+    overruled = {"capturable": capturable} | dict.fromkeys(
+        ("foreach", "fused", "differentiable"), False
+    )
     options.update({k: v for k, v in overruled.items() if k in options})
     copy.param_groups, copy.state = [options], defaultdict(dict)
     if state:
@@ -77,6 +81,14 @@ def _to(x: torch.Tensor, *_: Any, dtype: torch.dtype | None = None, **__: Any) -
     return x if dtype == torch.bfloat16 else NotImplemented
 
 
+def _by_number(x: Any, divisor: Any, **options: Any) -> Any:
+    """All elements by one number: one division and many products."""
+    numbers = isinstance(x, torch.Tensor) and isinstance(divisor, torch.Tensor)
+    if options or not numbers or divisor.dim() > 0 or x.dim() == 0:
+        return NotImplemented
+    return x * divisor.reciprocal()
+
+
 _FACTORS = {
     "add": ("alpha", 1),
     "sub": ("alpha", 1),
@@ -87,6 +99,8 @@ TENSOR_SCALARS: dict[Any, Callable[..., Any]] = {
     torch.Tensor.item: lambda x: x,
     torch.Tensor.to: _to,
     torch.full_like: _full_like,
+    torch.Tensor.div: _by_number,
+    torch.Tensor.__truediv__: _by_number,
 } | {
     function: _tensor_factor(function, *_FACTORS[name])
     for name in _FACTORS
@@ -146,6 +160,19 @@ def state_shapes(
         )
         raise cannot_compile(type(optimizer).__name__, why) from error
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
+
+
+def rests_at_rate_zero(
+    optimizer: torch.optim.Optimizer, index: int, shape: tuple[int, ...]
+) -> bool:
+    """Whether `capturable` keeps a tensor without gradient finite at a learning rate of 0.
+
+    Adam's does not: it divides by the rate, and a warm-up begins with 0.
+    """
+    p, none = _numbers(-1.0, 2.0, shape), torch.tensor(0.0, dtype=torch.float64)
+    with as_if_compiling():
+        p, _ = run_group(optimizer, index, p, torch.zeros_like(p), {}, none)
+    return bool(p.isfinite().all())
 
 
 def is_elementwise(optimizer: torch.optim.Optimizer, index: int) -> bool:

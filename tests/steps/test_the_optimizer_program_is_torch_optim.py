@@ -194,6 +194,36 @@ def test_training_continues_in_pytorch_from_exported_state(name: str) -> None:
         assert torch.allclose(p, after[n], rtol=1e-7, atol=1e-9), n
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_rate_of_zero_leaves_what_has_no_gradient(name: str) -> None:
+    """As in the first step of a warm-up, behind inputs that are always zero."""
+    step, program = make(name, torch.float32, None)
+    flat = Flat(step, program, torch.float32)
+    live = {n: p for n, p in step.parameters.items() if p.requires_grad}
+    zeros = {n: torch.zeros_like(p) for n, p in live.items()}
+    for group in step.optimizer.param_groups:
+        group.update(lr=0.0, foreach=False, fused=False)
+    for _ in range(2):
+        flat.update(zeros, [0.0] * len(step.optimizer.param_groups))
+        for n, p in live.items():
+            p.grad = zeros[n].clone()
+        step.optimizer.step()
+    for n, value in flat.read("parameter").items():
+        assert torch.equal(value, step.parameters[n]), n
+
+
+def test_moving_averages_end_at_zero() -> None:
+    """A processor is slow with what float32 has below 1.18e-38."""
+    step, program = make("adamw", torch.float32, None)
+    flat = Flat(step, program, torch.float32)
+    zeros = {n: torch.zeros_like(p) for n, p in step.parameters.items() if p.requires_grad}
+    for before, after in ((1.2e-38, 0.0), (2e-38, 1.8e-38)):
+        flat.write("exp_avg", {n: torch.full_like(p, before) for n, p in zeros.items()})
+        flat.update(zeros, [0.01])
+        for value in flat.read("exp_avg").values():
+            assert torch.allclose(value, torch.full_like(value, after), rtol=1e-6, atol=0.0)
+
+
 def test_state_of_a_used_optimizer_is_read_by_name() -> None:
     _, flat, step = drive("adamw", torch.float64, None)
     tensors, steps = from_torch_optimizer(

@@ -12,13 +12,13 @@ from hearth.ir.kernel import Load
 
 def scalar_constant(const: Const) -> Operand:
     if const.dtype == FLOAT32:
-        return f32(_float32(const.value))
+        return f32(as_float32(const.value))
     return i32(int(const.value))
 
 
 def vector_constant(const: Const) -> Operand:
     if const.dtype == FLOAT32:
-        return f32x4(_float32(const.value))
+        return f32x4(as_float32(const.value))
     return i32x4(-int(const.value) if const.dtype == BOOL else int(const.value))
 
 
@@ -38,7 +38,7 @@ def spread(value: Operand, dtype: str) -> Operand:
     return op("i32x4.splat", value)
 
 
-def _float32(value: float) -> float:
+def as_float32(value: float) -> float:
     """Rounded to float32: struct refuses values that overflow."""
     with np.errstate(over="ignore"):
         return float(np.float32(value))

@@ -10,13 +10,18 @@ from dataclasses import dataclass, field
 
 from hearth.codegen.wasm.assembler import Operand, i32, op
 from hearth.codegen.wasm.canonical import ACCUMULATOR
-from hearth.codegen.wasm.constants import scalar_constant, spread, vector_constant
+from hearth.codegen.wasm.constants import (
+    as_float32,
+    scalar_constant,
+    spread,
+    vector_constant,
+)
 from hearth.codegen.wasm.elements import Elements
 from hearth.codegen.wasm.opcodes import V128
 from hearth.codegen.wasm.random import Stream, aligned_index
 from hearth.codegen.wasm.rows import KeptRows
 from hearth.ir.dim import Dim
-from hearth.ir.dtype import ELEMENT_BYTES
+from hearth.ir.dtype import ELEMENT_BYTES, FLOAT32
 from hearth.ir.expr import Apply, BatchValue, Const, Expr, walk
 from hearth.ir.index import Index
 from hearth.ir.kernel import Accumulator, IndexValue, Load
@@ -32,11 +37,12 @@ class Expressions(Elements):
 
     point_depth: int = 0
     stage: int = 0
+    stored: dict[int, int] = field(default_factory=dict)  # the last stage that wrote a parameter
     accumulators: dict[int, Operand] = field(default_factory=dict)
     kept: KeptRows = field(default_factory=KeptRows)
     scratch: Operand = field(default_factory=lambda: i32(0))  # where kept rows lie
     row: Index = field(default_factory=Index)  # the point of the stage's own loops
-    _written: dict[int, bool] = field(default_factory=dict)
+    _written: dict[int, frozenset[int]] = field(default_factory=dict)
     _streams: dict[int, Stream] = field(default_factory=dict)
 
     def is_vector(self, expr: Expr) -> bool:
@@ -76,7 +82,7 @@ class Expressions(Elements):
         if isinstance(expr, Accumulator):
             return self.accumulators[expr.number]
         depth = self._depth_of(expr)
-        key = (id(expr), self.stage if self._reads_written(expr) else 0)
+        key = (id(expr), self._version(expr))
         if id(expr) not in self.kept.offsets:
             return self.levels.keep(depth, key, lambda: self._compute(expr))
         if self._is_kept_already(expr):
@@ -102,32 +108,44 @@ class Expressions(Elements):
     def lanes(self, expr: Expr) -> Operand:
         """Four lanes, whatever the expression."""
         if isinstance(expr, Const):
-            return vector_constant(expr)
+            return self._constant_lanes(expr)
         value = self.value(expr)
         if value.type == V128:
             return value
-        key = ("lanes", id(expr), self.stage if self._reads_written(expr) else 0)
+        key = ("lanes", id(expr), self._version(expr))
         depth = self._depth_of(expr)
         return self.levels.keep(depth, key, lambda: spread(value, expr.dtype))
 
     def _depth_of(self, expr: Expr) -> int:
         axes = self.canonical.axes_of(expr)
         depth = self.levels.depth_of(axes)
-        if ACCUMULATOR in axes or self._reads_written(expr):
+        if ACCUMULATOR in axes or self._read_and_written(expr):
             return max(depth, self.point_depth)
         return depth
 
-    def _reads_written(self, expr: Expr) -> bool:
-        """Whether an earlier stage may have changed what the expression reads."""
+    def _constant_lanes(self, const: Const) -> Operand:
+        """In a loop from memory: V8 needs three instructions for a literal, but one for zeros."""
+        if const.dtype != FLOAT32 or const.value == 0 or len(self.levels.path) == 1:
+            return vector_constant(const)
+        return self.maths.constant(as_float32(const.value))
+
+    def _version(self, expr: Expr) -> int:
+        """The last stage that may have changed what the expression reads; -1 if none has."""
+        read = self._read_and_written(expr)
+        return max((self.stored.get(param, -1) for param in read), default=-1)
+
+    def _read_and_written(self, expr: Expr) -> frozenset[int]:
+        """The parameters that the expression reads and some stage writes."""
         known = self._written.get(id(expr))
         if known is None:
             match expr:
                 case Load():
-                    known = self.params[expr.param].is_written
+                    is_written = self.params[expr.param].is_written
+                    known = frozenset((expr.param,) if is_written else ())
                 case Apply():
-                    known = any(self._reads_written(a) for a in expr.args)
+                    known = frozenset().union(*map(self._read_and_written, expr.args))
                 case _:
-                    known = False
+                    known = frozenset()
             self._written[id(expr)] = known
         return known
 

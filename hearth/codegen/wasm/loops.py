@@ -122,6 +122,7 @@ class LoopEmitter:
     def _point(self) -> None:
         self.e.point_depth = len(self.levels.path) - 1
         self.e.accumulators.clear()
+        self.e.stored.clear()
         for number, stage in enumerate(self.kernel.stages):
             self.e.stage = number
             self.e.row = self._row(stage)
@@ -129,6 +130,7 @@ class LoopEmitter:
                 self._accumulate(stage)
             else:
                 self._store(stage)
+                self.e.stored[stage.param] = number
 
     # ------------------------------------------------------------ stages
 

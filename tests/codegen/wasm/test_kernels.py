@@ -217,3 +217,20 @@ def test_gathers_take_each_lane_its_own_index(shift: int) -> None:
                     (Store((), 2, i * 11 + j, apply("sub", gathered, once)),))  # fmt: skip
     for batch in (1, 3):
         compare(Machine([kernel]), 0, feed(kernel, batch, labels_below=8), batch)
+
+
+def test_an_element_is_read_once_until_it_is_written() -> None:
+    """Two vectors are updated one after the other, the second with the new value of the first."""
+    size = Dim.of(24)
+    params = tuple(Param(FLOAT32, size, is_read=True, is_written=True) for _ in range(3))
+    here = axis(0, size)
+    a, b, c = (Load(FLOAT32, i, here) for i in range(3))
+    stages = (
+        Store((), 0, here, apply("add", a, b)),
+        Store((), 1, here, apply("mul", a, c)),
+        Store((), 2, here, apply("add", apply("mul", c, c), apply("sub", b, a))),
+    )
+    machine = Machine([Kernel("updates", params, (size,), stages)])
+    compare(machine, 0, feed(machine.kernels[0], 1), 1)
+    text = machine.module.wat(machine.module.names[0])
+    assert text.count("v128.load ") + text.count("v128.load\n") == 5  # a and b again, when new
