@@ -38,40 +38,45 @@ class Convolution:
     window: int = 3
     stride: int = 1
     groups: int = 1
+    rank: int = 2
 
     def __str__(self) -> str:
         extra = f" /{self.stride}" if self.stride > 1 else ""
         extra += f" groups {self.groups}" if self.groups > 1 else ""
-        return f"{self.window}x{self.window} {self.inputs}->{self.outputs} {self.size}{extra}"
+        window = "x".join([f"{self.window}"] * self.rank)
+        return f"{window} {self.inputs}->{self.outputs} {self.size}{extra}"
 
     @property
     def spec(self) -> ConvSpec:
         padding = self.window // 2
-        return ConvSpec((self.stride,) * 2, (padding,) * 2, (1, 1), self.groups)
+        return ConvSpec(
+            (self.stride,) * self.rank, (padding,) * self.rank, (1,) * self.rank, self.groups
+        )
 
     def kernel(self, kind: str) -> Kernel:
         return conv_kernel(
-            kind, (self.inputs, self.outputs), (self.size,) * 2, (self.window,) * 2, self.spec,
-            with_epilogue=False,
+            kind, (self.inputs, self.outputs), (self.size,) * self.rank,
+            (self.window,) * self.rank, self.spec, with_epilogue=False,
         )  # fmt: skip
 
     def operands(self, batch: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
         """The input, the weights, the gradient of the output."""
         torch.manual_seed(0)
-        x = torch.randn(batch, self.inputs, self.size, self.size)
-        w = torch.randn(self.outputs, self.inputs // self.groups, self.window, self.window)
+        x = torch.randn(batch, self.inputs, *(self.size,) * self.rank)
+        w = torch.randn(self.outputs, self.inputs // self.groups, *(self.window,) * self.rank)
         size = -(-self.size // self.stride)
-        g = torch.randn(batch, self.outputs, size, size)
+        g = torch.randn(batch, self.outputs, *(size,) * self.rank)
         return x.to(dtype), w.to(dtype), g.to(dtype)
 
     def in_torch(self, kind: str, x: torch.Tensor, w: torch.Tensor,
                  g: torch.Tensor) -> Callable[[], Any]:  # fmt: skip
         s = self.spec
         if kind == "forward":
-            return lambda: torch.conv2d(x, w, None, s.stride, s.padding, s.dilation, s.groups)
+            convolve = torch.conv2d if self.rank == 2 else torch.conv1d
+            return lambda: convolve(x, w, None, s.stride, s.padding, s.dilation, s.groups)
         mask = [kind == "input_grad", kind == "weight_grad", False]
         return lambda: torch.ops.aten.convolution_backward(
-            g, x, w, None, s.stride, s.padding, s.dilation, False, [0, 0], s.groups, mask
+            g, x, w, None, s.stride, s.padding, s.dilation, False, [0] * self.rank, s.groups, mask
         )[mask.index(True)]
 
 

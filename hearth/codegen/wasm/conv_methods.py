@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hearth.codegen.wasm import conv, conv_weights, winograd
+from hearth.codegen.wasm import conv, conv_weights, fourier, winograd
 from hearth.codegen.wasm.assembler import op
 from hearth.codegen.wasm.conv_emitter import ConvEmitter, images_of
 from hearth.codegen.wasm.cook_toom import Filtering, filtering, gradient_filtering, outputs_of
+from hearth.codegen.wasm.fourier_tiling import filter_cycles, image_cycles, tiling
 from hearth.codegen.wasm.geometry import Shape2d
 from hearth.codegen.wasm.kernels import (
     ConvMethod,
@@ -25,6 +26,7 @@ from hearth.codegen.wasm.kernels import (
 from hearth.codegen.wasm.microkernels import PANEL
 from hearth.codegen.wasm.strands import LANES
 from hearth.codegen.wasm.vectorize import TYPICAL_BATCH
+from hearth.codegen.wasm.windows import MOST_TOTALS
 from hearth.codegen.wasm.winograd_tiling import round_up, tile_counts
 from hearth.ir.kernel import ConvTemplate, Kernel
 
@@ -32,9 +34,11 @@ from hearth.ir.kernel import ConvTemplate, Kernel
 SUM_WORK = 8  # of a sum of a direct product, beyond its terms
 DOT_WORK = 16  # the same of a weight's gradient, of each image
 TURN_WORK = 20  # of packing a weight for the input gradient
+WINDOW_WORK = 1.5  # of a term of a large window over one channel: weights leave the registers
 TRANSFORM_WORK = 4.2  # of an element of a tile
 TILE_SUM_WORK = 3  # of a sum of a product of tiles, beyond its terms
 FILTER_WORK = 7.5  # of an element of a transformed filter
+CYCLE_WORK = 7.8  # of a cycle of Fourier transforms
 WORTH_BOTH = 1.15  # how much faster a second method must be for one image
 
 
@@ -85,6 +89,11 @@ def _emitter(target: Target, kernel: Kernel, t: ConvTemplate, method: ConvMethod
     if method == ConvMethod.DIRECT:
         direct = conv_weights.Weights if is_weights else conv.Images
         return direct(target, kernel, t, shape)
+    if method == ConvMethod.FOURIER:
+        own = tiling(shape, t.kind)
+        assert own is not None
+        transformed = fourier.Weights if is_weights else fourier.Images
+        return transformed(target, kernel, t, shape, own)
     filterings = filterings_of(shape, t.kind, method)
     assert filterings is not None
     tiled = winograd.Weights if is_weights else winograd.Images
@@ -136,12 +145,16 @@ def work(s: Shape2d, kind: str, method: ConvMethod) -> Work | None:
     """
     if method == ConvMethod.DIRECT:
         return _direct_work(s, kind)
+    if method == ConvMethod.FOURIER:
+        return _fourier_work(s, kind)
     filterings = filterings_of(s, kind, method)
     return None if filterings is None else _tiled_work(s, kind, *filterings)
 
 
 def _direct_work(s: Shape2d, kind: str) -> Work:
-    taps, pairs = len(s.taps), s.in_channels * s.out_channels // s.groups
+    taps, pairs = float(len(s.taps)), s.in_channels * s.out_channels // s.groups
+    if s.in_channels == s.out_channels == s.groups and taps > MOST_TOTALS:
+        taps *= WINDOW_WORK
     gaps = s.taps[-1][1]  # the positions between two rows of a plane
     rows, columns = s.image if kind == "input_grad" else s.result
     positions = rows * (columns + gaps)
@@ -168,6 +181,17 @@ def _tiled_work(s: Shape2d, kind: str, y: Filtering, x: Filtering) -> Work:
     transformed = TRANSFORM_WORK * (round_up(sources, LANES) + round_up(targets, LANES))
     filters = FILTER_WORK * sources * targets
     return Work(products * filters, products * rows * columns * (multiplied + transformed))
+
+
+def _fourier_work(s: Shape2d, kind: str) -> Work | None:
+    is_depthwise = s.groups == s.in_channels == s.out_channels
+    is_plain = (s.stride, s.dilation) == ((1, 1), (1, 1)) and len(s.taps) > 1
+    own = tiling(s, kind) if is_depthwise and is_plain else None
+    if own is None:
+        return None
+    fours = -(-s.groups // LANES)
+    per_image = fours * CYCLE_WORK * image_cycles(own, kind)
+    return Work(fours * CYCLE_WORK * filter_cycles(own), per_image)
 
 
 def filterings_of(s: Shape2d, kind: str, method: ConvMethod) -> tuple[Filtering, Filtering] | None:

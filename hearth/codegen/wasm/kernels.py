@@ -28,11 +28,12 @@ class KernelFunction:
 
 
 class ConvMethod(Enum):
-    """How a convolution is computed; the values of the others are the outputs of a tile's side."""
+    """How a convolution is computed; of Winograd the values are the outputs of a tile's side."""
 
     DIRECT = 0  # as a matrix product over planes
     WINOGRAD_2 = 2  # F(2x2, 3x3), and what errs as little: for strides, up to 3 taps of each phase
     WINOGRAD_4 = 4  # F(4x4, 3x3), F(3x3, 4x4), F(2x2, 5x5)
+    FOURIER = 256  # large windows over one channel each
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,15 @@ class ConvMethods:
         return self.weights if kind == "weight_grad" else self.images
 
 
-# F(4x4, 3x3) errs three to eight times as much as a direct convolution, F(2x2, 3x3) no more.  But
-# tiles mix the elements of a filter: where no input reaches a weight, its gradient is exactly 0
-# only if it is computed directly, and Adam magnifies what is left instead.
+# F(4x4, 3x3) errs three to eight times as much as a direct convolution, F(2x2, 3x3) no more, and
+# Fourier transforms of large windows less.  But tiles mix the elements of a filter: where no input
+# reaches a weight, its gradient is exactly 0 only if it is computed directly, and Adam magnifies
+# what is left instead.
 METHODS = {
     "fast": ConvMethods(tuple(ConvMethod), tuple(ConvMethod)),
-    "strict": ConvMethods((ConvMethod.DIRECT, ConvMethod.WINOGRAD_2), (ConvMethod.DIRECT,)),
+    "strict": ConvMethods(
+        (ConvMethod.DIRECT, ConvMethod.WINOGRAD_2, ConvMethod.FOURIER), (ConvMethod.DIRECT,)
+    ),
 }
 
 
