@@ -1,13 +1,15 @@
-"""Two more workloads, which train as people do, with dropout, GELU and a large vocabulary."""
+"""More workloads: as people train, with dropout, GELU, a large vocabulary, and long texts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import torch
 from torch import nn
 
-from bench.workloads import LENGTH, WIDTH, Batch, Workload
+from bench.workloads import HEADS, LENGTH, WIDTH, Batch, Workload
 from tests.architectures.sequence import GPT, LearnedPositions
 
 
@@ -40,10 +42,27 @@ def next_tokens(rows: int) -> Batch:
     return text[:, :-1].contiguous(), text[:, 1:].contiguous()
 
 
+def long_gpt(length: int) -> nn.Module:
+    return GPT(layers=2, width=WIDTH, heads=HEADS, vocabulary=256, length=length)
+
+
+def bytes_of(length: int) -> Callable[[int], Batch]:
+    def batch(rows: int) -> Batch:
+        text = torch.randint(0, 256, (rows, length + 1))
+        return text[:, :-1].contiguous(), text[:, 1:].contiguous()
+
+    return batch
+
+
+LONG_GPTS: Final = tuple(
+    Workload(f"gpt{n}", f"GPT, 2 layers, {n} tokens, dropout", partial(long_gpt, n), bytes_of(n))
+    for n in (256, 512)
+)
 LARGER: Final = {
     w.name: w
     for w in (
         Workload("deep", "Transformer classifier, 4 layers, dropout", DeepClassifier, texts),
         Workload("wide", "GPT, 6 layers, 192 wide, vocabulary 4096", wide_gpt, next_tokens),
+        *LONG_GPTS,
     )
 }

@@ -36,7 +36,8 @@ from tests.codegen.wasm.contractions import dot_kernel
 
 PEAK_GFLOPS, PEAK_GBYTES = 58.0, 12.0
 LARGE = Workload({"product": dot_kernel((), B, 512, 512)}, 512)
-BATCH = {"resnet18": 8, "transformer": 16, "gpt": 16, "deep": 16, "wide": 8}
+BATCH = {"resnet18": 8, "transformer": 16, "gpt": 16, "deep": 16, "wide": 8, "gpt256": 4,
+         "gpt512": 2}  # fmt: skip
 
 
 @dataclass(frozen=True)

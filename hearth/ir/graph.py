@@ -135,11 +135,25 @@ class Gather:
 
 
 @dataclass(frozen=True, slots=True)
+class Triangular:
+    """Which matrices of a product are square and lower triangular, each as it lies in memory.
+
+    Above its diagonal an operand is zero, and of the result nobody needs what is there: a target
+    may store zeros instead.
+    """
+
+    a: bool
+    b: bool
+    result: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Dot:
     """[*batch, M, K] · [*batch, K, N] -> [*batch, M, N]; a flag marks a transposed operand."""
 
     transpose_a: bool = False
     transpose_b: bool = False
+    triangular: Triangular | None = None
 
 
 @dataclass(frozen=True, slots=True)

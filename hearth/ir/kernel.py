@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hearth.ir.dim import Dim, Shape, product
-from hearth.ir.graph import ConvSpec
+from hearth.ir.graph import ConvSpec, Triangular
 from hearth.ir.index import Index
 from hearth.ir.scalar import Expr
 
@@ -106,6 +106,7 @@ class DotTemplate:
     k: Dim
     transpose_a: bool
     transpose_b: bool
+    triangular: Triangular | None = None
 
 
 @dataclass(frozen=True, slots=True)

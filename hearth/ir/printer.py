@@ -211,4 +211,6 @@ def _scaled(text: str, coefficient: Dim) -> str:
 
 
 def _options(record: Any) -> list[tuple[str, Any]]:
-    return [(field.name, getattr(record, field.name)) for field in fields(record)]
+    """The fields that say something: None stands for what most records do without."""
+    values = [(field.name, getattr(record, field.name)) for field in fields(record)]
+    return [(name, value) for name, value in values if value is not None]

@@ -9,6 +9,7 @@ from hearth.ir.verify import verify
 from hearth.passes.absorb_transposes import absorb_transposes
 from hearth.passes.drop_empty import drop_empty
 from hearth.passes.eliminate_common import eliminate_common
+from hearth.passes.mark_triangles import mark_triangles
 from hearth.passes.merge_batches import merge_batches
 from hearth.passes.simplify_views import simplify_views
 
@@ -21,7 +22,8 @@ PASSES: tuple[Pass, ...] = (
     simplify_views,
     absorb_transposes,  # needs composed permutations; leaves dots that read stored buffers
     simplify_views,  # an absorbed result may have left a reshape of a reshape
-    eliminate_common,  # last: merges whatever the others made equal
+    eliminate_common,  # merges whatever the others made equal
+    mark_triangles,  # last: what it knows of a value holds for these users
 )
 
 

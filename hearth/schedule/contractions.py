@@ -45,10 +45,10 @@ def template(node: Node, a: int, b: int) -> Template | None:
         return None
     x, y = node.inputs
     match node.op:
-        case Dot(transpose_a=ta, transpose_b=tb):
+        case Dot(transpose_a=ta, transpose_b=tb, triangular=triangular):
             *batch, m, n = node.shape
             k = x.shape[-2] if ta else x.shape[-1]
-            return DotTemplate(a, b, product(batch), m, n, k, ta, tb)
+            return DotTemplate(a, b, product(batch), m, n, k, ta, tb, triangular)
         case Conv():
             return _conv_template("forward", node, a, b, x.shape, node.shape, y.shape)
         case ConvInputGrad():

@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from hearth.codegen.wasm.assembler import Function, Local, Operand, i32, op, select
+from hearth.codegen.wasm.assembler import Function, Local, Operand, i32, i32x4, op, select
 from hearth.codegen.wasm.canonical import Canonical
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of, flatten_leading
 from hearth.codegen.wasm.gemm_plan import MANY_ROWS, MANY_WEIGHTS, GemmPlan
 from hearth.codegen.wasm.kernels import KernelFunction, Target, new_function, parameters, split
 from hearth.codegen.wasm.levels import Levels
 from hearth.codegen.wasm.microkernels import PANEL
+from hearth.codegen.wasm.module import Module
+from hearth.codegen.wasm.opcodes import I32
 from hearth.codegen.wasm.packing import ROW_BYTES, pack_panels
 from hearth.codegen.wasm.tiles import dot_block, pack_rows, splat_block
 from hearth.codegen.wasm.vectorize import TYPICAL_BATCH
@@ -116,13 +118,26 @@ class _Emitter:
     def _block(self, item: Operand, a: Operand, b: Operand, rows: Block, columns: Block) -> None:
         p, f = self.plan, self.f
         c, c_step = self._result(item, rows, columns)
-        whole = (i32(0), self.levels.dim(p.k))
-        with blocks(f, whole, p.block_k, is_single=p.has_single_k) as ks:
-            adds = f.local(op("i32.ne", ks[0], 0) if not p.has_single_k else i32(0))
+        if p.triangular.result:
+            columns = self._needed(rows, columns, c, c_step)
+        begin, end = needed_sum(f, p, rows, columns, self.levels.dim(p.k))
+        with blocks(f, (begin, end), p.block_k, is_single=p.has_single_k, is_aligned=True) as ks:
+            adds = f.local(op("i32.ne", ks[0], begin) if not p.has_single_k else i32(0))
             if p.is_dot:
                 self._dot(a, b, c, c_step, rows, columns, ks, adds)
             else:
                 self._splat(a, b, c, c_step, rows, columns, ks, adds)
+
+    def _needed(self, rows: Block, columns: Block, c: Operand, c_step: Operand) -> Block:
+        """The columns up to the diagonal, in panels; beyond, the sums are zero."""
+        f, (begin, count) = self.f, columns
+        panels = op("i32.div_u", rows[0] + rows[1] + (PANEL - 1), PANEL) * PANEL
+        needed = f.local(panels - begin)
+        f.set(needed, select(op("i32.lt_s", needed, count), needed, count))
+        f.set(needed, select(op("i32.gt_s", needed, 0), needed, i32(0)))
+        zeros = fill_zeros(self.target.module)
+        f.perform(f.call(zeros, c + needed * ELEMENT_BYTES, rows[1], count - needed, c_step))
+        return begin, needed
 
     def _result(self, item: Operand, rows: Block, columns: Block) -> tuple[Local, Operand]:
         p, f = self.plan, self.f
@@ -214,9 +229,45 @@ class _Emitter:
         return self.levels.dim(size * ELEMENT_BYTES)
 
 
+def needed_sum(f: Function, plan: GemmPlan, rows: Block, columns: Block,
+               size: Operand) -> Block:  # fmt: skip
+    """Where the sums of a block begin and end: what is left out has a factor of zero."""
+    begin, end, lower = i32(0), size, plan.triangular
+    if lower.a and plan.transpose_a:
+        begin = f.local(rows[0])
+    elif lower.a:
+        end = f.local(rows[0] + rows[1])
+    if lower.b and not plan.transpose_b and not lower.a:
+        begin = f.local(columns[0])
+    elif lower.b and plan.transpose_b and not lower.a:
+        end = f.local(columns[0] + columns[1])
+    return begin, end
+
+
+def fill_zeros(module: Module) -> Function:
+    """Zeros in a part of a matrix.  Parameters: its address, rows, columns, bytes of a row."""
+    f = Function("fill_zeros", (I32,) * 4)
+    address, rows, columns, row_bytes = (f.param(i) for i in range(4))
+    f.return_if(op("i32.le_s", columns, 0))
+    with f.counted(rows):
+        at, left = f.local(address), f.local(columns)
+        with f.loop():
+            f.store("v128.store", at, i32x4(0), 0)
+            f.store("v128.store", at, i32x4(0), 16)
+            f.increment(at, PANEL * ELEMENT_BYTES)
+            f.increment(left, -PANEL)
+            f.repeat_if(op("i32.gt_s", left, 0))
+        f.increment(address, row_bytes)
+    return module.add(f)
+
+
 @contextmanager
-def blocks(f: Function, whole: Block, size: int, *, is_single: bool) -> Iterator[Block]:
-    """Divides [begin, end) into blocks; `is_single` where it is known to be one."""
+def blocks(f: Function, whole: Block, size: int, *, is_single: bool,
+           is_aligned: bool = False) -> Iterator[Block]:  # fmt: skip
+    """Divides [begin, end) into blocks; `is_single` where it is known to be one.
+
+    With `is_aligned` they begin at multiples of the size, but for the first.
+    """
     begin, end = whole
     if is_single:
         yield begin, f.local(end - begin)
@@ -224,9 +275,11 @@ def blocks(f: Function, whole: Block, size: int, *, is_single: bool) -> Iterator
     at = f.local(begin)
     with f.loop():
         left = f.local(end - at)
-        length = f.local(select(op("i32.lt_s", left, size), left, i32(size)))
+        most = i32(size) - op("i32.rem_u", at, size) if is_aligned else i32(size)
+        length = f.local(most)
+        f.set(length, select(op("i32.lt_s", left, length), left, length))
         yield at, length
-        f.increment(at, size)
+        f.increment(at, length)
         f.repeat_if(op("i32.lt_s", at, end))
 
 

@@ -12,6 +12,7 @@ from hearth.codegen.wasm.epilogue import plain_output
 from hearth.codegen.wasm.microkernels import PANEL
 from hearth.codegen.wasm.vectorize import TYPICAL_BATCH
 from hearth.ir.dim import Dim
+from hearth.ir.graph import Triangular
 from hearth.ir.kernel import DotTemplate, Kernel
 
 DOT_FROM_K = 32  # shorter rows spend their time in the final sums
@@ -22,8 +23,11 @@ WHOLE_N, BLOCK_N = 1024, 512
 BLOCK_ELEMENTS, BLOCK_ROWS = 1 << 15, 30
 TALL, NARROW = 48, 16  # a matrix of so many rows shares a packed B; one of fewer columns does not
 AHEAD_ELEMENTS = 1 << 19  # of B, packed before the loop over rows
+# Rows or columns of a triangular matrix that are taken together: half of such a square is wasted.
+TRIANGLE_BLOCK = 32
 # Rows from which on a batch pays for packing its weights, where these take any time.
 MANY_ROWS, MANY_WEIGHTS = 96, 1 << 16
+NOT_TRIANGULAR = Triangular(a=False, b=False, result=False)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class GemmPlan:
     has_single_k: bool
     has_single_n: bool
     output: int | None  # written directly, without an epilogue
+    triangular: Triangular  # of what this leaves out zeros
 
     @staticmethod
     def of(kernel: Kernel, t: DotTemplate, rows: int | None = None) -> GemmPlan:
@@ -64,17 +69,24 @@ class GemmPlan:
         rows = BLOCK_ELEMENTS // block_n // BLOCK_ROWS * BLOCK_ROWS
         can_pack_ahead = t.k.is_static and block_n * k <= AHEAD_ELEMENTS
         is_whole = is_dot or all(c % PANEL == 0 for c in t.n.coefficients)
+        lower = NOT_TRIANGULAR if is_dot or t.triangular is None else t.triangular
+        block_m = max(BLOCK_ROWS, min(8 * BLOCK_ROWS, rows))
+        if lower.a or lower.result:
+            block_m = TRIANGLE_BLOCK
+        if lower.b:
+            block_n, has_single_n = min(block_n, 2 * TRIANGLE_BLOCK), n <= 2 * TRIANGLE_BLOCK
         return GemmPlan(
             t.m, t.n, t.k, t.batch, transpose_a, transpose_b, is_dot,
             packs_a=(transpose_a and n >= TALL) or (not transpose_a and not t.k.is_static),
             packs_b=not is_dot and (transpose_b or (is_tall and can_pack_ahead)),
             packs_b_ahead=not is_dot and (transpose_b or is_tall) and can_pack_ahead,
-            block_m=max(BLOCK_ROWS, min(8 * BLOCK_ROWS, rows)),
+            block_m=block_m,
             block_n=block_n,
             block_k=block_k,
             has_single_k=t.k.is_static and k <= block_k,
             has_single_n=has_single_n,
             output=plain_output(kernel) if is_whole else None,
+            triangular=lower,
         )  # fmt: skip
 
     @property

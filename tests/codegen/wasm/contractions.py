@@ -7,7 +7,7 @@ from hearth.ir.build import window_positions
 from hearth.ir.dim import B, Dim, product, shape_of
 from hearth.ir.dtype import FLOAT32
 from hearth.ir.expr import Arg, Expr
-from hearth.ir.graph import ConvSpec, Graph, Output
+from hearth.ir.graph import ConvSpec, Graph, Output, Triangular
 from hearth.ir.index import axis, linearize
 from hearth.ir.kernel import (
     Accumulate,
@@ -25,7 +25,8 @@ from hearth.schedule.schedule import schedule
 
 def dot_kernel(batch: tuple[Dim | int, ...], m: Dim | int, n: Dim | int, k: Dim | int, *,
                transpose_a: bool = False, transpose_b: bool = False,
-               with_epilogue: bool = True) -> Kernel:  # fmt: skip
+               with_epilogue: bool = True,
+               triangular: Triangular | None = None) -> Kernel:  # fmt: skip
     """relu(A B + bias) as output 0 and a running sum `s += A B / 2`, or A B alone."""
     lead, m, n, k = tuple(Dim.of(b) for b in batch), Dim.of(m), Dim.of(n), Dim.of(k)
     axes = (*lead, m, n)
@@ -53,7 +54,7 @@ def dot_kernel(batch: tuple[Dim | int, ...], m: Dim | int, n: Dim | int, k: Dim 
         stages.append(Store((), 4, point, running))
     else:
         stages.append(Store((), 2, point, total))
-    template = DotTemplate(0, 1, count, m, n, k, transpose_a, transpose_b)
+    template = DotTemplate(0, 1, count, m, n, k, transpose_a, transpose_b, triangular)
     return Kernel("dot", tuple(params), axes, tuple(stages), template)
 
 

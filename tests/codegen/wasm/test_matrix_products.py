@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hearth.codegen.wasm.gemm_plan import MANY_ROWS, MANY_WEIGHTS
+from hearth.codegen.wasm.gemm_plan import MANY_ROWS, MANY_WEIGHTS, TRIANGLE_BLOCK
+from hearth.codegen.wasm.microkernels import PANEL
 from hearth.ir.dim import B, Dim
+from hearth.ir.graph import Triangular
 from hearth.ir.kernel import Kernel
 from tests.codegen.wasm.contractions import dot_kernel
 from tests.codegen.wasm.machine import Machine
@@ -106,3 +108,46 @@ def test_large_batches_pack_large_weights(batch: int, relaxed: bool) -> None:
     kernel = dot_kernel((), B, 130, 515, transpose_b=True)
     assert MANY_WEIGHTS <= (130 * 515)
     check(kernel, batch, Machine([kernel], relaxed=relaxed))
+
+
+FAR = 2 * PANEL + 2 * TRIANGLE_BLOCK  # above the diagonal by so much, nothing is touched
+
+
+@pytest.mark.parametrize("which", ["a", "b", "result"])
+@pytest.mark.parametrize(("ta", "tb"), ORIENTATIONS)
+@pytest.mark.parametrize(("size", "other"), [(72, 24), (128, 48), (300, 49), (331, 50)])
+def test_half_of_a_triangular_matrix_is_left_out(which: str, ta: bool, tb: bool, size: int,
+                                                 other: int) -> None:  # fmt: skip
+    m, n, k = {"a": (size, other, size), "b": (other, size, size), "result": (size, size, other)}[
+        which
+    ]
+    lower = Triangular(which == "a", which == "b", which == "result")
+    kernels = [
+        dot_kernel((2,), m, n, k, transpose_a=ta, transpose_b=tb, with_epilogue=fused,
+                   triangular=lower)
+        for fused in (False, True)
+    ]  # fmt: skip
+    rng = np.random.default_rng(size)
+    machine = Machine(kernels)
+    for number, kernel in enumerate(kernels):
+        buffers = [rng.standard_normal(p.size.at(1)).astype(np.float32) for p in kernel.params]
+        exact = []
+        for operand, is_lower in ((0, lower.a), (1, lower.b)):
+            shape = [(m, k), (k, n)][operand][:: -1 if (ta, tb)[operand] else 1]
+            matrix = buffers[operand].reshape(2, *shape)
+            if is_lower:
+                matrix = np.tril(matrix)
+                buffers[operand] = (matrix + np.triu(np.full(shape, np.nan), FAR)).reshape(-1)
+                buffers[operand] = buffers[operand].astype(np.float32)
+            exact.append(matrix.swapaxes(1, 2) if (ta, tb)[operand] else matrix)
+        product = exact[0].astype(np.float64) @ exact[1].astype(np.float64)
+        got = machine.run(number, buffers, 1)[2].reshape(product.shape)
+        bias = buffers[3] if len(buffers) > 3 else 0.0
+        expected, left_out = (
+            np.maximum(x + bias, 0.0) if len(buffers) > 3 else x for x in (product, 0 * product)
+        )
+        near = np.tril(np.ones((m, n), bool), FAR if which == "result" else n)
+        needed = np.tril(near) if which == "result" else near
+        tolerance = 2.0**-24 * (k + 4) * (np.abs(exact[0]) @ np.abs(exact[1]) + 4)
+        assert (np.abs(got - expected) <= tolerance)[:, needed].all()
+        np.testing.assert_array_equal(got[:, ~near], left_out.astype(np.float32)[:, ~near])

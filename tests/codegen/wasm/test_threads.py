@@ -15,7 +15,7 @@ from hearth.codegen.wasm import Call, emit_module
 from hearth.codegen.wasm.module import MAXIMUM_PAGES
 from hearth.ir.dim import B, Dim
 from hearth.ir.dtype import FLOAT32
-from hearth.ir.graph import ConvSpec
+from hearth.ir.graph import ConvSpec, Triangular
 from hearth.ir.index import axis
 from hearth.ir.kernel import Kernel, Load, Param, Store
 from hearth.ir.scalar import apply
@@ -86,6 +86,23 @@ def check(kernel: Kernel, batch: int) -> None:
 def test_products(lead: tuple[Any, ...], m: Any, n: Any, k: Any, transpose_b: bool) -> None:
     for batch in (1, 33):
         check(dot_kernel(lead, m, n, k, transpose_b=transpose_b), batch)
+
+
+@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("transpose", [False, True])
+def test_triangular_products(which: int, transpose: bool) -> None:
+    """Threads divide the rows: what a block leaves out depends on where it begins."""
+    lower = Triangular(*(which == i for i in range(3)))
+    kernel = dot_kernel((), 600, 600, 600, transpose_a=transpose, transpose_b=transpose,
+                        triangular=lower)  # fmt: skip
+    matrices = [np.tril(x.reshape(600, 600)).reshape(-1) for x in draw(kernel, 1)[:2]]
+    buffers = [*matrices, *draw(kernel, 1)[2:]]
+    calls = [Call(0, tuple(range(len(buffers))))]
+    alone, together = (run([kernel], calls, buffers, 1, threads) for threads in (1, 3))
+    needed = np.tril(np.ones((600, 600), bool)).reshape(-1) | (which != 2)
+    for one, other in zip(alone, together, strict=True):
+        mask = needed if one.size == needed.size else ...
+        np.testing.assert_array_equal(one[mask], other[mask])
 
 
 @pytest.mark.parametrize("kind", ["forward", "input_grad", "weight_grad"])
