@@ -66,25 +66,6 @@ export function bytesOf(array: ArrayBufferView): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 }
 
-/**
- * Whether all values are finite.
- *
- * Sums of float32 values do not overflow in float64, so they are finite exactly if all values are.
- * There are four, because each addition waits for the last one of its sum.
- */
-export function areFinite(values: Float32Array): boolean {
-  let [a, b, c, d] = [0, 0, 0, 0];
-  const end = values.length - values.length % 4;
-  for (let i = 0; i < end; i += 4) {
-    a += values[i] ?? NaN;
-    b += values[i + 1] ?? NaN;
-    c += values[i + 2] ?? NaN;
-    d += values[i + 3] ?? NaN;
-  }
-  for (let i = end; i < values.length; i++) a += values[i] ?? NaN;
-  return Number.isFinite(a + b + c + d);
-}
-
 /** A value that cannot exist: the switch above is exhaustive. */
 export function unreachable(value: never): never {
   throw new InternalError(`unexpected ${JSON.stringify(value)}`);

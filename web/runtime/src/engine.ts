@@ -114,12 +114,13 @@ export class Engine {
   }
 
   /** Several steps in one call; a run that has failed takes no more. */
-  trainSlice({ run, steps, guard }: SliceRequest): Promise<SliceResult> {
+  async trainSlice({ run, steps, guard }: SliceRequest): Promise<SliceResult> {
     if (this.judge.begin(run, guard)) {
       this.session.keepPictures(guard?.everySteps);
       prepareTools();
     }
-    return this.slices.take(run, steps);
+    const result = await this.slices.take(run, steps);
+    return { ...result, spent: this.session.journal.takeSpent() };
   }
 
   /** Takes a failed step of a guarded run back, after the calls that were made before. */

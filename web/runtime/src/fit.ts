@@ -111,6 +111,7 @@ ${String(epochs)}`, { remedy: "give a DataLoader, or an object that can be itera
       yield* this.heard(this.firstBatchSize(place));
       while (place) place = yield* this.epochsFrom(place);
     } finally {
+      this.trainer.memory.clear();
       for (const callback of callbacks) await callback.end?.(this.trainer);
     }
   }

@@ -6,8 +6,9 @@
  */
 
 import { elements, formatShape, isStatic, shapeAt, solveBatch } from "./dims.ts";
-import { areFinite, bytesOf } from "./elements.ts";
+import { bytesOf } from "./elements.ts";
 import { InvalidInputError } from "./errors.ts";
+import { areFinite } from "./finite.ts";
 import type { Input, InputRole, Program } from "./manifest.ts";
 
 /** Flat, row-major data of one tensor; a batch of samples lies one after another. */

@@ -8,8 +8,9 @@
  *     [ picture | call call call … ][ picture | call call … ]
  */
 
+import { memoryOf } from "./batch-memory.ts";
 import type { Executor, Result, Wanted } from "./executor.ts";
-import type { Argument } from "./inputs.ts";
+import type { Argument, InputArray } from "./inputs.ts";
 import type { Manifest } from "./manifest.ts";
 import type { Bytes } from "./safetensors.ts";
 import { nonFiniteEntries } from "./state.ts";
@@ -58,6 +59,8 @@ export class Journal {
   private segments: Segment[] = [];
   /** The memory of a picture that is not needed any more. */
   private spare: Bytes | undefined;
+  /** That of batches which are not needed any more. */
+  private spent: ArrayBuffer[] = [];
 
   constructor(private readonly manifest: Manifest) {}
 
@@ -76,6 +79,13 @@ export class Journal {
     const { spare } = this;
     this.spare = undefined;
     return spare;
+  }
+
+  /** The memory of a guarded run's batches that cannot be taken again any more. */
+  takeSpent(): readonly ArrayBuffer[] {
+    const { spent } = this;
+    this.spent = [];
+    return spent;
   }
 
   /** Begins with a new picture; its values may still be on their way. */
@@ -109,7 +119,9 @@ export class Journal {
   confirm(step: number): void {
     const wait = this.isGuarded ? Math.ceil((this.everySteps ?? 0) / 2) : 0;
     for (let next = this.segments[1]; next?.image && step >= next.step + wait;) {
-      this.spare = this.segments.shift()?.image;
+      const last = this.segments.shift();
+      this.spare = last?.image;
+      if (this.isGuarded) this.spent.push(...memoryOf(last?.calls.flatMap(arraysOf) ?? []));
       next = this.segments[1];
     }
   }
@@ -161,7 +173,11 @@ export class Journal {
   }
 }
 
-function bytesOf({ given }: RecordedCall): number {
-  return given.reduce((sum, { data }) =>
+function arraysOf({ given }: RecordedCall): InputArray[] {
+  return given.map(({ data }) => data);
+}
+
+function bytesOf(call: RecordedCall): number {
+  return arraysOf(call).reduce((sum, data) =>
     sum + (ArrayBuffer.isView(data) ? data.byteLength : 8 * data.length), 0);
 }

@@ -82,6 +82,7 @@ export function buffersIn(value: unknown): ArrayBuffer[] {
   if (ArrayBuffer.isView(value)) {
     return value.buffer instanceof ArrayBuffer ? [value.buffer] : [];
   }
+  if (value instanceof ArrayBuffer) return [value];
   if (typeof value !== "object" || value === null) return [];
   return [...new Set(Object.values(value).flatMap(buffersIn))];
 }

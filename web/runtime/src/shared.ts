@@ -9,12 +9,13 @@ export { LARGEST_TRIED } from "./auto-batch-size.ts";
 export { batchesOf, isReadOnce } from "./data-loader.ts";
 export { useDatabase } from "./database.ts";
 export { elements } from "./dims.ts";
-export { areFinite, bytesOf } from "./elements.ts";
+export { bytesOf } from "./elements.ts";
 export {
   BackendError, BundleFormatError, InvalidInputError, NumericalInstabilityError, OutOfMemoryError,
   reasonOf, StorageError,
 } from "./errors.ts";
 export { scalarOf } from "./executor.ts";
+export { areFinite } from "./finite.ts";
 export { firstNonFinite } from "./first-non-finite.ts";
 export { checkBatch, requireWhole } from "./inputs.ts";
 export { INSPECT, under, uselessUnits } from "./inspection.ts";

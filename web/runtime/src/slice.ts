@@ -43,6 +43,8 @@ export interface SliceResult {
   /** From the end of the slice before, or from its beginning if the device had nothing to do. */
   ms: number;
   failure?: ErrorData | undefined;
+  /** The memory of batches that the engine has done with. */
+  spent?: readonly ArrayBuffer[];
 }
 
 /** A step that the device has got. */

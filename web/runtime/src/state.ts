@@ -4,8 +4,9 @@
  * Entries are written by name and read by name; where each lies is the manifest's business.
  */
 
-import { areFinite, fromDevice, TENSOR_DTYPES, toDevice } from "./elements.ts";
+import { fromDevice, TENSOR_DTYPES, toDevice } from "./elements.ts";
 import { BundleFormatError } from "./errors.ts";
+import { areFinite } from "./finite.ts";
 import { isWeight, stateElements, type Manifest, type State } from "./manifest.ts";
 import type { Tensor, TensorFile } from "./safetensors.ts";
 

@@ -5,6 +5,7 @@
  * engine, and keeps what the page may ask for at once: device, learning rate, step, warnings.
  */
 
+import { BatchMemory } from "./batch-memory.ts";
 import type { BatchSize, BatchSizeOptions } from "./tools/batch-size.ts";
 import type { BundleSource } from "./bundle.ts";
 import { Connection, type ConnectionOptions, type Rescued } from "./connection.ts";
@@ -52,6 +53,8 @@ export class Trainer {
   readonly schedule: Schedule | undefined;
   /** For `fit`: what it knows of the run. */
   readonly log: RunLog;
+  /** For `fit`: where the next batches are copied to. */
+  readonly memory = new BatchMemory();
   private rates: readonly number[];
   /** Where the run was saved last. */
   private saved: SavedPlace | undefined;
@@ -188,8 +191,9 @@ export class Trainer {
   /** Several steps in one message, for `fit`; a run ends with its first failure. */
   async trainSlice({ steps, ...rest }: SliceRequest): Promise<SliceResult> {
     const copies = steps.map(({ batches, rates }) =>
-      ({ batches: batches.map(({ x, y }) => copyBatch(x, y)), rates }));
+      ({ batches: batches.map(({ x, y }) => copyBatch(x, y, this.memory)), rates }));
     const result = await this.call("trainSlice", { ...rest, steps: copies });
+    this.memory.give(result.spent ?? []);
     this.log.note(result);
     this.rates = steps[result.steps.length - 1]?.rates ?? this.rates;
     return result;

@@ -5,8 +5,9 @@
  * floats as float32, whole numbers as int64, and the SHA-256 of the weights before.
  */
 
-import { areFinite, bytesOf } from "../elements.ts";
+import { bytesOf } from "../elements.ts";
 import { BundleFormatError, NumericalInstabilityError } from "../errors.ts";
+import { areFinite } from "../finite.ts";
 import {
   concatenate, decodeSafetensors, encodeSafetensors, type Bytes, type Tensor,
 } from "../safetensors.ts";
