@@ -70,8 +70,9 @@ export class Journal {
     if (everySteps === undefined) return false;
     const last = this.segments.at(-1);
     if (!last) return true;
-    if (step - last.step < Math.min(FEWEST_STEPS, everySteps)) return false;
-    return step % everySteps === 0 || last.bytes > MOST_BYTES;
+    const since = step - last.step;
+    if (since < Math.min(FEWEST_STEPS, everySteps)) return false;
+    return last.bytes > MOST_BYTES || (step % everySteps === 0 && since >= everySteps / 2);
   }
 
   /** Memory for the next picture, if there is some to use again. */

@@ -62,6 +62,35 @@ test("takes the same steps as trainBatch, bit for bit", async () => {
   assert.deepEqual(ends.map(({ epoch }) => epoch), [0, 1, 2]);
 });
 
+test("batches in memory that is used again train as batches in their own", async () => {
+  const samples = 2048; // 32 KB: enough to be given back
+  const sines = (k: number) =>
+    Float32Array.from({ length: 4 * samples }, (_, i) => Math.sin(k * i));
+  const labels = Int32Array.from({ length: samples }, (_, i) => i % 3);
+  const batches = Array.from({ length: 7 }, (_, k) => ({ x: sines(k + 1), y: labels }));
+  const endless = (count: number) =>
+    Array.from({ length: count }, (_, i) => batches[i % 7] as Batch);
+  const [one, other] = [await load(), await load()];
+  const taken: (ArrayBuffer | undefined)[] = [];
+  const take = one.memory.take.bind(one.memory);
+  one.memory.take = (bytes) => {
+    const buffer = take(bytes);
+    taken.push(buffer);
+    return buffer;
+  };
+  const found: FitEvent[] = [];
+  for await (const event of one.fit(endless(400))) found.push(event);
+  const losses: number[] = [];
+  for (const { x: own, y: targets } of endless(400)) {
+    losses.push((await other.trainBatch(own, targets)).loss);
+  }
+  assert.deepEqual(steps(found).map(({ loss }) => loss), losses);
+  const again = taken.filter((buffer) => buffer !== undefined);
+  assert.ok(again.length > 150, `${String(again.length)} of 400 batches`);
+  assert.ok(new Set(again).size < 200, `${String(new Set(again).size)} buffers`);
+  assert.deepEqual(batches.map((batch) => batch.x), batches.map((_, k) => sines(k + 1)));
+});
+
 test("many slices keep the order of their steps", async () => {
   const [one, other] = [await load(), await load()];
   const single = new DataLoader(dataset, { batchSize: 1, shuffle: true });

@@ -46,3 +46,45 @@ test("a picture ends before the workspaces behind the state", () => {
   assert.equal(of(weight, step, entry("workspace", 768)), 512 + 12);
   assert.equal(of(entry("workspace", 256), weight, step), 512 + 12); // others may follow: whole
 });
+
+test("the memory of batches is given back when their steps cannot be taken again", async () => {
+  const { journal } = await guardedRun(0);
+  const picture = async (step: number): Promise<void> => {
+    journal.begin(step, Promise.resolve(new Uint8Array(4)));
+    await Promise.resolve();
+  };
+  const add = (...arrays: unknown[]): void => {
+    const given = arrays.map((data) => ({ entry: {}, label: "x", data }));
+    journal.add({ program: "train", given, roles: undefined, rates: [] } as never);
+  };
+  const [first, second] = [new Float32Array(4096), new Float32Array(4096)];
+  const shared = new Float32Array(8192);
+  await picture(0);
+  add(first, new Int32Array(32), shared.subarray(4096), [1, 2]);
+  await picture(10);
+  add(second);
+  journal.confirm(14);
+  assert.deepEqual(journal.takeSpent(), []);
+  journal.confirm(15);
+  assert.deepEqual(journal.takeSpent(), [first.buffer]); // small ones and parts are not worth it
+  assert.deepEqual(journal.takeSpent(), []);
+  await picture(20);
+  journal.isGuarded = false; // single steps: nobody asks for their memory
+  journal.confirm(20);
+  assert.deepEqual(journal.takeSpent(), []);
+});
+
+test("large batches bring pictures forward, and a round number soon after brings none", () => {
+  const journal = new Journal(STATELESS);
+  journal.everySteps = 50;
+  const due: number[] = [];
+  for (let step = 0; step < 200; step++) {
+    if (journal.isDue(step)) {
+      due.push(step);
+      journal.begin(step, Promise.resolve(new Uint8Array(4)));
+    }
+    const given = [{ entry: {}, label: "x", data: new Uint8Array(2 ** 22 / 10) }];
+    journal.add({ program: "train", given, roles: undefined, rates: [] } as never);
+  }
+  assert.deepEqual(due, [0, 41, 82, 123, 150, 191]);
+});
