@@ -167,6 +167,21 @@ def test_functions_stay_within_their_bound(name: str, low: float, high: float,
 
 
 @pytest.mark.wasm
+def test_a_vector_of_masked_scores_has_exponentials_of_zero() -> None:
+    """They take a short cut, which a NaN or one larger score must not take."""
+    masked = np.float32([-INF, -104.0, -1e30, -INF])
+    mixed = [masked.copy() for _ in range(4)]
+    for lane, (vector, value) in enumerate(zip(mixed, (NAN, 1.0, -103.9, 0.0), strict=True)):
+        vector[lane] = value
+    mixed[0] = -np.abs(mixed[0])  # a NaN with a sign, as x86 makes them
+    x = np.concatenate([masked, *mixed])
+    exact = np.exp(x.astype(np.float64))
+    got = run_op("exp", (FLOAT32,), [x])
+    assert (got[:4] == 0).all()
+    assert (ulp_error(got, exact) <= ULPS["exp"]).all()
+
+
+@pytest.mark.wasm
 def test_random_words_are_those_of_philox() -> None:
     rng = np.random.default_rng(2)
     columns = [rng.integers(0, 2**32, 1003, dtype=np.uint32) for _ in range(4)]
