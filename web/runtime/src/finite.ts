@@ -1,7 +1,6 @@
 /** Whether numbers are finite, four at a time where the browser can. */
 
-// `f(bytes)` of memory `m`: whether a float32 of those bytes, a multiple of 64, is not finite.  Its
-// bits without the sign are then as a number at least those of infinity.
+// finite.wat in binary: `f(bytes)` of memory `m`.
 const MODULE = "0061736d01000000\
 01060160017f017f030201000503010001070902016d0200016600000a6a016801017b0340200041c0006b2100\
 2000fd0004004101fdab012001fdb90121012000fd0004104101fdab012001fdb90121012000fd0004204101fd\
