@@ -30,8 +30,11 @@ def depthwise(channels: int, size: int, window: int, rank: int = 2) -> Convoluti
 CONVOLUTIONS = (
     *(depthwise(64, size, window)
       for size in (14, 28, 56) for window in (5, 7, 9, 11, 13, 21, 31) if window <= 2 * size + 3),
-    *(depthwise(64, size, window, rank=1)
-      for size in (256, 4000) for window in (7, 15, 31, 63, 127)),
+    *(Convolution(64, 64, size, window) for size in (14, 28) for window in (5, 7, 11)),
+    Convolution(3, 64, 32, 7), Convolution(32, 32, 28, 31),
+    *(depthwise(64, 1000, window, rank=1) for window in (15, 31, 63, 127)),
+    *(Convolution(64, 64, 256, window, rank=1) for window in (5, 7, 15, 31)),
+    Convolution(12, 64, 1000, 15, rank=1), Convolution(1, 80, 3200, 251, rank=1),
 )  # fmt: skip
 
 

@@ -97,9 +97,7 @@ def transform_pass(maths: Maths, p: Pass, source_step: int, target_step: int,
     with repeat(f, p.m):
         roots.load()
         with walk.loops(f, source, target):
-            values = [
-                load(f, source, i * p.m * p.s * source_step) for i in range(p.radix)
-            ]  # fmt: skip
+            values = [load(f, source, i * p.m * p.s * source_step) for i in range(p.radix)]
             for i, value in enumerate(butterfly(f, maths, values, is_inverse=p.is_inverse)):
                 turned = roots.times(maths, i, value)
                 store(f, target, turned, i * p.s * target_step)
@@ -265,9 +263,7 @@ class _Arithmetic:
         """The value total + scale · a."""
         add = self.maths.multiply_add if scale > 0 else self.maths.negated_multiply_add
         factor = self.maths.constant(abs(scale))
-        real, imaginary = (
-            self.f.local(add(factor, x, t)) for x, t in zip(a, total, strict=True)
-        )  # fmt: skip
+        real, imaginary = (self.f.local(add(factor, x, t)) for x, t in zip(a, total, strict=True))
         return real, imaginary
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from hearth.codegen.wasm.assembler import Function, Operand, f32x4, i32, op, select
 from hearth.codegen.wasm.canonical import Canonical
@@ -67,6 +68,20 @@ class ConvEmitter:
     def meet(self) -> None:
         """Waits until all threads of the kernel are here."""
         self.f.perform(self.f.call(meeting(self.maths.module), self.threads))
+
+    @contextmanager
+    def blocks_of_channels(self, own: Block, most_own: Operand, size: int) -> Iterator[Block]:
+        """Blocks of this thread's channels: as many as the thread has that has most, maybe empty.
+
+        So that all threads can meet in each.
+        """
+        f = self.f
+        at, left = f.local(own[0]), f.local(own[1])
+        with f.counted(op("i32.div_u", most_own + (size - 1), size)):
+            yield at, f.local(select(op("i32.lt_s", left, size), left, i32(size)))
+            f.increment(at, size)
+            f.increment(left, -size)
+            f.set(left, select(op("i32.gt_s", left, 0), left, i32(0)))
 
     def emit(self) -> None:
         """Writes the whole kernel."""

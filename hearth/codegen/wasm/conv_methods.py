@@ -7,13 +7,14 @@ images may lose for many; a kernel then has both, and takes the one that its bat
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from hearth.codegen.wasm import conv, conv_weights, fourier, winograd
+from hearth.codegen.wasm import conv, conv_weights, fourier, fourier_dense, winograd
 from hearth.codegen.wasm.assembler import op
 from hearth.codegen.wasm.conv_emitter import ConvEmitter, images_of
 from hearth.codegen.wasm.cook_toom import Filtering, filtering, gradient_filtering, outputs_of
-from hearth.codegen.wasm.fourier_tiling import filter_cycles, image_cycles, tiling
+from hearth.codegen.wasm.fourier_tiling import CYCLE_WORK, costs_of, is_dense, tiling
 from hearth.codegen.wasm.geometry import Shape2d
 from hearth.codegen.wasm.kernels import (
     ConvMethod,
@@ -38,7 +39,6 @@ WINDOW_WORK = 1.5  # of a term of a large window over one channel: weights leave
 TRANSFORM_WORK = 4.2  # of an element of a tile
 TILE_SUM_WORK = 3  # of a sum of a product of tiles, beyond its terms
 FILTER_WORK = 7.5  # of an element of a transformed filter
-CYCLE_WORK = 7.8  # of a cycle of Fourier transforms
 WORTH_BOTH = 1.15  # how much faster a second method must be for one image
 
 
@@ -92,8 +92,10 @@ def _emitter(target: Target, kernel: Kernel, t: ConvTemplate, method: ConvMethod
     if method == ConvMethod.FOURIER:
         own = tiling(shape, t.kind)
         assert own is not None
-        transformed = fourier.Weights if is_weights else fourier.Images
-        return transformed(target, kernel, t, shape, own)
+        forms: tuple[Callable[..., ConvEmitter], ...] = (fourier.Images, fourier.Weights)
+        if is_dense(shape):
+            forms = (fourier_dense.Images, fourier_dense.Weights)
+        return forms[is_weights](target, kernel, t, shape, own)
     filterings = filterings_of(shape, t.kind, method)
     assert filterings is not None
     tiled = winograd.Weights if is_weights else winograd.Images
@@ -141,7 +143,8 @@ def work(s: Shape2d, kind: str, method: ConvMethod) -> Work | None:
 
     Fitted to what `bench/wasm_convolutions.py` measures for 1, 8 and 32 images: of the methods for
     30 shapes in three passes, the one that this prefers takes 0.6 % longer than the best on average
-    and 12 % at most.
+    and 12 % at most.  Of large windows (`bench/wasm_large_windows.py`), for 38 shapes and 1 and 8
+    images: 1.2 % on average; 41 % at most, for one image.
     """
     if method == ConvMethod.DIRECT:
         return _direct_work(s, kind)
@@ -184,14 +187,14 @@ def _tiled_work(s: Shape2d, kind: str, y: Filtering, x: Filtering) -> Work:
 
 
 def _fourier_work(s: Shape2d, kind: str) -> Work | None:
-    is_depthwise = s.groups == s.in_channels == s.out_channels
     is_plain = (s.stride, s.dilation) == ((1, 1), (1, 1)) and len(s.taps) > 1
-    own = tiling(s, kind) if is_depthwise and is_plain else None
+    is_depthwise = s.groups == s.in_channels == s.out_channels
+    own = tiling(s, kind) if is_plain and (is_depthwise or is_dense(s)) else None
     if own is None:
         return None
-    fours = -(-s.groups // LANES)
-    per_image = fours * CYCLE_WORK * image_cycles(own, kind)
-    return Work(fours * CYCLE_WORK * filter_cycles(own), per_image)
+    costs = costs_of(own, s, kind)
+    return Work(CYCLE_WORK * costs.filter_cycles,
+                CYCLE_WORK * costs.image_cycles + costs.products)  # fmt: skip
 
 
 def filterings_of(s: Shape2d, kind: str, method: ConvMethod) -> tuple[Filtering, Filtering] | None:

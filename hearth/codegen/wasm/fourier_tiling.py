@@ -12,17 +12,27 @@ from dataclasses import dataclass
 from functools import cache
 
 from hearth.codegen.wasm.butterflies import radices
+from hearth.codegen.wasm.fourier_products import FACTORS
 from hearth.codegen.wasm.geometry import Shape2d
+from hearth.codegen.wasm.microkernels import PANEL
 from hearth.codegen.wasm.strands import LANES
+from hearth.codegen.wasm.winograd_tiling import round_up
 
 SIZES = [n for n in range(8, 1025, LANES) if radices(n) is not None]
-LARGEST_SIDE = 128  # of a tile of two dimensions
+LARGEST_SIDE, LARGEST_DENSE_SIDE = 128, 64  # of a tile of two dimensions
 # Cycles per complex element of four lanes.
 PASS_CYCLES = {2: 2.5, 3: 3.3, 4: 3.4, 5: 4.3}
 PACK_CYCLES = 6.4  # of a real row's elements into complex ones and parted, or joined and back
 PRODUCT_CYCLES = {"forward": 1.9, "input_grad": 1.9, "weight_grad": 5.0}
 TAP_CYCLES = 12  # of a tap of four filters
 LINE_CYCLES = 1.6  # of one dimension, in those of two
+SPREAD_CYCLES = 8.0  # of a complex value as three numbers of a matrix, or back
+PRODUCT_SUMS = 3  # of a sum of a product, beyond its terms
+CYCLE_WORK = 7.8  # multiply-adds of a cycle of matrix products
+TYPICAL_IMAGES = 8
+# How much longer matrix products and what is around them take, where a tile is large: forward and
+# input gradient, weight gradient.  Filters of one dimension, too.
+PLANE_FACTORS, LINE_FACTOR = {"forward": 1.3, "input_grad": 1.3, "weight_grad": 1.35}, 1.5
 
 
 @dataclass(frozen=True)
@@ -89,12 +99,24 @@ def tiling(s: Shape2d, kind: str) -> Tiling | None:
     is_turned = kind == "input_grad"
     paddings = [k - 1 - p if is_turned else p for k, p in zip(s.kernel, s.padding, strict=True)]
     ys, xs = (list(_axes(*own)) for own in zip(sources, results, s.kernel, paddings, strict=True))
+    side = LARGEST_DENSE_SIDE if is_dense(s) else LARGEST_SIDE
     if None in s.axes:
         lines = xs if s.axes[0] is None else ys
         tilings = [Tiling(None, line) for line in lines if line.size % 512]
     else:
-        tilings = [Tiling(y, x) for y in ys for x in xs if max(y.size, x.size) <= LARGEST_SIDE]
-    return min(tilings, key=lambda t: image_cycles(t, kind), default=None)
+        tilings = [Tiling(y, x) for y in ys for x in xs if max(y.size, x.size) <= side]
+
+    def work(t: Tiling) -> float:
+        costs = costs_of(t, s, kind)
+        images = TYPICAL_IMAGES * (costs.image_cycles + costs.products / CYCLE_WORK)
+        return images + costs.filter_cycles
+
+    return min(tilings, key=work, default=None)
+
+
+def is_dense(s: Shape2d) -> bool:
+    """Whether each result is a sum over all channels, of which there are several."""
+    return s.groups == 1 < s.in_channels * s.out_channels
 
 
 def _axes(source: int, result: int, window: int, padding: int) -> Iterator[Axis]:
@@ -115,16 +137,39 @@ def _axes(source: int, result: int, window: int, padding: int) -> Iterator[Axis]
             return
 
 
-def image_cycles(t: Tiling, kind: str) -> float:
-    """Of four channels of one image, with a filter for each."""
-    there_and_back = sum(_cycles(t, rows) for rows in (t.data_rows, t.result_rows))
-    return t.tiles * (there_and_back + PRODUCT_CYCLES[kind] * t.points)
+@dataclass(frozen=True)
+class Costs:
+    """Cycles of transforms, and multiply-adds of matrix products, of all channels."""
+
+    filter_cycles: float  # of the filters there, or of their gradients back
+    image_cycles: float
+    products: float  # of an image
 
 
-def filter_cycles(t: Tiling) -> float:
-    """Of four filters, there, or their gradients, back."""
+def costs_of(t: Tiling, s: Shape2d, kind: str) -> Costs:
     taps = t.y.taps if t.y else 1
-    return _cycles(t, taps) + TAP_CYCLES * taps * t.x.taps
+    filters = _cycles(t, taps) + TAP_CYCLES * taps * t.x.taps  # four of them
+    there, back = _cycles(t, t.data_rows), _cycles(t, t.result_rows)
+    fours = [-(-channels // LANES) for channels in (s.in_channels, s.out_channels)]
+    if not is_dense(s):
+        image = t.tiles * (there + back + PRODUCT_CYCLES[kind] * t.points)
+        return Costs(fours[0] * filters, fours[0] * image, 0)
+    spread = SPREAD_CYCLES * t.points
+    if kind == "weight_grad":
+        sums = fours[1] * LANES * round_up(s.in_channels, PANEL)
+        pairs = s.out_channels * fours[0]
+    else:
+        sources, targets = s.in_channels, s.out_channels
+        if kind == "input_grad":
+            sources, targets, fours = targets, sources, fours[::-1]
+        sums = (sources + PRODUCT_SUMS) * round_up(targets, PANEL)
+        pairs = sources * fours[1]
+    image = t.tiles * (fours[0] * (there + spread) + fours[1] * (back + spread))
+    products = t.tiles * FACTORS * t.points * sums
+    if t.y is None:
+        return Costs(LINE_FACTOR * pairs * (filters + spread), image, products)
+    factor = PLANE_FACTORS[kind]
+    return Costs(factor * pairs * (filters + spread), factor * image, factor * products)
 
 
 def _cycles(t: Tiling, rows: int) -> float:

@@ -14,14 +14,12 @@ from hearth.codegen.wasm.assembler import Function, Local, Operand, f32x4, i32, 
 from hearth.codegen.wasm.butterflies import (
     COMPLEX_BYTES,
     VECTOR_BYTES,
-    Complex,
     Pass,
     filter_pass,
     load,
     passes,
     repeat,
     store,
-    times_conjugate,
     transform_pass,
 )
 from hearth.codegen.wasm.maths import Maths, with_twin
@@ -276,40 +274,3 @@ def _strip_passes(f: Function, maths: Maths, s: Strips, own: Sequence[Pass], spe
         source = spectra if is_first else halves[(i + 1) % 2]
         target = spectra if is_last else halves[i % 2]
         f.perform(f.call(form, source, target, roots))
-
-
-@with_twin
-def filter_rows(maths: Maths, elements: int) -> Function:
-    """Rows of spectra times the conjugate of one.  Parameters: rows, filter, how many rows."""
-    f = Function("filter_rows", (I32,) * 3)
-    spectra, filter_, rows = (f.param(i) for i in range(3))
-    with f.counted(rows):
-        weights = f.local(filter_)
-        with f.counted(i32(elements)):
-            value, weight = load(f, spectra), load(f, weights)
-            store(f, spectra, times_conjugate(f, maths, value, weight))
-            for pointer in (spectra, weights):
-                f.increment(pointer, COMPLEX_BYTES)
-    return maths.module.add(f)
-
-
-@with_twin
-def add_products(maths: Maths, elements: int) -> Function:
-    """Adds data times conjugates of errors, row by row, to one row of sums.
-
-    Parameters: data, errors, sums, how many rows.
-    """
-    f = Function("add_products", (I32,) * 4)
-    data, errors, sums, rows = (f.param(i) for i in range(4))
-    with f.counted(rows):
-        total = f.local(sums)
-        with f.counted(i32(elements)):
-            (x, y), (c, s), old = load(f, data), load(f, errors), load(f, total)
-            new: Complex = (
-                maths.multiply_add(y, s, maths.multiply_add(x, c, old[0])),
-                maths.negated_multiply_add(x, s, maths.multiply_add(y, c, old[1])),
-            )
-            store(f, total, new)
-            for pointer in (data, errors, total):
-                f.increment(pointer, COMPLEX_BYTES)
-    return maths.module.add(f)

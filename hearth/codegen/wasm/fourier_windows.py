@@ -98,11 +98,11 @@ class Taps:
         return self.rows * self.width * ELEMENT_BYTES + COMPLEX_BYTES
 
 
-def copy_filter(maths: Maths, t: Taps, scale: float) -> Function:
-    """Filters times a scale.  Parameters: to, from, how many."""
+def copy_filter(maths: Maths, t: Taps, step_bytes: int, scale: float) -> Function:
+    """Filters `step_bytes` apart times a scale.  Parameters: to, from, how many."""
     f = Function("copy_filter", (I32,) * 3)
     target, source, filters = (f.param(i) for i in range(3))
-    (height, width), sign = t.window, -1 if t.is_turned else 1
+    width, sign = t.window[1], -1 if t.is_turned else 1
     places = [n - 1 - i if t.is_turned else i for n, i in zip(t.window, t.first, strict=True)]
     first, step = places[0] * width + places[1], sign * ELEMENT_BYTES
     with f.counted(filters):
@@ -117,5 +117,5 @@ def copy_filter(maths: Maths, t: Taps, scale: float) -> Function:
             f.increment(row, step * width)
             f.increment(to, t.width * ELEMENT_BYTES)
         f.increment(target, t.plane_bytes)
-        f.increment(source, height * width * ELEMENT_BYTES)
+        f.increment(source, step_bytes)
     return maths.module.add(f)

@@ -33,7 +33,7 @@ class ConvMethod(Enum):
     DIRECT = 0  # as a matrix product over planes
     WINOGRAD_2 = 2  # F(2x2, 3x3), and what errs as little: for strides, up to 3 taps of each phase
     WINOGRAD_4 = 4  # F(4x4, 3x3), F(3x3, 4x4), F(2x2, 5x5)
-    FOURIER = 256  # large windows over one channel each
+    FOURIER = 256  # large windows, of stride 1
 
 
 @dataclass(frozen=True)

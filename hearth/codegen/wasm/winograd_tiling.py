@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from hearth.codegen.wasm.assembler import Local, Operand, i32, op, select
+from hearth.codegen.wasm.assembler import Local, Operand, i32, op
 from hearth.codegen.wasm.conv_emitter import ConvEmitter
 from hearth.codegen.wasm.cook_toom import Filtering
 from hearth.codegen.wasm.gemm import Block, blocks
@@ -151,20 +151,6 @@ class WinogradEmitter(ConvEmitter):
                 f.perform(f.call(tile, at, to, groups))
                 f.increment(to, t.pitch * ELEMENT_BYTES)
             f.increment(image, source_bytes)
-
-    @contextmanager
-    def blocks_of_channels(self, own: Block, most_own: Operand, size: int) -> Iterator[Block]:
-        """Blocks of this thread's channels: as many as the thread has that has most, maybe empty.
-
-        So that all threads can meet in each.
-        """
-        f = self.f
-        at, left = f.local(own[0]), f.local(own[1])
-        with f.counted(op("i32.div_u", most_own + (size - 1), size)):
-            yield at, f.local(select(op("i32.lt_s", left, size), left, i32(size)))
-            f.increment(at, size)
-            f.increment(left, -size)
-            f.set(left, select(op("i32.gt_s", left, 0), left, i32(0)))
 
     def count(self, block: Blocks) -> Operand:
         """How many tiles a block has."""
