@@ -14,7 +14,7 @@ from hearth.codegen.wasm.assembler import Operand, i32, op, select
 from hearth.codegen.wasm.epilogue import Epilogue
 from hearth.codegen.wasm.fourier_batches import Batch, DenseEmitter
 from hearth.codegen.wasm.fourier_products import FACTORS, collect, spread
-from hearth.codegen.wasm.fourier_tiling import Tiling
+from hearth.codegen.wasm.fourier_tiling import Tiling, target_block
 from hearth.codegen.wasm.gemm import Block
 from hearth.codegen.wasm.gemm_plan import BLOCK_K, equal_block
 from hearth.codegen.wasm.geometry import Shape2d
@@ -22,12 +22,11 @@ from hearth.codegen.wasm.kernels import Target
 from hearth.codegen.wasm.microkernels import PANEL
 from hearth.codegen.wasm.strands import LANES
 from hearth.codegen.wasm.tiles import splat_block
-from hearth.codegen.wasm.winograd_tiling import LINE_BYTES, equal_part, round_up
+from hearth.codegen.wasm.winograd_tiling import LINE_BYTES, round_up
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import ELEMENT_BYTES
 from hearth.ir.kernel import ConvTemplate, Kernel
 
-STATIONARY_BYTES = 8 << 20  # of what stays over all blocks: filters, or sums of their gradients
 U_REGION, V_REGION = 6, 7
 
 
@@ -40,9 +39,7 @@ class Images(DenseEmitter):
         channels = (s.in_channels, s.out_channels)
         self.channels, self.targets = channels if self.is_forward else channels[::-1]
         products = FACTORS * tiling.points
-        per_target = products * self.channels * ELEMENT_BYTES
-        most = max(PANEL, STATIONARY_BYTES // per_target // PANEL * PANEL)
-        self.block = round_up(equal_part(self.targets, most), PANEL)
+        self.block = target_block(tiling, self.channels, self.targets)
         self.pitch = round_up(self.channels, LANES)  # of a row of V; of M it is `block`
         per_tile = products * (self.pitch + self.block) * ELEMENT_BYTES
         self.group = Batch.of(tiling, s.kernel, not self.is_forward, per_tile)
@@ -153,8 +150,7 @@ class Weights(DenseEmitter):
                  tiling: Tiling) -> None:  # fmt: skip
         products = FACTORS * tiling.points
         self.pitch = round_up(s.in_channels, PANEL)  # of a row of V and of P
-        most = max(PANEL, STATIONARY_BYTES // (products * self.pitch * ELEMENT_BYTES))
-        self.block = round_up(equal_part(s.out_channels, most), LANES)
+        self.block = target_block(tiling, s.in_channels, s.out_channels)
         per_tile = products * (self.pitch + self.block) * ELEMENT_BYTES
         self.group = Batch.of(tiling, s.kernel, False, per_tile)
         unit, rows = self.group.unit, self.group.rows

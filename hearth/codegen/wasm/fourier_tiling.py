@@ -16,7 +16,8 @@ from hearth.codegen.wasm.fourier_products import FACTORS
 from hearth.codegen.wasm.geometry import Shape2d
 from hearth.codegen.wasm.microkernels import PANEL
 from hearth.codegen.wasm.strands import LANES
-from hearth.codegen.wasm.winograd_tiling import round_up
+from hearth.codegen.wasm.winograd_tiling import LEAST_TILES, equal_part, round_up
+from hearth.ir.dtype import ELEMENT_BYTES
 
 SIZES = [n for n in range(8, 1025, LANES) if radices(n) is not None]
 LARGEST_SIDE, LARGEST_DENSE_SIDE = 128, 64  # of a tile of two dimensions
@@ -26,6 +27,8 @@ PACK_CYCLES = 6.4  # of a real row's elements into complex ones and parted, or j
 PRODUCT_CYCLES = {"forward": 1.9, "input_grad": 1.9, "weight_grad": 5.0}
 TAP_CYCLES = 12  # of a tap of four filters
 LINE_CYCLES = 1.6  # of one dimension, in those of two
+STATIONARY_BYTES = 8 << 20  # of what stays over all tiles: filters, or sums of their gradients
+LARGEST_BYTES = 24 << 20  # of all operands of a block of target channels
 SPREAD_CYCLES = 8.0  # of a complex value as three numbers of a matrix, or back
 PRODUCT_SUMS = 3  # of a sum of a product, beyond its terms
 CYCLE_WORK = 7.8  # multiply-adds of a cycle of matrix products
@@ -111,7 +114,8 @@ def tiling(s: Shape2d, kind: str) -> Tiling | None:
         images = TYPICAL_IMAGES * (costs.image_cycles + costs.products / CYCLE_WORK)
         return images + costs.filter_cycles
 
-    return min(tilings, key=work, default=None)
+    possible = (t for t in tilings if not is_dense(s) or _is_small(t, s))
+    return min(possible, key=work, default=None)
 
 
 def is_dense(s: Shape2d) -> bool:
@@ -146,6 +150,20 @@ class Costs:
     products: float  # of an image
 
 
+def target_block(t: Tiling, channels: int, targets: int) -> int:
+    """How many target channels share the transformed source."""
+    per_target = FACTORS * t.points * round_up(channels, LANES) * ELEMENT_BYTES
+    most = max(PANEL, STATIONARY_BYTES // per_target // PANEL * PANEL)
+    return round_up(equal_part(targets, most), PANEL)
+
+
+def _is_small(t: Tiling, s: Shape2d) -> bool:
+    """Whether the operands of a block fit into memory that a page can spare."""
+    most = max(s.in_channels, s.out_channels)
+    least_rows = LEAST_TILES * (round_up(most, PANEL) + PANEL) + PANEL * most
+    return FACTORS * t.points * least_rows * ELEMENT_BYTES <= LARGEST_BYTES
+
+
 def costs_of(t: Tiling, s: Shape2d, kind: str) -> Costs:
     taps = t.y.taps if t.y else 1
     filters = _cycles(t, taps) + TAP_CYCLES * taps * t.x.taps  # four of them
@@ -156,15 +174,17 @@ def costs_of(t: Tiling, s: Shape2d, kind: str) -> Costs:
         return Costs(fours[0] * filters, fours[0] * image, 0)
     spread = SPREAD_CYCLES * t.points
     if kind == "weight_grad":
-        sums = fours[1] * LANES * round_up(s.in_channels, PANEL)
-        pairs = s.out_channels * fours[0]
+        sources, targets = s.in_channels, s.out_channels
+        sums = fours[1] * LANES * round_up(sources, PANEL)
+        pairs = targets * fours[0]
     else:
         sources, targets = s.in_channels, s.out_channels
         if kind == "input_grad":
             sources, targets, fours = targets, sources, fours[::-1]
         sums = (sources + PRODUCT_SUMS) * round_up(targets, PANEL)
         pairs = sources * fours[1]
-    image = t.tiles * (fours[0] * (there + spread) + fours[1] * (back + spread))
+    blocks = -(-targets // target_block(t, sources, targets))
+    image = t.tiles * (blocks * fours[0] * (there + spread) + fours[1] * (back + spread))
     products = t.tiles * FACTORS * t.points * sums
     if t.y is None:
         return Costs(LINE_FACTOR * pairs * (filters + spread), image, products)

@@ -203,6 +203,17 @@ def test_strides_dilations_and_shared_inputs_go_other_ways() -> None:
         assert method_of(kernel, FOURIER) == ConvMethod.DIRECT
 
 
+def test_transforms_take_no_more_memory_than_a_page_can_spare() -> None:
+    for channels, is_small in ((64, True), (512, False)):
+        spec = ConvSpec((1, 1), (15, 15), (1, 1), 1)
+        kernel = conv_kernel(
+            "forward", (channels, channels), (14, 14), (31, 31), spec, with_epilogue=False
+        )
+        assert is_possible(kernel, ConvMethod.FOURIER) == is_small
+        if is_small:
+            assert Machine([kernel], methods=FOURIER).module.scratch_bytes < 24 << 20
+
+
 @pytest.mark.parametrize(
     ("window", "fast"),
     [(3, ConvMethod.DIRECT), (7, ConvMethod.FOURIER), (31, ConvMethod.FOURIER)],
