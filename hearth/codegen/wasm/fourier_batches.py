@@ -94,6 +94,18 @@ class DenseEmitter(FourierEmitter):
                 f.increment(row, u.tiles)
             f.increment(image, 1)
 
+    def share_of_units(self, batch: tuple[Block, Block]) -> tuple[tuple[Block, Block], Operand]:
+        """This thread's share of a batch, and how many rows of matrices come before it."""
+        (image, images), (unit, units) = batch
+        if self.group.images == 1:
+            first, count = self.share(units)
+            units_of_thread = (self.f.local(unit + first), count)
+            return ((image, images), units_of_thread), first * self.unit.tiles
+        first, count = self.share(images)
+        images_of_thread = (self.f.local(image + first), count)
+        before = op("i32.mul", first, units) * self.unit.tiles
+        return (images_of_thread, (unit, units)), before
+
     @contextmanager
     def fours(self, channels: Block) -> Iterator[Block]:
         """Up to four of the channels at a time; maybe there are none."""

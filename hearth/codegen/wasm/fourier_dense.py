@@ -22,12 +22,14 @@ from hearth.codegen.wasm.kernels import Target
 from hearth.codegen.wasm.microkernels import PANEL
 from hearth.codegen.wasm.strands import LANES
 from hearth.codegen.wasm.tiles import splat_block
+from hearth.codegen.wasm.winograd import FEW_CHANNELS
 from hearth.codegen.wasm.winograd_tiling import LINE_BYTES, round_up
 from hearth.ir.dim import Dim
 from hearth.ir.dtype import ELEMENT_BYTES
 from hearth.ir.kernel import ConvTemplate, Kernel
 
 U_REGION, V_REGION = 6, 7
+MANY_UNITS = 4  # of a batch: then threads can divide them
 
 
 class Images(DenseEmitter):
@@ -188,9 +190,15 @@ class Weights(DenseEmitter):
 
     def _transform(self, batch: tuple[Block, Block], channels: Block) -> None:
         f, s, u = self.f, self.s, self.unit
-        sources = self.share(i32(s.in_channels), LANES)
+        sources, own_batch, v = (i32(0), i32(s.in_channels)), batch, self.v
+        has_units = self.group.images * self.group.units >= MANY_UNITS
+        if s.in_channels < FEW_CHANNELS and has_units:
+            own_batch, before = self.share_of_units(batch)
+            v = f.local(v + before * (self.pitch * ELEMENT_BYTES))
+        else:
+            sources = self.share(i32(s.in_channels), LANES)
         places = self.places(self.pitch * ELEMENT_BYTES, self.v_bytes)
-        self.spread_data(batch, sources, s.in_channels, self.b, self.v, places, self.pitch)
+        self.spread_data(own_batch, sources, s.in_channels, self.b, v, places, self.pitch)
         places = self.places(self.block * ELEMENT_BYTES, self.z_bytes)
         form = spread(self.maths, places, is_filter=True)
         with self.units_of(batch) as own, self.fours((i32(0), channels[1])) as (first, count):
