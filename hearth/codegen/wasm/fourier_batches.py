@@ -15,6 +15,8 @@ from hearth.codegen.wasm.strands import LANES
 from hearth.codegen.wasm.winograd_tiling import BLOCK_BYTES, LEAST_TILES, equal_part
 from hearth.ir.dtype import ELEMENT_BYTES
 
+MANY_UNITS = 3  # of a batch in one dimension, so that threads can divide them
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -27,7 +29,7 @@ class Batch:
     @staticmethod
     def of(tiling: Tiling, kernel: tuple[int, int], is_turned: bool, bytes_per_tile: int) -> Batch:
         most = max(LEAST_TILES, BLOCK_BYTES // bytes_per_tile)
-        unit = Unit(tiling, kernel, is_turned, most)
+        unit = Unit(tiling, kernel, is_turned, most // MANY_UNITS)
         units = max(1, most // unit.tiles)
         whole = -(-tiling.tiles // unit.tiles)
         if units >= whole:

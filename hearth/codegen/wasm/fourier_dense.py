@@ -29,7 +29,6 @@ from hearth.ir.dtype import ELEMENT_BYTES
 from hearth.ir.kernel import ConvTemplate, Kernel
 
 U_REGION, V_REGION = 6, 7
-MANY_UNITS = 4  # of a batch: then threads can divide them
 
 
 class Images(DenseEmitter):
@@ -191,7 +190,7 @@ class Weights(DenseEmitter):
     def _transform(self, batch: tuple[Block, Block], channels: Block) -> None:
         f, s, u = self.f, self.s, self.unit
         sources, own_batch, v = (i32(0), i32(s.in_channels)), batch, self.v
-        has_units = self.group.images * self.group.units >= MANY_UNITS
+        has_units = self.group.images * self.group.units > 1
         if s.in_channels < FEW_CHANNELS and has_units:
             own_batch, before = self.share_of_units(batch)
             v = f.local(v + before * (self.pitch * ELEMENT_BYTES))
