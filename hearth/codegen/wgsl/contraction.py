@@ -23,7 +23,7 @@ from hearth.codegen.wgsl.term import Term
 from hearth.ir.dim import Dim, Shape, product, strides_of
 from hearth.ir.dtype import FLOAT32
 from hearth.ir.index import Axis, Index, depends_on
-from hearth.ir.kernel import Accumulate, ConvTemplate, Kernel, Load, Store
+from hearth.ir.kernel import Accumulate, ConvTemplate, DotTemplate, Kernel, Load, Store
 from hearth.ir.scalar import Apply, Expr
 from hearth.ir.walking import indices_of, walk_kernel
 
@@ -61,6 +61,12 @@ class Contraction:
     @property
     def batch(self) -> Dim:
         return product(self.kernel.axes[i] for i in self.batch_axes)
+
+    @property
+    def product(self) -> DotTemplate | None:
+        """The matrix product that this is, where rows and columns are those of its matrices."""
+        t, sizes = self.kernel.template, (self.rows.size, self.columns.size)
+        return t if isinstance(t, DotTemplate) and sizes == (t.m, t.n) else None
 
     @property
     def stores(self) -> tuple[Store, ...]:

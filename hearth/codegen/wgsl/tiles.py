@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import reduce
 
 from hearth.codegen.wgsl.blocks import ThreadBlocks, locate_block
 from hearth.codegen.wgsl.body import Body
@@ -57,7 +58,7 @@ class _Tiles:
         for name in (name for row in self.names for name in row):
             body.line(f"var {name} = vec4<f32>();")
         rows, columns = contraction.rows, contraction.columns
-        with body.range_loop(*self.share(), tile.depth) as start:
+        with body.range_loop(*self.needed(*self.share()), tile.depth) as start:
             self.fetch("a", rows, tile.all_rows, "first_row", start, self.row_place)
             self.fetch("b", columns, tile.all_columns, "first_column", start, self.column_place)
             body.line("workgroupBarrier();")
@@ -75,6 +76,28 @@ class _Tiles:
         body.line(f"let share_start = {self.places.share} * {parts.text} * {depth}u;")
         body.line(f"let share_end = min(share_start + {parts.text} * {depth}u, {limit});")
         return "share_start", "share_end"
+
+    def needed(self, start: str, end: str) -> tuple[str, str]:
+        """Of a part of the sum, what is left without factors of zero: see graph.Triangular."""
+        t, body, tile = self.contraction.product, self.body, self.tile
+        lower = t.triangular if t is not None else None
+        if t is None or lower is None:
+            return start, end
+        starts, ends = [start], [end]
+        behind_rows = f"first_row + {tile.all_rows}u"
+        if lower.a and t.transpose_a:
+            starts.append("first_row")
+        elif lower.a:
+            ends.append(behind_rows)
+        if lower.b and t.transpose_b:
+            ends.append(f"first_column + {tile.all_columns}u")
+        elif lower.b:
+            starts.append("first_column")
+        if lower.result:
+            ends.append(f"select(0u, {end}, first_column < {behind_rows})")
+        body.line(f"let needed_start = {_nested('max', starts)} / {tile.depth}u * {tile.depth}u;")
+        body.line(f"let needed_end = {_nested('min', ends)};")
+        return "needed_start", "needed_end"
 
     def row_place(self, position: Term, depth: Term) -> Coordinates:
         return self.places.at(row=position, depth=depth)
@@ -192,6 +215,11 @@ class _Tiles:
 def _where(value: str, exists: str | None) -> str:
     """A vec4, or zeros."""
     return value if exists is None else f"select(vec4<f32>(), {value}, {exists})"
+
+
+def _nested(function: str, values: list[str]) -> str:
+    """A function of two values, over all of them."""
+    return reduce(lambda a, b: f"{function}({a}, {b})", values)
 
 
 def _plus(name: str, offset: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from hearth.codegen.wgsl import VARIANTS, Variant, emit_kernel
@@ -12,8 +13,10 @@ from hearth.codegen.wgsl.contraction import contraction_of
 from hearth.codegen.wgsl.rewrite import spell
 from hearth.ir import build
 from hearth.ir.dim import B, Dim
+from hearth.ir.graph import Triangular
 from hearth.ir.kernel import Kernel
 from hearth.ir.scalar import apply
+from tests.codegen.wasm.contractions import dot_kernel
 from tests.codegen.wgsl.adapter import Adapter
 from tests.codegen.wgsl.cases import (
     Case,
@@ -60,6 +63,44 @@ def test_every_template_is_right_for_every_size(
             assert contraction is not None
             module = emit_template(contraction, TEMPLATES[name])
             case.check(adapter.run_module(module, case.buffers, 1))
+
+
+@pytest.mark.parametrize(
+    "name", ["tile128x128of8x8", "tile128x32of8x8", "tile8x128of4x4", "split64x64"]
+)
+@pytest.mark.parametrize("which", ["a", "b", "result"])
+@pytest.mark.parametrize(("ta", "tb"), LAYOUTS)
+def test_tiles_leave_out_half_of_a_triangular_matrix(
+    adapter: Adapter, name: str, which: str, ta: bool, tb: bool
+) -> None:
+    """What a tile or more above the diagonal may hold anything: it is not multiplied."""
+    far, size, other = 160, 328 if ta == tb else 330, 20
+    m, n, k = {"a": (size, other, size), "b": (other, size, size), "result": (size, size, other)}[
+        which
+    ]
+    lower = Triangular(which == "a", which == "b", which == "result")
+    kernel = dot_kernel((2,), m, n, k, transpose_a=ta, transpose_b=tb, with_epilogue=False,
+                        triangular=lower)  # fmt: skip
+    contraction = contraction_of(spell(kernel))
+    assert contraction is not None
+    module = emit_template(contraction, TEMPLATES[name])
+    random = np.random.default_rng(0)
+    buffers, exact = [], []
+    for is_turned, is_lower, shape in ((ta, lower.a, (m, k)), (tb, lower.b, (k, n))):
+        matrix = random.standard_normal((2, *shape[:: -1 if is_turned else 1])).astype(np.float32)
+        zeroed = np.tril(matrix) if is_lower else matrix
+        skipped = name.startswith("tile")  # others multiply by the zeros
+        anything = np.triu(np.full(matrix.shape[1:], np.nan, np.float32), far)
+        buffers.append(zeroed + anything if is_lower and skipped else zeroed)
+        exact.append((zeroed.swapaxes(1, 2) if is_turned else zeroed).astype(np.float64))
+    result = np.full((2, m, n), np.nan, np.float32)
+    got = adapter.run_module(module, [b.reshape(-1) for b in (*buffers, result)], 1)[2]
+    product = exact[0] @ exact[1]
+    needed = np.tril(np.ones((m, n), bool)) if lower.result else np.ones((m, n), bool)
+    got = got.reshape(product.shape)
+    assert np.abs(got - product)[:, needed].max() < 1e-4
+    if lower.result and skipped:
+        assert (got[:, np.triu(np.ones((m, n), bool), far)] == 0).all()
 
 
 GEOMETRIES = (
