@@ -3,7 +3,7 @@
 The parameters of an optimizer group form one block, and so do their gradients and each of their
 optimizer states, all with the same inner layout: the update is one kernel over flat vectors, while
 every parameter can still be bound on its own.  A group of more than 128 MiB forms several, so that
-every GPU can bind them.  Gradients come last: what is saved of a run is all that lies before them.
+every GPU can bind them.  What is saved of a run lies before its gradients and constants.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ def layout_of_step(
     for group in groups:
         _add_optimizer(layout, step, group)
     layout.add_counters()
-    layout.add_constants(constants)
     if step.scaling is not None:
         _add_scaler(layout, step.scaling)
     for group in groups:
         _add_workspaces(layout, step, group)
+    layout.add_constants(constants)
     _keep_progress(layout, step)
     return layout
 

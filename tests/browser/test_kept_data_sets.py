@@ -79,3 +79,20 @@ def test_a_data_set_that_finds_no_room_leaves_the_old_one(page: Page, data_site:
         return [x[0], files.length];""",
     )
     assert (first, files) == (10, 2)
+
+
+def test_files_can_be_listed_while_others_go(page: Page) -> None:
+    """A checkpoint may give way to the next while data sets are looked for."""
+    files = attempt(
+        page,
+        READ
+        + """
+        const store = await hearth.openStore();
+        const names = Array.from({ length: 40 }, (_, i) => `passing ${i}`);
+        for (let turn = 0; turn < 5; turn++) {
+          for (const name of names) await store.write(name, new Uint8Array(10));
+          await Promise.all(names.flatMap((name) => [store.remove(name), data.listDatasets()]));
+        }
+        return store.names();""",
+    )
+    assert not any(name.startswith("passing") for name in files)

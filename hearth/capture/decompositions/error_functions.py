@@ -18,10 +18,10 @@ _SLOPE = 2 / math.sqrt(math.pi)
 
 @rule(aten.erfinv.default)
 def erfinv(y: Tensor) -> Tensor:
-    """A rational start and two steps of Newton (G. L. Pavlis, 1996)."""
+    """A rational start and two steps of Newton (G. L. Pavlis, 1996), near 1 on erfc: 1 - a is exact."""
     y = as_float(y)
     a, z = y.abs(), y * y
-    middle = y * ratio(
+    middle = a * ratio(
         z,
         (-0.140543331, 0.914624893, -1.645349621, 0.886226899),
         (0.012229801, -0.329097515, 1.442710462, -2.118377725, 1.0),
@@ -30,9 +30,12 @@ def erfinv(y: Tensor) -> Tensor:
     tail = ratio(
         z, (1.641345311, 3.429567803, -1.624906493, -1.970840454), (1.6370678, 3.5438892, 1.0)
     )
-    x = torch.where(a <= 0.7, middle, torch.where(y < 0, -tail, tail))
+    is_middle = a <= 0.7
+    x = torch.where(is_middle, middle, tail)
     for _ in range(2):
-        x = x - (torch.erf(x) - y) / (_SLOPE * torch.exp(-x * x))
+        excess = torch.where(is_middle, torch.erf(x) - a, (1 - a) - torch.erfc(x))
+        x = x - excess / (_SLOPE * torch.exp(-x * x))
+    x = torch.copysign(x, y)
     return torch.where(a < 1, x, torch.where(a == 1, y * math.inf, math.nan))
 
 

@@ -113,19 +113,19 @@ def test_a_reload_goes_on_with_ones_own_data_bit_for_bit(
     browser: Browser, served: Site, page: Page, tmp_path: Path
 ) -> None:
     bring(page, own_table(tmp_path))
-    train(page, 200, 16)
-    wait_for(page, "ready", "hearthPage.trainer.step === 2000")
+    train(page, 50, 16)
+    wait_for(page, "ready", "hearthPage.trainer.step === 500")
     again = open_ready(browser, served)
     try:
         bring(again, own_table(tmp_path))
-        train(again, 200, 16)
+        train(again, 50, 16)
         wait_for(again, "training", "hearthPage.savedStep > 40")
         again.reload()
         again.wait_for_function("hearthPage.resumedStep > 40")
         assert again.evaluate("hearthPage.data.name") == "mine.csv"
         assert again.evaluate(KEPT) == 2
         assert "160 samples" in again.inner_text("[data-data]")
-        wait_for(again, "ready", "hearthPage.trainer.step === 2000")
+        wait_for(again, "ready", "hearthPage.trainer.step === 500")
         assert again.evaluate(WEIGHTS) == page.evaluate(WEIGHTS)
         press(again, "Built-in data")
         again.wait_for_function("hearthPage.data.name === 'points'")

@@ -78,9 +78,10 @@ export function spanOf(entries: readonly State[]): Span {
   return entries.length > 0 ? { offset: begin, bytes: end - begin } : { offset: 0, bytes: 0 };
 }
 
-/** From the start of the state to where only workspaces follow: what a run is saved with. */
+/** From the start of the state to where only workspaces and constants follow: what is saved. */
 export function savedSpan({ state }: Manifest): Span {
-  const { offset, bytes } = spanOf(state.filter(({ role }) => role !== "workspace"));
+  const saved = state.filter(({ role }) => role !== "workspace" && role !== "constant");
+  const { offset, bytes } = spanOf(saved);
   return { offset: 0, bytes: offset + bytes };
 }
 

@@ -39,11 +39,12 @@ test("the memory of a picture that a run can go back to is never lent", async ()
   assert.equal(images.indexOf(spare as never), 1);
 });
 
-test("a picture ends before the workspaces behind the state", () => {
+test("a picture ends before the workspaces and constants behind the state", () => {
   const entry = (role: string, offset: number) => ({ role, offset, shape: [3], dtype: "float32" });
   const of = (...state: object[]): number => savedSpan({ state } as unknown as Manifest).bytes;
   const [weight, step] = [entry("parameter", 0), entry("step", 512)];
-  assert.equal(of(weight, step, entry("workspace", 768)), 512 + 12);
+  const behind = [entry("workspace", 768), entry("constant", 1024)];
+  assert.equal(of(weight, step, ...behind), 512 + 12);
   assert.equal(of(entry("workspace", 256), weight, step), 512 + 12); // others may follow: whole
 });
 

@@ -65,14 +65,15 @@ async function openFiles(): Promise<Store> {
       const found: string[] = [];
       for await (const [name, handle] of folder) {
         if (!isFile(handle) || name.endsWith(".crswap")) continue; // Chromium's own copy
+        const file = await ifThere(handle.getFile()); // another call may remove it meanwhile
         // A tab that ended before its first write left an empty file: it was never saved.
-        if ((await handle.getFile()).size > 0) found.push(name);
+        if (file && file.size > 0) found.push(name);
       }
       return found;
     },
     async open(name) {
       if (!(await store.names()).includes(name)) return undefined;
-      return (await folder.getFileHandle(name)).getFile();
+      return ifThere(folder.getFileHandle(name).then((handle) => handle.getFile()));
     },
     async read(name) {
       const file = await openIn(store, name);
@@ -82,12 +83,20 @@ async function openFiles(): Promise<Store> {
       await replaceFile(folder, name, bytes, !(await store.names()).includes(name));
     },
     async remove(name) {
-      await folder.removeEntry(name).catch((error: unknown) => {
-        if (!(error instanceof DOMException && error.name === "NotFoundError")) throw error;
-      });
+      await ifThere(folder.removeEntry(name));
     },
   };
   return store;
+}
+
+/** Undefined where there is no such file any more. */
+async function ifThere<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "NotFoundError") return undefined;
+    throw error;
+  }
 }
 
 function isFile(handle: FileSystemHandle): handle is FileSystemFileHandle {
