@@ -18,7 +18,10 @@ _SLOPE = 2 / math.sqrt(math.pi)
 
 @rule(aten.erfinv.default)
 def erfinv(y: Tensor) -> Tensor:
-    """A rational start and two steps of Newton (G. L. Pavlis, 1996), near 1 on erfc: 1 - a is exact."""
+    """A rational start and two steps of Newton (G. L. Pavlis, 1996).
+
+    Near 1 they take erfc, which is small there, and 1 - a, which is exact.
+    """
     y = as_float(y)
     a, z = y.abs(), y * y
     middle = a * ratio(
