@@ -1,6 +1,8 @@
 /** jax-js 0.1.25: the whole step, Adam included, under one `jit`; weights in PyTorch's layouts. */
 
-import { init, defaultDevice, jit, lax, nn, numpy as np, valueAndGrad } from "@jax-js/jax";
+import {
+  blockUntilReady, defaultDevice, init, jit, lax, nn, numpy as np, valueAndGrad,
+} from "@jax-js/jax";
 import { layerWeights, modelOf, type Layers } from "./models.ts";
 import { firstSample, serve, type Data, type Spec, type Tensor, type Training } from "./session.ts";
 
@@ -149,6 +151,7 @@ async function open(data: Data, spec: Spec): Promise<Training> {
         unknown as [State, T];
       state = next;
       const [value = NaN] = await loss.data();
+      await blockUntilReady(state); // the loss may be there long before the new weights
       return value;
     },
     async predict() {
