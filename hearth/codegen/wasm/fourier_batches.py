@@ -12,7 +12,14 @@ from hearth.codegen.wasm.fourier_tiling import Tiling
 from hearth.codegen.wasm.fourier_units import FourierEmitter, Unit
 from hearth.codegen.wasm.gemm import Block, blocks
 from hearth.codegen.wasm.strands import LANES
-from hearth.codegen.wasm.winograd_tiling import BLOCK_BYTES, LEAST_TILES, equal_part
+from hearth.codegen.wasm.transformed import (
+    BLOCK_BYTES,
+    LEAST_TILES,
+    Blocking,
+    Blocks,
+    TransformedEmitter,
+)
+from hearth.codegen.wasm.winograd_tiling import equal_part
 from hearth.ir.dtype import ELEMENT_BYTES
 
 MANY_UNITS = 3  # of a batch in one dimension, so that threads can divide them
@@ -57,24 +64,22 @@ class Place:
     matrix_row: Local
 
 
-class DenseEmitter(FourierEmitter):
+class DenseEmitter(FourierEmitter, TransformedEmitter):
     """What the passes share: walking the units of a batch."""
 
     group: Batch
 
-    @contextmanager
-    def batches(self, images: Block) -> Iterator[tuple[Block, Block]]:
-        """Each as the images and the units of each that it has."""
-        f, b = self.f, self.group
-        units = (i32(0), i32(b.whole))
-        with (
-            blocks(f, images, b.images, is_single=False) as some,
-            blocks(f, units, b.units, is_single=b.units >= b.whole) as own,
-        ):
-            yield some, own
+    @property
+    def blocking(self) -> Blocking:
+        b = self.group
+        return Blocking(b.images, b.units, b.whole, self.unit.tiles)
+
+    @property
+    def products(self) -> int:
+        return FACTORS * self.unit.tiling.points
 
     @contextmanager
-    def units_of(self, batch: tuple[Block, Block]) -> Iterator[Place]:
+    def units_of(self, batch: Blocks) -> Iterator[Place]:
         f, u = self.f, self.unit
         across = -(-u.results[1] // u.steps[1])
         image, row = f.local(batch[0][0]), f.local(i32(0))
@@ -96,18 +101,6 @@ class DenseEmitter(FourierEmitter):
                 f.increment(row, u.tiles)
             f.increment(image, 1)
 
-    def share_of_units(self, batch: tuple[Block, Block]) -> tuple[tuple[Block, Block], Operand]:
-        """This thread's share of a batch, and how many rows of matrices come before it."""
-        (image, images), (unit, units) = batch
-        if self.group.images == 1:
-            first, count = self.share(units)
-            units_of_thread = (self.f.local(unit + first), count)
-            return ((image, images), units_of_thread), first * self.unit.tiles
-        first, count = self.share(images)
-        images_of_thread = (self.f.local(image + first), count)
-        before = op("i32.mul", first, units) * self.unit.tiles
-        return (images_of_thread, (unit, units)), before
-
     @contextmanager
     def fours(self, channels: Block) -> Iterator[Block]:
         """Up to four of the channels at a time; maybe there are none."""
@@ -115,14 +108,6 @@ class DenseEmitter(FourierEmitter):
         end = f.local(channels[0] + channels[1])
         with f.if_(channels[1]), blocks(f, (channels[0], end), LANES, is_single=False) as own:
             yield own
-
-    def rows_of(self, batch: tuple[Block, Block]) -> Local:
-        """Of the matrices of a batch."""
-        return self.f.local(op("i32.mul", batch[0][1], batch[1][1]) * self.unit.tiles)
-
-    @property
-    def products(self) -> int:
-        return FACTORS * self.unit.tiling.points
 
     def places(self, matrix_bytes: int, product_bytes: int) -> Places:
         """Of a unit in matrices whose rows are so long."""
@@ -136,7 +121,7 @@ class DenseEmitter(FourierEmitter):
         rows, row_bytes = u.strips.size if u.strips else 1, FACTORS * frequencies * product_bytes
         return Places(rows, frequencies, u.row_bytes, row_bytes, product_bytes)
 
-    def spread_data(self, batch: tuple[Block, Block], channels: Block, all_channels: int,
+    def spread_data(self, batch: Blocks, channels: Block, all_channels: int,
                     source: Operand, to: Operand, places: Places, pitch: int) -> None:  # fmt: skip
         """The spectra of all units of some channels of the source."""
         f, u = self.f, self.unit

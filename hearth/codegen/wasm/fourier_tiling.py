@@ -16,7 +16,8 @@ from hearth.codegen.wasm.fourier_products import FACTORS
 from hearth.codegen.wasm.geometry import Shape2d
 from hearth.codegen.wasm.microkernels import PANEL
 from hearth.codegen.wasm.strands import LANES
-from hearth.codegen.wasm.winograd_tiling import LEAST_TILES, equal_part, round_up
+from hearth.codegen.wasm.transformed import LEAST_TILES
+from hearth.codegen.wasm.winograd_tiling import equal_part, round_up
 from hearth.ir.dtype import ELEMENT_BYTES
 
 SIZES = [n for n in range(8, 1025, LANES) if radices(n) is not None]

@@ -11,20 +11,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from hearth.codegen.wasm.assembler import Local, Operand, i32, op
-from hearth.codegen.wasm.conv_emitter import ConvEmitter
 from hearth.codegen.wasm.cook_toom import Filtering
-from hearth.codegen.wasm.gemm import Block, blocks
+from hearth.codegen.wasm.gemm import Block
 from hearth.codegen.wasm.planes import Pair, Planes, copy_planes
 from hearth.codegen.wasm.strands import LANES
+from hearth.codegen.wasm.transformed import (
+    BLOCK_BYTES,
+    LEAST_TILES,
+    LINE_BYTES,
+    Blocking,
+    Blocks,
+    TransformedEmitter,
+)
 from hearth.codegen.wasm.winograd_transforms import Matrices, transform_tile
 from hearth.ir.dtype import ELEMENT_BYTES
-
-BLOCK_BYTES = 1 << 20  # of both transformed operands of a product
-LEAST_TILES = 12
-LINE_BYTES = 64  # keeps the values of a tile out of one set of the first-level cache
-
-
-Blocks = tuple[Block, Block]  # some images; some rows of tiles
 
 
 @dataclass(frozen=True)
@@ -88,33 +88,19 @@ class TransformedTiles:
         return len(rows) * len(columns) * self.point_bytes // ELEMENT_BYTES
 
 
-class WinogradEmitter(ConvEmitter):
-    """What the passes share: walking the blocks and the tiles in them."""
+class WinogradEmitter(TransformedEmitter):
+    """What the passes share: walking the tiles of blocks, and their transforms."""
 
     filtering: tuple[Filtering, Filtering]  # along y and along x
     tiling: Tiling
 
-    @contextmanager
-    def blocks_of_tiles(self, images: Block) -> Iterator[Blocks]:
-        """Each block as the images and the rows of tiles that it has."""
-        f, t = self.f, self.tiling
-        rows = (i32(0), i32(t.counts[0]))
-        is_single = t.rows >= t.counts[0]
-        with (
-            blocks(f, images, t.images, is_single=False) as some,
-            blocks(f, rows, t.rows, is_single=is_single) as tiles,
-        ):
-            yield some, tiles
+    @property
+    def blocking(self) -> Blocking:
+        return Blocking(self.tiling.images, self.tiling.rows, *self.tiling.counts)
 
-    def share_of_tiles(self, block: Blocks) -> tuple[Blocks, Operand]:
-        """This thread's share of a block, and how many tiles come before it."""
-        f, (image, rows), columns = self.f, block, self.tiling.counts[1]
-        if self.tiling.images == 1:
-            first, count = self.share(rows[1])
-            return (image, (rows[0] + first, count)), f.local(first * columns)
-        first, count = self.share(image[1])
-        before = op("i32.mul", first, rows[1]) * columns
-        return ((image[0] + first, count), rows), f.local(before)
+    @property
+    def products(self) -> int:
+        return self.filtering[0].size * self.filtering[1].size
 
     @contextmanager
     def tiles_of_image(self, planes: Operand, rows: Operand, pitch: int,
@@ -151,15 +137,6 @@ class WinogradEmitter(ConvEmitter):
                 f.perform(f.call(tile, at, to, groups))
                 f.increment(to, t.pitch * ELEMENT_BYTES)
             f.increment(image, source_bytes)
-
-    def count(self, block: Blocks) -> Operand:
-        """How many tiles a block has."""
-        (_, images), (_, rows) = block
-        return self.f.local(op("i32.mul", images, rows) * self.tiling.counts[1])
-
-    @property
-    def points(self) -> int:
-        return self.filtering[0].size * self.filtering[1].size
 
 
 def tile_counts(outputs: Pair, extents: Pair) -> Pair:
