@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 import torch
 from torch import nn
 
-from bench.workloads import HEADS, LENGTH, WIDTH, Batch, Workload
+from bench.workloads import HEADS, LENGTH, WIDTH, Batch, Workload, next_tokens
 from tests.architectures.sequence import GPT, LearnedPositions
 
 
@@ -37,32 +36,23 @@ def texts(rows: int) -> Batch:
     return torch.randint(0, 1000, (rows, LENGTH)), torch.randint(0, 10, (rows,))
 
 
-def next_tokens(rows: int) -> Batch:
-    text = torch.randint(0, 4096, (rows, LENGTH + 1))
-    return text[:, :-1].contiguous(), text[:, 1:].contiguous()
-
-
 def long_gpt(length: int) -> nn.Module:
     return GPT(layers=2, width=WIDTH, heads=HEADS, vocabulary=256, length=length)
 
 
-def bytes_of(length: int) -> Callable[[int], Batch]:
-    def batch(rows: int) -> Batch:
-        text = torch.randint(0, 256, (rows, length + 1))
-        return text[:, :-1].contiguous(), text[:, 1:].contiguous()
-
-    return batch
-
-
 LONG_GPTS: Final = tuple(
-    Workload(f"gpt{n}", f"GPT, 2 layers, {n} tokens, dropout", partial(long_gpt, n), bytes_of(n))
+    Workload(
+        f"gpt{n}", f"GPT, 2 layers, {n} tokens, dropout", partial(long_gpt, n), next_tokens(256, n)
+    )
     for n in (256, 512)
 )
 LARGER: Final = {
     w.name: w
     for w in (
         Workload("deep", "Transformer classifier, 4 layers, dropout", DeepClassifier, texts),
-        Workload("wide", "GPT, 6 layers, 192 wide, vocabulary 4096", wide_gpt, next_tokens),
+        Workload(
+            "wide", "GPT, 6 layers, 192 wide, vocabulary 4096", wide_gpt, next_tokens(4096, LENGTH)
+        ),
         *LONG_GPTS,
     )
 }

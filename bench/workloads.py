@@ -71,9 +71,12 @@ def texts(rows: int) -> Batch:
     return torch.randint(0, 1000, (rows, LENGTH)), torch.randint(0, 4, (rows,))
 
 
-def next_tokens(rows: int) -> Batch:
-    text = torch.randint(0, 256, (rows, LENGTH + 1))
-    return text[:, :-1].contiguous(), text[:, 1:].contiguous()
+def next_tokens(vocabulary: int, length: int) -> Callable[[int], Batch]:
+    def batch(rows: int) -> Batch:
+        text = torch.randint(0, vocabulary, (rows, length + 1))
+        return text[:, :-1].contiguous(), text[:, 1:].contiguous()
+
+    return batch
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,6 @@ WORKLOADS: Final = {
         Workload("cnn", "MNIST CNN", MnistCNN, images(1, 28)),
         Workload("resnet18", "ResNet-18, CIFAR form", resnet18, images(3, 32)),
         Workload("transformer", "Transformer classifier", TextClassifier, texts),
-        Workload("gpt", "small GPT", small_gpt, next_tokens),
+        Workload("gpt", "small GPT", small_gpt, next_tokens(256, LENGTH)),
     )
 }

@@ -142,9 +142,9 @@ class Triangular:
     may store zeros instead.
     """
 
-    a: bool
-    b: bool
-    result: bool
+    a: bool = False
+    b: bool = False
+    result: bool = False
 
 
 @dataclass(frozen=True, slots=True)

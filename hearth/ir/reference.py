@@ -261,7 +261,7 @@ def _gather(op: Gather, inputs: list[Array], _: Extents, __: int) -> Array:
 def _dot(op: Dot, inputs: list[Array], _: Extents, __: int) -> Array:
     """What a mark lets a target leave out is left out: a wrong mark gives wrong values."""
     a, b = inputs
-    lower = op.triangular or Triangular(a=False, b=False, result=False)
+    lower = op.triangular or Triangular()
     a, b = np.tril(a) if lower.a else a, np.tril(b) if lower.b else b
     a = a.swapaxes(-1, -2) if op.transpose_a else a
     b = b.swapaxes(-1, -2) if op.transpose_b else b

@@ -264,6 +264,19 @@ class Function:
             self.set(left, left - 1)
             self.repeat_if(left)
 
+    def smaller(self, a: Operand, b: Operand | int) -> Local:
+        """Of two signed i32 values."""
+        return self._one_of("i32.lt_s", a, b)
+
+    def larger(self, a: Operand, b: Operand | int) -> Local:
+        """Of two signed i32 values."""
+        return self._one_of("i32.gt_s", a, b)
+
+    def _one_of(self, comparison: str, a: Operand, b: Operand | int) -> Local:
+        # Of one instruction: a local or a constant, which need no place of their own.
+        one, other = (x if len(x.code) == 1 else self.local(x) for x in (a, as_i32(b)))
+        return self.local(select(op(comparison, one, other), one, other))
+
     def increment(self, local: Local, amount: Operand | int) -> None:
         self.set(local, local + amount)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hearth.codegen.wasm.assembler import Function, Local, Operand, i32, op, select
+from hearth.codegen.wasm.assembler import Function, Local, Operand, i32, op
 from hearth.codegen.wasm.conv_emitter import ConvEmitter
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of
 from hearth.codegen.wasm.gemm import Block, blocks
@@ -197,10 +197,8 @@ class Images(ConvEmitter):
     def _row(self, position: Operand) -> Operand:
         """The first row of the result that belongs to a row of positions, or the end."""
         p, f = self.product, self.f
-        row = f.local((position + p.first[0]) * p.stride[0] - p.padding[0])
-        f.set(row, select(op("i32.lt_s", row, 0), i32(0), row))
-        extent = (self.s.result if self.is_forward else self.s.image)[0]
-        return f.local(select(op("i32.lt_s", row, extent), row, i32(extent)))
+        row = f.larger((position + p.first[0]) * p.stride[0] - p.padding[0], 0)
+        return f.smaller(row, (self.s.result if self.is_forward else self.s.image)[0])
 
 
 def _pack_weights(maths: Maths, s: Shape2d, taps: Sequence[int]) -> Function:

@@ -78,10 +78,10 @@ class ConvEmitter:
         f = self.f
         at, left = f.local(own[0]), f.local(own[1])
         with f.counted(op("i32.div_u", most_own + (size - 1), size)):
-            yield at, f.local(select(op("i32.lt_s", left, size), left, i32(size)))
+            yield at, f.smaller(left, size)
             f.increment(at, size)
             f.increment(left, -size)
-            f.set(left, select(op("i32.gt_s", left, 0), left, i32(0)))
+            f.set(left, f.larger(left, 0))
 
     def emit(self) -> None:
         """Writes the whole kernel."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from hearth.codegen.wasm.assembler import Local, Operand, i32, op, select
+from hearth.codegen.wasm.assembler import Local, Operand, i32, op
 from hearth.codegen.wasm.fourier_products import FACTORS, Places, spread
 from hearth.codegen.wasm.fourier_tiling import Tiling
 from hearth.codegen.wasm.fourier_units import FourierEmitter, Unit
@@ -92,10 +92,7 @@ class DenseEmitter(FourierEmitter, TransformedEmitter):
                     u.results, u.steps, strict=True,
                 ):  # fmt: skip
                     first = f.local(number * step)
-                    left = f.local(i32(extent) - first)
-                    ranges.append(
-                        (first, f.local(select(op("i32.lt_s", left, step), left, i32(step))))
-                    )
+                    ranges.append((first, f.smaller(i32(extent) - first, step)))
                 yield Place(image, ranges[0], ranges[1], row)
                 f.increment(unit, 1)
                 f.increment(row, u.tiles)

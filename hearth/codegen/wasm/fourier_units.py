@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from hearth.codegen.wasm.assembler import Operand, i32
-from hearth.codegen.wasm.butterflies import COMPLEX_BYTES, ROOT_BYTES, VECTOR_BYTES, fill_roots
+from hearth.codegen.wasm.butterflies import COMPLEX_BYTES, ROOT_BYTES, fill_roots
 from hearth.codegen.wasm.conv_emitter import ConvEmitter
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of
 from hearth.codegen.wasm.fourier_tiling import Tiling
@@ -26,14 +26,13 @@ from hearth.codegen.wasm.fourier_transforms import (
 from hearth.codegen.wasm.fourier_windows import (
     Taps,
     Window,
-    clear_vectors,
     copy_filter,
     copy_window,
 )
 from hearth.codegen.wasm.gemm import Block, blocks
 from hearth.codegen.wasm.geometry import Shape2d
 from hearth.codegen.wasm.kernels import Target
-from hearth.codegen.wasm.planes import Pair
+from hearth.codegen.wasm.planes import Pair, clear
 from hearth.codegen.wasm.strands import LANES
 from hearth.codegen.wasm.winograd_tiling import equal_part, round_up
 from hearth.ir.dim import Dim
@@ -185,7 +184,7 @@ class FourierEmitter(ConvEmitter):
         self.clear(self.spectra, self.unit.spectra_bytes)
 
     def clear(self, at: Operand, size_bytes: int) -> None:
-        clear_vectors(self.f, at, i32(size_bytes // VECTOR_BYTES))
+        clear(self.f, at, size_bytes // ELEMENT_BYTES)
 
     @contextmanager
     def units_of_image(self) -> Iterator[tuple[Block, Block]]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hearth.codegen.wasm.assembler import Function, Operand, f32, f32x4, i32, op, select
+from hearth.codegen.wasm.assembler import Function, Operand, f32, i32, op, select
 from hearth.codegen.wasm.butterflies import COMPLEX_BYTES, VECTOR_BYTES
 from hearth.codegen.wasm.maths import Maths
 from hearth.codegen.wasm.opcodes import I32
-from hearth.codegen.wasm.planes import Pair
-from hearth.codegen.wasm.strands import LANES
+from hearth.codegen.wasm.planes import Pair, clear
 from hearth.ir.dtype import ELEMENT_BYTES
 
 
@@ -39,7 +38,7 @@ def copy_window(maths: Maths, w: Window) -> Function:
             f.increment(to, w.width * ELEMENT_BYTES)
             f.increment(row, w.step[0])
             f.increment(column, w.step[1])
-        clear_vectors(f, to, i32((w.rows - w.used[0]) * w.width // LANES))
+        clear(f, to, (w.rows - w.used[0]) * w.width)
         f.increment(target, w.plane_bytes)
         f.increment(source, w.extents[0] * w.extents[1] * ELEMENT_BYTES)
     return maths.module.add(f)
@@ -47,12 +46,12 @@ def copy_window(maths: Maths, w: Window) -> Function:
 
 def _copy_row(f: Function, w: Window, to: Operand, source: Operand, row: Operand,
               column: Operand) -> None:  # fmt: skip
-    before = f.local(larger(f, i32(0), i32(0) - column))
-    end = f.local(smaller(f, i32(w.used[1]), i32(w.extents[1]) - column))
+    before = f.larger(i32(0) - column, 0)
+    end = f.smaller(i32(w.extents[1]) - column, w.used[1])
     count = f.local(end - before)
     f.set(count, select(op("i32.lt_u", row, w.extents[0]), count, i32(0)))
     with f.if_(op("i32.lt_s", count, w.width)):
-        clear_vectors(f, to, i32(w.width // LANES))
+        clear(f, to, w.width)
     with f.if_(op("i32.gt_s", count, 0)):
         at = f.local(source + (row * w.extents[1] + column + before) * ELEMENT_BYTES)
         own = f.local(to + before * ELEMENT_BYTES)
@@ -62,24 +61,6 @@ def _copy_row(f: Function, w: Window, to: Operand, source: Operand, row: Operand
                 f.store(f"{unit}.store", own, op(f"{unit}.load", at))
                 f.increment(own, size)
                 f.increment(at, size)
-
-
-def clear_vectors(f: Function, at: Operand, count: Operand) -> None:
-    """Zeros in `count` vectors."""
-    to = f.local(at)
-    with f.counted(count):
-        f.store("v128.store", to, f32x4(0))
-        f.increment(to, VECTOR_BYTES)
-
-
-def smaller(f: Function, a: Operand, b: Operand) -> Operand:
-    a, b = f.local(a), f.local(b)
-    return select(op("i32.lt_s", a, b), a, b)
-
-
-def larger(f: Function, a: Operand, b: Operand) -> Operand:
-    a, b = f.local(a), f.local(b)
-    return select(op("i32.gt_s", a, b), a, b)
 
 
 @dataclass(frozen=True)
@@ -106,7 +87,7 @@ def copy_filter(maths: Maths, t: Taps, step_bytes: int, scale: float) -> Functio
     places = [n - 1 - i if t.is_turned else i for n, i in zip(t.window, t.first, strict=True)]
     first, step = places[0] * width + places[1], sign * ELEMENT_BYTES
     with f.counted(filters):
-        clear_vectors(f, target, i32(t.rows * t.width // LANES))
+        clear(f, target, t.rows * t.width)
         row, to = f.local(source + first * ELEMENT_BYTES), f.local(target)
         with f.counted(i32(t.counts[0])):
             at, own = f.local(row), f.local(to)

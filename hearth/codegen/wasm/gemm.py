@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from hearth.codegen.wasm.assembler import Function, Local, Operand, i32, i32x4, op, select
+from hearth.codegen.wasm.assembler import Function, Local, Operand, i32, i32x4, op
 from hearth.codegen.wasm.canonical import Canonical
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of, flatten_leading
 from hearth.codegen.wasm.gemm_plan import MANY_ROWS, MANY_WEIGHTS, GemmPlan
@@ -132,9 +132,7 @@ class _Emitter:
         """The columns up to the diagonal, in panels; beyond, the sums are zero."""
         f, (begin, count) = self.f, columns
         panels = op("i32.div_u", rows[0] + rows[1] + (PANEL - 1), PANEL) * PANEL
-        needed = f.local(panels - begin)
-        f.set(needed, select(op("i32.lt_s", needed, count), needed, count))
-        f.set(needed, select(op("i32.gt_s", needed, 0), needed, i32(0)))
+        needed = f.larger(f.smaller(panels - begin, count), 0)
         zeros = fill_zeros(self.target.module)
         f.perform(f.call(zeros, c + needed * ELEMENT_BYTES, rows[1], count - needed, c_step))
         return begin, needed
@@ -207,8 +205,7 @@ class _Emitter:
             f.increment(target, panels * ROW_BYTES)
             f.increment(left, panels * -PANEL)
         with f.if_(op("i32.gt_s", left, 0)), f.loop():
-            width = select(op("i32.lt_s", left, PANEL), left, i32(PANEL))
-            self._pack_b(b, (at, width), ks)
+            self._pack_b(b, (at, f.smaller(left, PANEL)), ks)
             multiply(self.packed_b, target, i32(1), row, row)
             f.increment(at, PANEL)
             f.increment(target, ROW_BYTES)
@@ -274,10 +271,8 @@ def blocks(f: Function, whole: Block, size: int, *, is_single: bool,
         return
     at = f.local(begin)
     with f.loop():
-        left = f.local(end - at)
         most = i32(size) - op("i32.rem_u", at, size) if is_aligned else i32(size)
-        length = f.local(most)
-        f.set(length, select(op("i32.lt_s", left, length), left, length))
+        length = f.smaller(end - at, most)
         yield at, length
         f.increment(at, length)
         f.repeat_if(op("i32.lt_s", at, end))

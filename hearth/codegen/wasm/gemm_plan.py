@@ -27,7 +27,6 @@ AHEAD_ELEMENTS = 1 << 19  # of B, packed before the loop over rows
 TRIANGLE_BLOCK = 32
 # Rows from which on a batch pays for packing its weights, where these take any time.
 MANY_ROWS, MANY_WEIGHTS = 96, 1 << 16
-NOT_TRIANGULAR = Triangular(a=False, b=False, result=False)
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class GemmPlan:
         rows = BLOCK_ELEMENTS // block_n // BLOCK_ROWS * BLOCK_ROWS
         can_pack_ahead = t.k.is_static and block_n * k <= AHEAD_ELEMENTS
         is_whole = is_dot or all(c % PANEL == 0 for c in t.n.coefficients)
-        lower = NOT_TRIANGULAR if is_dot or t.triangular is None else t.triangular
+        lower = Triangular() if is_dot or t.triangular is None else t.triangular
         block_m = max(BLOCK_ROWS, min(8 * BLOCK_ROWS, rows))
         if lower.a or lower.result:
             block_m = TRIANGLE_BLOCK

@@ -7,7 +7,7 @@ shares, into the scratch memory of the first, and read after a meeting.
 
 from __future__ import annotations
 
-from hearth.codegen.wasm.assembler import Function, Local, Operand, i32, i64, op, select
+from hearth.codegen.wasm.assembler import Function, Local, Operand, i32, i64, op
 from hearth.codegen.wasm.module import Module
 from hearth.codegen.wasm.opcodes import I32
 
@@ -23,13 +23,8 @@ def part(function: Function, extent: Operand, unit: int, thread: Operand,
     extent = f.local(extent)
     units = op("i32.div_u", extent + threads * unit - 1, threads * unit)
     chunk = f.local(units * unit)
-    start = f.local(_smaller(f, thread * chunk, extent))
-    return start, f.local(_smaller(f, start + chunk, extent))
-
-
-def _smaller(f: Function, a: Operand, b: Operand) -> Operand:
-    value = f.local(a)
-    return select(op("i32.lt_s", value, b), value, b)
+    start = f.smaller(thread * chunk, extent)
+    return start, f.smaller(start + chunk, extent)
 
 
 def meeting(module: Module) -> Function:

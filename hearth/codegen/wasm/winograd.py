@@ -6,7 +6,7 @@ tiles of an image.  Source: `cook_toom.py`.
 
 from __future__ import annotations
 
-from hearth.codegen.wasm.assembler import i32, op, select
+from hearth.codegen.wasm.assembler import i32, op
 from hearth.codegen.wasm.conv_emitter import weights_epilogue
 from hearth.codegen.wasm.cook_toom import Filtering, transposed
 from hearth.codegen.wasm.epilogue import Epilogue, axis_of
@@ -128,8 +128,7 @@ class Images(WinogradEmitter, TransformedImages):
     def _store(self, block: Blocks, channels: Block) -> None:
         f, m = self.f, self.tiling.outputs[0]
         (image, images), (row, rows) = block
-        end = f.local((row + rows) * m)
-        end = f.local(select(op("i32.lt_s", end, self.result[0]), end, i32(self.result[0])))
+        end = f.smaller((row + rows) * m, self.result[0])
         ranges = {0: (image, image + images), 1: (channels[0], channels[0] + channels[1]),
                   self.axes[0]: (row * m, end)}  # fmt: skip
         before = image * (self.block * self.plane) + row * (m * self.tiling.positions[1])
